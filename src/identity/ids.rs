@@ -1,0 +1,126 @@
+//! Ids are types: a hash or a public key, 32 bytes each, printed in the alphabet of bech32 (no two
+//! characters that look alike).
+
+use std::fmt;
+
+use super::{Operator, PublicKey, Stream};
+use crate::wire::{Value, Wire, WireError};
+
+const ALPHABET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+
+/// The first `chars` characters of `bytes` in base 32.
+pub fn short(bytes: &[u8], chars: usize) -> String {
+    let mut text = String::with_capacity(chars);
+    let (mut held, mut bits) = (0_u32, 0_u32);
+    for byte in bytes {
+        if text.len() >= chars {
+            return text;
+        }
+        held = (held << 8) | u32::from(*byte);
+        bits += 8;
+        while bits >= 5 && text.len() < chars {
+            bits -= 5;
+            let digit = usize::try_from((held >> bits) & 31).unwrap_or_default();
+            text.push(char::from(ALPHABET.get(digit).copied().unwrap_or(b'?')));
+        }
+        held &= (1 << bits) - 1;
+    }
+    if bits > 0 && text.len() < chars {
+        let digit = usize::try_from((held << (5 - bits)) & 31).unwrap_or_default();
+        text.push(char::from(ALPHABET.get(digit).copied().unwrap_or(b'?')));
+    }
+    text
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $bytes]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&short(&self.0, 52))
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), short(&self.0, 8))
+            }
+        }
+        impl Wire for $name {
+            fn to_value(&self) -> Value {
+                self.0.to_value()
+            }
+            fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
+                <[u8; $bytes]>::from_value(value, field).map(Self)
+            }
+        }
+    };
+}
+
+id!(
+    /// A fleet: the id of its genesis.
+    FleetId,
+    32
+);
+id!(
+    /// A host: its first stream key.
+    HostId,
+    32
+);
+id!(
+    /// A signed object: the hash of its signed bytes, without the signature.
+    EntryId,
+    32
+);
+id!(
+    /// One state directory's writer, made once at random; two laptops with one key are two writers.
+    WriterId,
+    16
+);
+id!(
+    /// A stream of entries: one key and one writer.
+    StreamId,
+    32
+);
+
+impl HostId {
+    /// The host whose first stream key this is.
+    pub fn of(key: &PublicKey<Stream>) -> Self {
+        Self(key.bytes())
+    }
+
+    /// The characters people see: enough to tell a few thousand hosts apart.
+    pub fn short(&self) -> String {
+        short(&self.0, 8)
+    }
+}
+
+impl EntryId {
+    /// The characters people see and type; a unique prefix is accepted.
+    pub fn short(&self) -> String {
+        short(&self.0, 6)
+    }
+}
+
+impl StreamId {
+    /// The stream of operator key `key` as written from one state directory.
+    pub fn of_operator(key: &PublicKey<Operator>, writer: WriterId) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("muster/operator-stream/v1");
+        hasher.update(&key.bytes()).update(&writer.0);
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_base_32_most_significant_bits_first() {
+        assert_eq!(short(&[0xff, 0x00], 99), "llqqqq"[..4].to_owned());
+        assert_eq!(short(&[0; 32], 52).len(), 52);
+        assert_eq!(short(&[0b0000_1000], 1), "p");
+    }
+}

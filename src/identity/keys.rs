@@ -1,0 +1,246 @@
+//! Keys by purpose: the compiler keeps a host's transport key from signing an order.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::wire::{Value, Wire, WireError};
+
+/// What a key is for; one type each.
+pub trait Purpose: Copy + 'static {
+    /// Its name, in errors and file names.
+    const NAME: &'static str;
+}
+
+macro_rules! purposes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name;
+        impl Purpose for $name {
+            const NAME: &'static str = $text;
+        }
+    )*};
+}
+purposes! {
+    /// Proves a host, or a command line, on the wire (libp2p's Noise); signs nothing of ours.
+    Transport = "transport",
+    /// Signs a host's own stream; held by the mesh process.
+    Stream = "stream",
+    /// Signs results; held by the executor alone.
+    Executor = "executor",
+    /// A person's; signs orders, tags, invitations, cards.
+    Operator = "operator",
+    /// Founds and governs a fleet; kept offline.
+    Root = "root",
+    /// Lives in a join token and signs what the joiner brings.
+    Token = "token",
+}
+
+/// Why bytes are not a key that may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not a point on the curve.
+    #[error("not an ed25519 public key")]
+    NotAPoint,
+    /// A point of small order: signatures under it prove nothing (RFC 8032 says nothing of it; dalek
+    /// calls it weak).
+    #[error("a weak ed25519 public key")]
+    Weak,
+}
+
+/// The signature checks done since the process started, and those of orders among them.
+static VERIFICATIONS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+
+/// How many signatures over objects of type `type_tag` were checked since the process started.
+pub fn verifications(type_tag: u16) -> u64 {
+    VERIFICATIONS.get(usize::from(type_tag)).map_or(0, |count| count.load(Ordering::Relaxed))
+}
+
+/// Counts one check.
+pub fn count_verification(type_tag: u16) {
+    if let Some(count) = VERIFICATIONS.get(usize::from(type_tag)) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A public key for one purpose. Not proven to be a good point until something is verified under it.
+pub struct PublicKey<P>([u8; 32], PhantomData<P>);
+
+impl<P> PublicKey<P> {
+    /// Takes bytes as they are; [`PublicKey::verify`] refuses what is no key.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes, PhantomData)
+    }
+
+    /// The 32 bytes.
+    pub const fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
+    /// Refuses bytes that are no key or a weak one.
+    pub fn import(bytes: [u8; 32]) -> Result<Self, KeyError> {
+        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::NotAPoint)?;
+        if key.is_weak() { Err(KeyError::Weak) } else { Ok(Self::from_bytes(bytes)) }
+    }
+
+    /// Whether `signature` over `message` is this key's, under strict rules.
+    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        let Ok(key) = VerifyingKey::from_bytes(&self.0) else { return false };
+        key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
+    }
+
+    /// The fingerprint that OpenSSH prints for the same key: `SHA256:` and base 64 without padding
+    /// over the key blob of RFC 4253, section 6.6 (ed25519: RFC 8709).
+    pub fn fingerprint(&self) -> String {
+        let mut blob = Vec::with_capacity(51);
+        for part in [&b"ssh-ed25519"[..], &self.0] {
+            let length = u32::try_from(part.len()).unwrap_or_default();
+            blob.extend_from_slice(&length.to_be_bytes());
+            blob.extend_from_slice(part);
+        }
+        format!("SHA256:{}", base64(&Sha256::digest(&blob)))
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word =
+            chunk.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..=chunk.len() {
+            let digit = usize::try_from((word >> (18 - 6 * place)) & 63).unwrap_or_default();
+            text.push(char::from(ALPHABET.get(digit).copied().unwrap_or(b'?')));
+        }
+    }
+    text
+}
+
+impl<P> Clone for PublicKey<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<P> Copy for PublicKey<P> {}
+impl<P> PartialEq for PublicKey<P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl<P> Eq for PublicKey<P> {}
+impl<P> PartialOrd for PublicKey<P> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<P> Ord for PublicKey<P> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+impl<P> std::hash::Hash for PublicKey<P> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+impl<P> fmt::Debug for PublicKey<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", super::short(&self.0, 8))
+    }
+}
+impl<P> Wire for PublicKey<P> {
+    fn to_value(&self) -> Value {
+        self.0.to_value()
+    }
+    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
+        <[u8; 32]>::from_value(value, field).map(Self::from_bytes)
+    }
+}
+
+/// A host's X25519 public key, to which private orders and secrets will be sealed; the executor holds
+/// the other half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealPublic(pub [u8; 32]);
+
+impl Wire for SealPublic {
+    fn to_value(&self) -> Value {
+        self.0.to_value()
+    }
+    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
+        <[u8; 32]>::from_value(value, field).map(Self)
+    }
+}
+
+/// A secret key for one purpose. The public half is always derived, never stored beside it.
+pub struct SecretKey<P> {
+    key: SigningKey,
+    purpose: PhantomData<P>,
+}
+
+impl<P: Purpose> SecretKey<P> {
+    /// The key of these 32 bytes (of randomness, or read from its file).
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self { key: SigningKey::from_bytes(seed), purpose: PhantomData }
+    }
+
+    /// The bytes to keep; wiped when dropped.
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.to_bytes())
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey<P> {
+        PublicKey::from_bytes(self.key.verifying_key().to_bytes())
+    }
+
+    /// Signs `message` as it is; only the envelope calls this.
+    pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
+    }
+}
+
+impl<P: Purpose> Clone for SecretKey<P> {
+    fn clone(&self) -> Self {
+        Self { key: self.key.clone(), purpose: PhantomData }
+    }
+}
+
+impl<P: Purpose> fmt::Debug for SecretKey<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey<{}>(…)", P::NAME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weak_keys_are_refused_at_import_and_sign_nothing() {
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        assert_eq!(PublicKey::<Operator>::import(identity).unwrap_err(), KeyError::Weak);
+        // R is the identity and S is zero: non-strict verification takes this for any message.
+        let mut forged = [0; 64];
+        forged[0] = 1;
+        assert!(!PublicKey::<Operator>::from_bytes(identity).verify(b"anything", &forged));
+        assert_eq!(PublicKey::<Root>::import([0xff; 32]).unwrap_err(), KeyError::NotAPoint);
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_one_that_openssh_prints() {
+        // `ssh-keygen -lf` over the public key of RFC 8032, section 7.1, test 1.
+        let key = PublicKey::<Operator>::from_bytes([
+            0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7, 0xd5, 0x4b, 0xfe, 0xd3, 0xc9, 0x64, 0x07, 0x3a,
+            0x0e, 0xe1, 0x72, 0xf3, 0xda, 0xa6, 0x23, 0x25, 0xaf, 0x02, 0x1a, 0x68, 0xf7, 0x07, 0x51, 0x1a,
+        ]);
+        assert_eq!(key.fingerprint(), "SHA256:bbXpuKG6zhzdmnxq256TlqzFBzRl2f6OOg722cYNbU8");
+    }
+}
