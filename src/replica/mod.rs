@@ -1,1 +1,20 @@
-//! replica
+//! What every host of a fleet holds: signed entries, where each has its place, and how two merge.
+//!
+//! Decides whether an entry is new, known, older or a fork. Always holds: merging is commutative,
+//! associative and idempotent (what is held and what it means is a function of the set of entries);
+//! the local clock decides nothing; every table has a bound. It does not know where entries come from
+//! or how they are kept on disk.
+
+mod entry;
+mod head;
+mod order;
+mod outcome;
+mod state;
+
+pub use entry::{Entry, EntryError, Item, Place};
+pub use head::{FACET_BYTES_MAX, FACET_NODE, FacetHash, FacetRef, Head, NodeFacet};
+pub use order::{
+    Action, Cancellation, Card, CARD_VALID_MAX, KEEPERS_MAX, Limits, Order, ROSTER_INLINE_MAX, ReadRequest, Roster,
+};
+pub use outcome::{INLINE_OUTPUT_BYTES_MAX, Outcome, Output, Report, ResultRecord};
+pub use state::{Merged, Replica, Tip};

@@ -1,0 +1,420 @@
+//! The fold: certificates from the root chain, hosts and tags from what those certificates signed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Certificate, ChainError, Departure, Enrolled, INVITATION_VALID_MAX, Invitation, Op, OpAction, Refusal, RootChain, TagChange, Verb};
+use crate::{
+    identity::{EntryId, FleetId, HostId, Operator, PublicKey, Signed, Transport},
+    selector::{self, Look, Path, Subject},
+    time::Timestamp,
+};
+
+/// Most hosts in a fleet.
+const HOSTS_MAX: usize = 50_000;
+/// Most tag ops for one host.
+const OPS_A_HOST_MAX: usize = 1_000;
+/// Most changes, and most superseded writes, in one op.
+const CHANGES_MAX: usize = 64;
+
+/// What a tag is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagState {
+    /// Set to this.
+    Set(String),
+    /// Written differently by operators who had not seen each other: unknown, and selects nothing, until
+    /// a write names both.
+    Conflict,
+}
+
+/// Whether a host counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A member.
+    Member,
+    /// It said that it left.
+    Left,
+    /// Its token was redeemed more often than it allows; none of its redeemers counts until an operator
+    /// sorts it out.
+    Quarantined,
+    /// The certificate that invited it is no longer one of the fleet's.
+    Disowned,
+}
+
+/// A host as the authority sees it.
+#[derive(Clone, Debug)]
+pub struct Host {
+    enrolled: Enrolled,
+    departure: Option<Signed<Departure>>,
+    recognised: bool,
+    over_used: bool,
+    tags: BTreeMap<String, TagState>,
+}
+
+impl Host {
+    /// Its id.
+    pub fn id(&self) -> HostId {
+        self.enrolled.host()
+    }
+    /// Its label.
+    pub fn name(&self) -> &str {
+        &self.enrolled.enrolment().name
+    }
+    /// The chain that admitted it.
+    pub fn enrolled(&self) -> &Enrolled {
+        &self.enrolled
+    }
+    /// Its last entry, if it left.
+    pub fn departure(&self) -> Option<&Signed<Departure>> {
+        self.departure.as_ref()
+    }
+    /// Whether it counts.
+    pub fn standing(&self) -> Standing {
+        if self.departure.is_some() {
+            Standing::Left
+        } else if !self.recognised {
+            Standing::Disowned
+        } else if self.over_used {
+            Standing::Quarantined
+        } else {
+            Standing::Member
+        }
+    }
+    /// Its signed tags.
+    pub fn tags(&self) -> &BTreeMap<String, TagState> {
+        &self.tags
+    }
+    /// The key it proves itself with on the wire.
+    pub fn transport(&self) -> PublicKey<Transport> {
+        self.enrolled.enrolment().keys.transport
+    }
+}
+
+/// A host as the judge sees it: signed tags are what they are, and anything else is undecided.
+impl Subject for Host {
+    fn look(&self, path: &Path) -> Look {
+        let Some(key) = path.tag() else { return Look::Undecided };
+        match self.tags.get(key) {
+            Some(TagState::Set(value)) => Look::Value(value.clone()),
+            Some(TagState::Conflict) => Look::Conflict,
+            None => Look::Absent,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Write {
+    certificate: EntryId,
+    signer: PublicKey<Operator>,
+    at: Timestamp,
+    changes: Vec<TagChange>,
+    supersedes: Vec<EntryId>,
+}
+
+/// Who belongs and who may do what, as far as it is known.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    chain: RootChain,
+    certificates: BTreeMap<EntryId, Certificate>,
+    hosts: BTreeMap<HostId, Host>,
+    by_transport: BTreeMap<PublicKey<Transport>, HostId>,
+    redeemers: BTreeMap<EntryId, BTreeSet<HostId>>,
+    writes: BTreeMap<HostId, BTreeMap<EntryId, Write>>,
+}
+
+impl Authority {
+    /// What a chain alone says.
+    pub fn new(chain: RootChain) -> Self {
+        let certificates = chain.certificates().map(|(id, certificate)| (id, certificate.clone())).collect();
+        Self {
+            chain,
+            certificates,
+            hosts: BTreeMap::new(),
+            by_transport: BTreeMap::new(),
+            redeemers: BTreeMap::new(),
+            writes: BTreeMap::new(),
+        }
+    }
+
+    /// The fleet.
+    pub fn fleet(&self) -> FleetId {
+        self.chain.fleet()
+    }
+
+    /// The root chain.
+    pub fn chain(&self) -> &RootChain {
+        &self.chain
+    }
+
+    /// The certificate with this id, if its holder is `key`.
+    ///
+    /// # Errors
+    /// When there is none, or it is another's.
+    pub fn certificate_of(&self, id: &EntryId, key: PublicKey<Operator>) -> Result<&Certificate, Refusal> {
+        let certificate = self.certificates.get(id).ok_or(Refusal::UnknownCertificate)?;
+        if certificate.key == key { Ok(certificate) } else { Err(Refusal::NotTheHolder) }
+    }
+
+    /// The certificates of the fleet.
+    pub fn certificates(&self) -> impl Iterator<Item = (&EntryId, &Certificate)> {
+        self.certificates.iter()
+    }
+
+    /// Every host that ever belonged.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values()
+    }
+
+    /// The hosts that count.
+    pub fn members(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values().filter(|host| host.standing() == Standing::Member)
+    }
+
+    /// One host.
+    pub fn host(&self, id: &HostId) -> Option<&Host> {
+        self.hosts.get(id)
+    }
+
+    /// The host that proves itself with this transport key.
+    pub fn host_by_transport(&self, key: &PublicKey<Transport>) -> Option<&Host> {
+        self.by_transport.get(key).and_then(|id| self.hosts.get(id))
+    }
+
+    /// How many hosts have redeemed an invitation.
+    pub fn redeemed(&self, invitation: &EntryId) -> usize {
+        self.redeemers.get(invitation).map_or(0, BTreeSet::len)
+    }
+
+    /// Takes a root update; true if it was new.
+    ///
+    /// # Errors
+    /// See [`ChainError`].
+    pub fn absorb_root(&mut self, bytes: &[u8]) -> Result<bool, ChainError> {
+        if !self.chain.absorb(bytes)? {
+            return Ok(false);
+        }
+        let certificates: BTreeMap<_, _> =
+            self.chain.certificates().map(|(id, certificate)| (id, certificate.clone())).collect();
+        if certificates != self.certificates {
+            self.certificates = certificates;
+            self.refold();
+        }
+        Ok(true)
+    }
+
+    /// Everything below the certificates again: a lost branch takes what it allowed with it.
+    fn refold(&mut self) {
+        let verdicts: Vec<_> =
+            self.hosts.iter().map(|(id, host)| (*id, host.enrolled.recognise(self).is_ok())).collect();
+        for (id, recognised) in verdicts {
+            if let Some(host) = self.hosts.get_mut(&id) {
+                host.recognised = recognised;
+            }
+            self.retag(id);
+        }
+    }
+
+    /// Whether an invitation's signer could invite that; without the time.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what does not hold.
+    pub fn recognise_invitation(&self, invitation: &Signed<Invitation>) -> Result<(), Refusal> {
+        let body = invitation.body();
+        let certificate = self.certificate_of(&body.certificate, invitation.signer())?;
+        let person = certificate.person.clone();
+        if !certificate.allows(Verb::Invite) {
+            return Err(Refusal::VerbNotGranted { person, verb: Verb::Invite.word() });
+        }
+        if !certificate.valid_at(body.issued) {
+            return Err(Refusal::CertificateExpired { person });
+        }
+        if body.expires.since(body.issued) > INVITATION_VALID_MAX {
+            return Err(Refusal::ValidTooLong);
+        }
+        if let Some((key, value)) = body
+            .tags
+            .iter()
+            .find(|(key, value)| !certificate.may_tag(key, value) || selector::check_tag(key, value).is_err())
+        {
+            return Err(Refusal::TagNotGranted { tag: format!("{key}={value}") });
+        }
+        Ok(())
+    }
+
+    /// Takes a host's certificate; true if it was new.
+    ///
+    /// # Errors
+    /// [`Refusal`] names the link that does not hold.
+    pub fn absorb_host(&mut self, enrolled: Enrolled) -> Result<bool, Refusal> {
+        let id = enrolled.host();
+        if self.hosts.contains_key(&id) {
+            return Ok(false);
+        }
+        enrolled.recognise(self)?;
+        if self.hosts.len() >= HOSTS_MAX {
+            return Err(Refusal::TooMany { what: "hosts", limit: HOSTS_MAX });
+        }
+        let transport = enrolled.enrolment().keys.transport;
+        let invitation = enrolled.invitation().id();
+        let uses = usize::try_from(enrolled.invitation().body().uses).unwrap_or(usize::MAX);
+        // Two hosts with one transport key would be one peer: the lower id keeps it, whoever came first.
+        let owner = self.by_transport.entry(transport).or_insert(id);
+        *owner = (*owner).min(id);
+        let redeemers = self.redeemers.entry(invitation).or_default();
+        redeemers.insert(id);
+        let over_used = redeemers.len() > uses;
+        self.hosts.insert(
+            id,
+            Host { enrolled, departure: None, recognised: true, over_used, tags: BTreeMap::new() },
+        );
+        if over_used {
+            for redeemer in self.redeemers.get(&invitation).cloned().unwrap_or_default() {
+                if let Some(host) = self.hosts.get_mut(&redeemer) {
+                    host.over_used = true;
+                }
+            }
+        }
+        self.retag(id);
+        Ok(true)
+    }
+
+    /// Takes a host's last entry; true if it was new.
+    ///
+    /// # Errors
+    /// When the host is not known.
+    pub fn absorb_departure(&mut self, departure: Signed<Departure>) -> Result<bool, Refusal> {
+        let host = self.hosts.get_mut(&HostId::of(&departure.signer())).ok_or(Refusal::Gap)?;
+        // Of two, the lower id stands: a function of the set.
+        if host.departure.as_ref().is_some_and(|held| held.id() <= departure.id()) {
+            return Ok(false);
+        }
+        host.departure = Some(departure);
+        Ok(true)
+    }
+
+    /// Whether an op's signer could write that; without the time.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what does not hold.
+    pub fn recognise_op(&self, op: &Signed<Op>) -> Result<(), Refusal> {
+        let body = op.body();
+        if body.supersedes.len() > CHANGES_MAX {
+            return Err(Refusal::TooMany { what: "superseded writes", limit: CHANGES_MAX });
+        }
+        let OpAction::Tag { changes, .. } = &body.action else { return Ok(()) };
+        if changes.len() > CHANGES_MAX {
+            return Err(Refusal::TooMany { what: "changes in an op", limit: CHANGES_MAX });
+        }
+        let at = Timestamp(body.at.0 >> 16);
+        self.recognise_tag_changes(&body.certificate, op.signer(), at, changes)
+    }
+
+    fn recognise_tag_changes(
+        &self,
+        certificate: &EntryId,
+        signer: PublicKey<Operator>,
+        at: Timestamp,
+        changes: &[TagChange],
+    ) -> Result<(), Refusal> {
+        let certificate = self.certificate_of(certificate, signer)?;
+        let person = certificate.person.clone();
+        if !certificate.allows(Verb::Tag) {
+            return Err(Refusal::VerbNotGranted { person, verb: Verb::Tag.word() });
+        }
+        if !certificate.valid_at(at) {
+            return Err(Refusal::CertificateExpired { person });
+        }
+        for TagChange { key, value } in changes {
+            let granted = match value {
+                Some(value) => selector::check_tag(key, value).is_ok() && certificate.may_tag(key, value),
+                None => certificate.may_untag(key),
+            };
+            if !granted {
+                let value = value.as_deref().unwrap_or_default();
+                return Err(Refusal::TagNotGranted { tag: format!("{key}={value}") });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an op; true if it changed anything. Kinds that are not known change nothing.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what does not hold.
+    pub fn absorb_op(&mut self, op: &Signed<Op>) -> Result<bool, Refusal> {
+        self.recognise_op(op)?;
+        let body = op.body();
+        let OpAction::Tag { host, changes } = &body.action else { return Ok(false) };
+        let writes = self.writes.entry(*host).or_default();
+        if writes.contains_key(&op.id()) {
+            return Ok(false);
+        }
+        if writes.len() >= OPS_A_HOST_MAX {
+            return Err(Refusal::TooMany { what: "tag ops for one host", limit: OPS_A_HOST_MAX });
+        }
+        writes.insert(
+            op.id(),
+            Write {
+                certificate: body.certificate,
+                signer: op.signer(),
+                at: Timestamp(body.at.0 >> 16),
+                changes: changes.clone(),
+                supersedes: body.supersedes.clone(),
+            },
+        );
+        let host = *host;
+        self.retag(host);
+        Ok(true)
+    }
+
+    /// Takes back an op of a stream that turned out to be forked.
+    pub fn retract_op(&mut self, op: &Signed<Op>) {
+        let OpAction::Tag { host, .. } = &op.body().action else { return };
+        if self.writes.get_mut(host).and_then(|writes| writes.remove(&op.id())).is_some() {
+            self.retag(*host);
+        }
+    }
+
+    /// The writes to one tag of one host that nothing has superseded: what a new write must name.
+    pub fn live_writes(&self, host: &HostId, key: &str) -> Vec<EntryId> {
+        self.live(host).remove(key).unwrap_or_default().into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn live(&self, id: &HostId) -> BTreeMap<String, Vec<(EntryId, Option<String>)>> {
+        let mut all: BTreeMap<String, Vec<(EntryId, Option<String>)>> = BTreeMap::new();
+        if let Some(host) = self.hosts.get(id) {
+            for (key, value) in &host.enrolled.enrolment().tags {
+                all.entry(key.clone()).or_default().push((host.enrolled.certificate().id(), Some(value.clone())));
+            }
+        }
+        let mut superseded: BTreeSet<(&str, EntryId)> = BTreeSet::new();
+        for (write_id, write) in self.writes.get(id).into_iter().flatten() {
+            if self.recognise_tag_changes(&write.certificate, write.signer, write.at, &write.changes).is_err() {
+                continue;
+            }
+            for change in &write.changes {
+                all.entry(change.key.clone()).or_default().push((*write_id, change.value.clone()));
+                superseded.extend(write.supersedes.iter().map(|older| (change.key.as_str(), *older)));
+            }
+        }
+        for (key, writes) in &mut all {
+            writes.retain(|(write, _)| !superseded.contains(&(key.as_str(), *write)));
+        }
+        all
+    }
+
+    fn retag(&mut self, id: HostId) {
+        let mut tags = BTreeMap::new();
+        for (key, writes) in self.live(&id) {
+            let mut values = writes.into_iter().map(|(_, value)| value);
+            let Some(first) = values.next() else { continue };
+            if values.any(|other| other != first) {
+                tags.insert(key, TagState::Conflict);
+            } else if let Some(value) = first {
+                tags.insert(key, TagState::Set(value));
+            }
+        }
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.tags = tags;
+        }
+    }
+}

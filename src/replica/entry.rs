@@ -1,0 +1,202 @@
+//! Entries: the units of replication, verified once when they arrive.
+
+use crate::{
+    authority::{Departure, Enrolled, HostCertificate, Invitation, Op, RootUpdate},
+    identity::{Cosigned, EntryId, FleetId, HostId, Kind, Payload, Signed, SignedError, StreamId, peek},
+    time::Timestamp,
+    wire::{Bytes, WireError},
+    wire_record,
+};
+
+use super::{Cancellation, Head, Order};
+
+/// Why bytes are not an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// Not an envelope, or a signature does not match.
+    #[error(transparent)]
+    Signed(#[from] SignedError),
+    /// A signed object that is not replicated, or of a kind from a newer version.
+    #[error("a signed object of kind {0} is not an entry")]
+    NotAnEntry(u16),
+}
+
+/// A verified entry: its signatures match; what it may is for the authority to say.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// An update of the root chain.
+    Root(Cosigned<RootUpdate>),
+    /// What a join token stands for.
+    Invitation(Signed<Invitation>),
+    /// A host's certificate.
+    Host(Box<Enrolled>),
+    /// A host's last entry.
+    Departure(Signed<Departure>),
+    /// An op of an operator.
+    Op(Signed<Op>),
+    /// A host's snapshot.
+    Head(Signed<Head>),
+    /// A command.
+    Order(Signed<Order>),
+    /// The end of a command before its time.
+    Cancellation(Signed<Cancellation>),
+}
+
+/// Where an entry stands in the replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// In a set, by id.
+    Set(EntryId),
+    /// In an operator's stream.
+    Op {
+        /// The stream.
+        stream: StreamId,
+        /// The place in it.
+        sequence: u64,
+    },
+    /// A host's one head.
+    Head {
+        /// The host.
+        host: HostId,
+        /// Its epoch.
+        epoch: u32,
+        /// Its place.
+        sequence: u64,
+    },
+}
+
+impl Entry {
+    /// Verifies received bytes as whatever entry they say they are.
+    ///
+    /// # Errors
+    /// When they are none, or a signature does not match.
+    pub fn verify(bytes: &[u8], fleet: FleetId) -> Result<Self, EntryError> {
+        let number = peek(bytes)?.kind;
+        Ok(match Kind::of(number) {
+            Some(Kind::Root) => Self::Root(Cosigned::verify(bytes, fleet)?),
+            Some(Kind::Invitation) => Self::Invitation(Signed::verify(bytes, fleet)?),
+            Some(Kind::Host) => Self::Host(Box::new(Enrolled::verify(bytes, fleet)?)),
+            Some(Kind::Departure) => Self::Departure(Signed::verify(bytes, fleet)?),
+            Some(Kind::Op) => Self::Op(Signed::verify(bytes, fleet)?),
+            Some(Kind::Head) => Self::Head(Signed::verify(bytes, fleet)?),
+            Some(Kind::Order) => Self::Order(Signed::verify(bytes, fleet)?),
+            Some(Kind::Cancellation) => Self::Cancellation(Signed::verify(bytes, fleet)?),
+            Some(Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read) | None => {
+                return Err(EntryError::NotAnEntry(number));
+            }
+        })
+    }
+
+    /// The bytes as received.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Root(signed) => signed.bytes(),
+            Self::Invitation(signed) => signed.bytes(),
+            Self::Host(enrolled) => enrolled.certificate().bytes(),
+            Self::Departure(signed) => signed.bytes(),
+            Self::Op(signed) => signed.bytes(),
+            Self::Head(signed) => signed.bytes(),
+            Self::Order(signed) => signed.bytes(),
+            Self::Cancellation(signed) => signed.bytes(),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> EntryId {
+        match self {
+            Self::Root(signed) => signed.id(),
+            Self::Invitation(signed) => signed.id(),
+            Self::Host(enrolled) => enrolled.certificate().id(),
+            Self::Departure(signed) => signed.id(),
+            Self::Op(signed) => signed.id(),
+            Self::Head(signed) => signed.id(),
+            Self::Order(signed) => signed.id(),
+            Self::Cancellation(signed) => signed.id(),
+        }
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        match self {
+            Self::Op(op) => Place::Op {
+                stream: StreamId::of_operator(&op.signer(), op.body().writer),
+                sequence: op.body().sequence,
+            },
+            Self::Head(head) => Place::Head {
+                host: HostId::of(&head.signer()),
+                epoch: head.body().epoch,
+                sequence: head.body().sequence,
+            },
+            Self::Root(_)
+            | Self::Invitation(_)
+            | Self::Host(_)
+            | Self::Departure(_)
+            | Self::Order(_)
+            | Self::Cancellation(_) => Place::Set(self.id()),
+        }
+    }
+
+    /// When it may be forgotten, if ever.
+    pub fn expires(&self) -> Option<Timestamp> {
+        match self {
+            Self::Invitation(signed) => Some(signed.body().expires),
+            Self::Order(signed) => Some(signed.body().expires),
+            Self::Cancellation(signed) => Some(signed.body().expires),
+            Self::Root(_) | Self::Host(_) | Self::Departure(_) | Self::Op(_) | Self::Head(_) => None,
+        }
+    }
+
+    /// Whether it is pushed to all neighbours at once; the others are announced.
+    pub fn eager(&self) -> bool {
+        !matches!(self, Self::Head(_))
+    }
+
+    /// The order in which entries are sent and applied: what others depend on first, orders after all
+    /// that could forbid them.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Root(_) => 0,
+            Self::Invitation(_) => 1,
+            Self::Host(_) => 2,
+            Self::Departure(_) => 3,
+            Self::Op(_) => 4,
+            Self::Order(_) => 5,
+            Self::Cancellation(_) => 6,
+            Self::Head(_) => 7,
+        }
+    }
+
+    /// Longest entry of any kind.
+    pub const BYTES_MAX: usize = {
+        let (order, host) = (Order::BYTES_MAX, HostCertificate::BYTES_MAX);
+        if order > host { order } else { host }
+    };
+}
+
+/// An entry as it travels: its bytes, and the facets that it names where they ride along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The signed bytes.
+    pub entry: Bytes,
+    /// Facets, in any order; each is checked against its hash.
+    pub facets: Vec<Bytes>,
+}
+wire_record!(Item { entry, facets });
+
+impl Item {
+    /// An entry without facets.
+    pub fn bare(bytes: &[u8]) -> Self {
+        Self { entry: Bytes::from(bytes), facets: Vec::new() }
+    }
+
+    /// Its size on the wire, nearly.
+    pub fn weight(&self) -> usize {
+        self.entry.0.len() + self.facets.iter().map(|facet| facet.0.len() + 4).sum::<usize>() + 8
+    }
+}
+
+impl From<WireError> for EntryError {
+    fn from(error: WireError) -> Self {
+        Self::Signed(SignedError::Wire(error))
+    }
+}

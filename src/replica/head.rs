@@ -1,0 +1,87 @@
+//! A host's newest snapshot: what it says of itself, each part named by its hash.
+
+use std::net::SocketAddr;
+
+use crate::{
+    identity::{EntryId, Kind, Payload, Stream},
+    time::Hlc,
+    wire::{Value, Wire, WireError},
+    wire_record,
+};
+
+/// The facet that every agent publishes: its version, system and addresses.
+pub const FACET_NODE: &str = "node";
+/// Longest facet, in bytes. (Larger ones come with package lists.)
+pub const FACET_BYTES_MAX: usize = 4 * 1024;
+
+/// A facet's BLAKE3 hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FacetHash(pub [u8; 32]);
+
+impl FacetHash {
+    /// The hash of a facet's bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl Wire for FacetHash {
+    fn to_value(&self) -> Value {
+        self.0.to_value()
+    }
+    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
+        <[u8; 32]>::from_value(value, field).map(Self)
+    }
+}
+
+/// One facet, by name and hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FacetRef {
+    /// Its name.
+    pub name: String,
+    /// Its hash.
+    pub hash: FacetHash,
+    /// Its length, in bytes.
+    pub bytes: u32,
+}
+wire_record!(FacetRef { name, hash, bytes });
+
+/// A host's newest signed snapshot. Of two, the higher (epoch, sequence) stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Counts up when the host may have lost its place.
+    pub epoch: u32,
+    /// Counts up with every head.
+    pub sequence: u64,
+    /// The head before it, where the host knows.
+    pub previous: Option<EntryId>,
+    /// When.
+    pub at: Hlc,
+    /// Its facets, by name in order; one that is not here is gone.
+    pub facets: Vec<FacetRef>,
+}
+wire_record!(Head { epoch, sequence, previous, at, facets });
+impl Payload for Head {
+    const KIND: Kind = Kind::Head;
+    const BYTES_MAX: usize = 8 * 1024;
+    type Signer = Stream;
+}
+
+/// What an agent says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacet {
+    /// The version of muster.
+    pub agent: String,
+    /// The system's pretty name (os-release's `PRETTY_NAME`).
+    pub os: String,
+    /// Where it listens, as text; none for a host that only dials out.
+    pub addresses: Vec<String>,
+}
+wire_record!(NodeFacet { agent, os, addresses });
+
+impl NodeFacet {
+    /// The addresses that can be read.
+    pub fn listen(&self) -> Vec<SocketAddr> {
+        self.addresses.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+}

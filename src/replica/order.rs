@@ -1,0 +1,168 @@
+//! Orders and what belongs to them, as operators sign them.
+
+use std::time::Duration;
+
+use crate::{
+    authority::{Ask, Asks, Verb},
+    identity::{EntryId, HostId, Kind, Operator, Payload, PublicKey, Transport},
+    time::Timestamp,
+    wire::Bytes,
+    wire_choice, wire_record,
+};
+
+/// Most hosts that a roster names one by one.
+pub const ROSTER_INLINE_MAX: usize = 512;
+/// Most keepers that an order names.
+pub const KEEPERS_MAX: usize = 4;
+/// Longest validity of a card.
+pub const CARD_VALID_MAX: Duration = Duration::from_secs(8 * 3600);
+
+/// The hosts an order is for, fixed when it is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Roster {
+    /// Ids in order, at most [`ROSTER_INLINE_MAX`]. (Above that a bitmap over the member list will be
+    /// named by that list's hash; its number is 1.)
+    Inline {
+        /// The ids.
+        hosts: Vec<HostId>,
+    },
+}
+wire_choice!(Roster { 0 = Inline { hosts } });
+
+impl Roster {
+    /// The ids, in order.
+    pub fn hosts(&self) -> &[HostId] {
+        match self {
+            Self::Inline { hosts } => hosts,
+        }
+    }
+
+    /// A host's place in it.
+    pub fn index_of(&self, host: &HostId) -> Option<u32> {
+        self.hosts().binary_search(host).ok().and_then(|at| u32::try_from(at).ok())
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// One program with its arguments, without a shell.
+    Argv {
+        /// The program and its arguments.
+        argv: Vec<Bytes>,
+    },
+}
+wire_choice!(Action { 0 = Argv { argv } });
+
+/// What a command may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long it may run, in milliseconds.
+    pub timeout_ms: u64,
+    /// How much of each output stream is kept, in bytes; the rest is counted and dropped.
+    pub output_bytes_max: u64,
+}
+wire_record!(Limits { timeout_ms, output_bytes_max });
+
+/// A signed command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Makes two equal commands two orders.
+    pub nonce: [u8; 16],
+    /// The certificate it is signed under.
+    pub certificate: EntryId,
+    /// When it was signed.
+    pub issued: Timestamp,
+    /// When no host may start it any more.
+    pub expires: Timestamp,
+    /// Which hosts, in words.
+    pub selector: String,
+    /// Which hosts, by id.
+    pub roster: Roster,
+    /// What.
+    pub action: Action,
+    /// As whom.
+    pub run_as: String,
+    /// With what limits.
+    pub limits: Limits,
+    /// Who keeps the results until the issuer has them; the first is the issuer's entry host.
+    pub keepers: Vec<HostId>,
+    /// Why, for the record.
+    pub reason: Option<String>,
+}
+wire_record!(Order {
+    nonce, certificate, issued, expires, selector, roster, action, run_as, limits, keepers, reason,
+});
+impl Payload for Order {
+    const KIND: Kind = Kind::Order;
+    const BYTES_MAX: usize = 60 * 1024;
+    type Signer = Operator;
+}
+impl Asks for Order {
+    fn ask(&self) -> Ask<'_> {
+        Ask {
+            certificate: self.certificate,
+            verb: Verb::Run,
+            selector: &self.selector,
+            roster: self.roster.hosts(),
+            run_as: Some(&self.run_as),
+            issued: self.issued,
+            expires: self.expires,
+        }
+    }
+}
+
+/// The end of an order before its time: hosts that have not started it will not, running ones end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancellation {
+    /// The order.
+    pub order: EntryId,
+    /// When.
+    pub at: Timestamp,
+    /// When the order would have expired; so long this is kept.
+    pub expires: Timestamp,
+}
+wire_record!(Cancellation { order, at, expires });
+impl Payload for Cancellation {
+    const KIND: Kind = Kind::Cancellation;
+    const BYTES_MAX: usize = 1024;
+    type Signer = Operator;
+}
+
+/// A command line's transport key, vouched for by an operator's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// The certificate it is signed under.
+    pub certificate: EntryId,
+    /// The key that the command line proves itself with on the wire.
+    pub transport: PublicKey<Transport>,
+    /// From when.
+    pub issued: Timestamp,
+    /// Until when; at most [`CARD_VALID_MAX`] later.
+    pub expires: Timestamp,
+}
+wire_record!(Card { certificate, transport, issued, expires });
+impl Payload for Card {
+    const KIND: Kind = Kind::Card;
+    const BYTES_MAX: usize = 1024;
+    type Signer = Operator;
+}
+
+/// Asks hosts for the output that an order left with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The certificate it is signed under.
+    pub certificate: EntryId,
+    /// The order.
+    pub order: EntryId,
+    /// When it was signed.
+    pub issued: Timestamp,
+    /// Until when it may be used.
+    pub expires: Timestamp,
+}
+wire_record!(ReadRequest { certificate, order, issued, expires });
+impl Payload for ReadRequest {
+    const KIND: Kind = Kind::Read;
+    const BYTES_MAX: usize = 1024;
+    type Signer = Operator;
+}

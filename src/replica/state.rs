@@ -1,0 +1,490 @@
+//! The replica: all entries in their places.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Cancellation, Entry, FACET_BYTES_MAX, FACET_NODE, FacetHash, Head, Item, NodeFacet, Order};
+use crate::{
+    authority::{Admitted, Authority, Host, Invitation, Op, Refusal, Standing},
+    identity::{EntryId, FleetId, HostId, Signed, StreamId},
+    selector::{Look, Path, Subject},
+    time::Timestamp,
+    wire::{self, Bytes},
+    wire_record,
+};
+
+const ORDERS_MAX: usize = 10_000;
+const INVITATIONS_MAX: usize = 10_000;
+const OPS_MAX: usize = 200_000;
+const FACETS_A_HEAD_MAX: usize = 32;
+/// How long after its expiry an order is still held, so that hosts whose clocks differ agree on it.
+const HELD_AFTER_EXPIRY: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// What merging an entry did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// It was not there.
+    New,
+    /// It was there, or something newer stands in its place.
+    Known,
+    /// Another entry stands at its place of its operator's stream, which is now frozen before it.
+    Forked,
+}
+
+/// What a replica holds, in the words of another: enough to find what it lacks. A row a stream and an
+/// id an entry that stands alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tip {
+    /// The first half of the ids of entries that stand alone.
+    pub held: Vec<[u8; 16]>,
+    /// For each operator stream, how many ops are held.
+    pub ops: Vec<(StreamId, u64)>,
+    /// For each host with a head, its epoch and sequence.
+    pub heads: Vec<HeadRow>,
+}
+wire_record!(Tip { held, ops, heads });
+
+/// One host's newest head, in a [`Tip`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadRow {
+    /// The host.
+    pub host: HostId,
+    /// Its epoch.
+    pub epoch: u32,
+    /// Its sequence.
+    pub sequence: u64,
+}
+wire_record!(HeadRow { host, epoch, sequence });
+
+#[derive(Clone, Debug, Default)]
+struct OperatorStream {
+    ops: Vec<Signed<Op>>,
+    /// Two different ops that stand at one place: proof, kept and spread. The stream ends before them.
+    fork: Option<Box<(Signed<Op>, Signed<Op>)>>,
+}
+
+/// Everything a host holds of its fleet.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    authority: Authority,
+    ids: HashSet<EntryId>,
+    invitations: BTreeMap<EntryId, Signed<Invitation>>,
+    operators: BTreeMap<StreamId, OperatorStream>,
+    ops: usize,
+    heads: BTreeMap<HostId, Signed<Head>>,
+    facets: HashMap<FacetHash, Arc<[u8]>>,
+    orders: BTreeMap<EntryId, Admitted<Order>>,
+    cancellations: BTreeMap<EntryId, Signed<Cancellation>>,
+    forked_hosts: BTreeSet<HostId>,
+}
+
+impl Replica {
+    /// A replica that knows the root chain alone.
+    pub fn new(authority: Authority) -> Self {
+        let ids = authority.chain().updates().iter().map(|update| update.id()).collect();
+        Self {
+            authority,
+            ids,
+            invitations: BTreeMap::new(),
+            operators: BTreeMap::new(),
+            ops: 0,
+            heads: BTreeMap::new(),
+            facets: HashMap::new(),
+            orders: BTreeMap::new(),
+            cancellations: BTreeMap::new(),
+            forked_hosts: BTreeSet::new(),
+        }
+    }
+
+    /// The fleet.
+    pub fn fleet(&self) -> FleetId {
+        self.authority.fleet()
+    }
+
+    /// Who belongs and who may do what.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Whether an entry is held, or was and is superseded by what is. Needs no signature check.
+    pub fn holds(&self, id: &EntryId) -> bool {
+        self.ids.contains(id)
+    }
+
+    /// How many entries are held.
+    pub fn entries(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Merges a verified entry and the facets that came with it.
+    ///
+    /// # Errors
+    /// [`Refusal`] when nobody had the right to write it or it does not follow what is held; the replica
+    /// is unchanged, and the same entry may be taken later.
+    pub fn merge(&mut self, entry: Entry, facets: &[Bytes]) -> Result<Merged, Refusal> {
+        let id = entry.id();
+        if self.ids.contains(&id) {
+            return Ok(Merged::Known);
+        }
+        let merged = match entry {
+            Entry::Root(update) => {
+                let new = self
+                    .authority
+                    .absorb_root(update.bytes())
+                    .map_err(|_| Refusal::Malformed("a root update of another fleet, or too many"))?;
+                if new { Merged::New } else { Merged::Known }
+            }
+            Entry::Invitation(invitation) => {
+                self.authority.recognise_invitation(&invitation)?;
+                bounded(self.invitations.len(), INVITATIONS_MAX, "invitations")?;
+                self.invitations.insert(id, invitation);
+                Merged::New
+            }
+            Entry::Host(enrolled) => {
+                if self.authority.absorb_host(*enrolled)? { Merged::New } else { Merged::Known }
+            }
+            Entry::Departure(departure) => {
+                if self.authority.absorb_departure(departure)? { Merged::New } else { Merged::Known }
+            }
+            Entry::Op(op) => self.merge_op(op)?,
+            Entry::Head(head) => self.merge_head(head, facets)?,
+            Entry::Order(order) => {
+                bounded(self.orders.len(), ORDERS_MAX, "live orders")?;
+                let admitted = self.authority.admit(order)?;
+                self.orders.insert(id, admitted);
+                Merged::New
+            }
+            Entry::Cancellation(cancellation) => {
+                let order = self.orders.get(&cancellation.body().order).ok_or(Refusal::Gap)?;
+                if order.signed().signer() != cancellation.signer() {
+                    return Err(Refusal::NotTheHolder);
+                }
+                self.cancellations.insert(cancellation.body().order, cancellation);
+                Merged::New
+            }
+        };
+        if merged == Merged::New {
+            self.ids.insert(id);
+        }
+        Ok(merged)
+    }
+
+    fn merge_op(&mut self, op: Signed<Op>) -> Result<Merged, Refusal> {
+        bounded(self.ops, OPS_MAX, "ops")?;
+        let stream = StreamId::of_operator(&op.signer(), op.body().writer);
+        let known = self.operators.get(&stream);
+        let place = usize::try_from(op.body().sequence).map_err(|_| Refusal::Gap)?;
+        if let Some(held) = known.and_then(|stream| stream.ops.get(place)) {
+            self.authority.recognise_op(&op)?;
+            let held = held.clone();
+            self.freeze(stream, place, held, op);
+            return Ok(Merged::Forked);
+        }
+        if known.is_some_and(|stream| stream.fork.is_some()) {
+            return Ok(Merged::Known);
+        }
+        let last = known.and_then(|stream| stream.ops.last()).map(Signed::id);
+        if place != known.map_or(0, |stream| stream.ops.len()) || op.body().previous != last {
+            return Err(Refusal::Gap);
+        }
+        self.authority.absorb_op(&op)?;
+        self.operators.entry(stream).or_default().ops.push(op);
+        self.ops += 1;
+        Ok(Merged::New)
+    }
+
+    /// Ends a stream before its fork: which of the two came first must not matter.
+    fn freeze(&mut self, stream: StreamId, place: usize, held: Signed<Op>, other: Signed<Op>) {
+        let Some(stream) = self.operators.get_mut(&stream) else { return };
+        for op in stream.ops.split_off(place) {
+            self.authority.retract_op(&op);
+            self.ids.remove(&op.id());
+            self.ops -= 1;
+        }
+        stream.fork = Some(Box::new((held, other)));
+    }
+
+    fn merge_head(&mut self, head: Signed<Head>, facets: &[Bytes]) -> Result<Merged, Refusal> {
+        let host = HostId::of(&head.signer());
+        if self.authority.host(&host).is_none() {
+            return Err(Refusal::Gap);
+        }
+        let body = head.body();
+        let sorted = body.facets.is_sorted_by(|a, b| a.name < b.name);
+        if body.facets.len() > FACETS_A_HEAD_MAX || !sorted {
+            return Err(Refusal::TooMany { what: "facets, or not in order", limit: FACETS_A_HEAD_MAX });
+        }
+        let place = (body.epoch, body.sequence);
+        if let Some(held) = self.heads.get(&host) {
+            let held_place = (held.body().epoch, held.body().sequence);
+            if place < held_place {
+                return Ok(Merged::Known);
+            }
+            if place == held_place {
+                self.forked_hosts.insert(host);
+                // One of two snapshots must stand everywhere: the one with the lower id.
+                if held.id() < head.id() {
+                    return Ok(Merged::Known);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for facet in &body.facets {
+            if facet.bytes as usize > FACET_BYTES_MAX {
+                return Err(Refusal::TooMany { what: "bytes in a facet", limit: FACET_BYTES_MAX });
+            }
+            if self.facets.contains_key(&facet.hash) {
+                continue;
+            }
+            let bytes = facets
+                .iter()
+                .find(|bytes| bytes.0.len() == facet.bytes as usize && FacetHash::of(&bytes.0) == facet.hash)
+                .ok_or(Refusal::Malformed("a head came without a facet that it names"))?;
+            found.push((facet.hash, Arc::from(bytes.0.as_slice())));
+        }
+        self.facets.extend(found);
+        if let Some(old) = self.heads.insert(host, head) {
+            self.ids.remove(&old.id());
+            self.drop_unused(&old);
+        }
+        Ok(Merged::New)
+    }
+
+    fn drop_unused(&mut self, old: &Signed<Head>) {
+        for facet in &old.body().facets {
+            let used = self
+                .heads
+                .values()
+                .any(|head| head.body().facets.iter().any(|other| other.hash == facet.hash));
+            if !used {
+                self.facets.remove(&facet.hash);
+            }
+        }
+    }
+
+    /// Forgets what expired long enough ago that no clock in the fleet should still count it; returns the
+    /// ids. Only what stands alone is ever forgotten.
+    pub fn sweep(&mut self, now: Timestamp) -> Vec<EntryId> {
+        let past = |expires: Timestamp| expires.after(HELD_AFTER_EXPIRY) < now;
+        let mut gone = Vec::new();
+        self.orders.retain(|id, order| {
+            let keep = !past(order.body().expires);
+            if !keep {
+                gone.push(*id);
+            }
+            keep
+        });
+        self.cancellations.retain(|_, cancellation| {
+            let keep = !past(cancellation.body().expires);
+            if !keep {
+                gone.push(cancellation.id());
+            }
+            keep
+        });
+        self.invitations.retain(|id, invitation| {
+            let keep = !past(invitation.body().expires);
+            if !keep {
+                gone.push(*id);
+            }
+            keep
+        });
+        for id in &gone {
+            self.ids.remove(id);
+        }
+        gone
+    }
+
+    /// Whether an entry that stands alone is past by this clock, so that it is neither asked for,
+    /// answered for nor taken.
+    pub fn is_past(expires: Option<Timestamp>, now: Timestamp) -> bool {
+        expires.is_some_and(|expires| expires.after(HELD_AFTER_EXPIRY) < now)
+    }
+
+    /// What is held, for another to find what it lacks.
+    pub fn tip(&self, now: Timestamp) -> Tip {
+        let mut held: Vec<[u8; 16]> = self.standing_alone(now).map(|entry| half(&entry.0)).collect();
+        held.sort_unstable();
+        Tip {
+            held,
+            ops: self.operators.iter().map(|(id, stream)| (*id, stream.ops.len() as u64)).collect(),
+            heads: self
+                .heads
+                .iter()
+                .map(|(host, head)| HeadRow {
+                    host: *host,
+                    epoch: head.body().epoch,
+                    sequence: head.body().sequence,
+                })
+                .collect(),
+        }
+    }
+
+    /// A hash of what is held; equal on two hosts that lack nothing of each other.
+    pub fn digest(&self, now: Timestamp) -> [u8; 16] {
+        half(blake3::hash(&wire::encode(&self.tip(now))).as_bytes())
+    }
+
+    /// Ids, ranks and bytes of everything that is in a set rather than in a stream.
+    fn standing_alone(&self, now: Timestamp) -> impl Iterator<Item = (EntryId, u8, &[u8])> {
+        let live = move |expires: Timestamp| !Self::is_past(Some(expires), now);
+        let roots = self.authority.chain().updates().into_iter().skip(1).map(|u| (u.id(), 0, u.bytes()));
+        let invitations = self.invitations.values().filter(move |i| live(i.body().expires));
+        let hosts = self.authority.hosts().map(|h| h.enrolled().certificate());
+        let departures = self.authority.hosts().filter_map(Host::departure);
+        let orders = self.orders.values().filter(move |o| live(o.body().expires));
+        let cancellations = self.cancellations.values().filter(move |c| live(c.body().expires));
+        roots
+            .chain(invitations.map(|i| (i.id(), 1, i.bytes())))
+            .chain(hosts.map(|h| (h.id(), 2, h.bytes())))
+            .chain(departures.map(|d| (d.id(), 3, d.bytes())))
+            .chain(orders.map(|o| (o.signed().id(), 5, o.signed().bytes())))
+            .chain(cancellations.map(|c| (c.id(), 6, c.bytes())))
+    }
+
+    /// What a replica with this tip lacks, in the order in which it can be applied.
+    pub fn lacking(&self, theirs: &Tip, now: Timestamp) -> Vec<Item> {
+        let held: HashSet<&[u8; 16]> = theirs.held.iter().collect();
+        let ops: HashMap<&StreamId, u64> = theirs.ops.iter().map(|(id, count)| (id, *count)).collect();
+        let heads: HashMap<&HostId, (u32, u64)> =
+            theirs.heads.iter().map(|row| (&row.host, (row.epoch, row.sequence))).collect();
+        let mut items: Vec<(u8, Item)> = self
+            .standing_alone(now)
+            .filter(|(id, ..)| !held.contains(&half(&id.0)))
+            .map(|(_, rank, bytes)| (rank, Item::bare(bytes)))
+            .collect();
+        for (id, stream) in &self.operators {
+            let from = usize::try_from(ops.get(id).copied().unwrap_or(0)).unwrap_or(usize::MAX);
+            items.extend(stream.ops.iter().skip(from).map(|op| (4, Item::bare(op.bytes()))));
+            if let Some(fork) = &stream.fork
+                && from > stream.ops.len()
+            {
+                // They went on past the fork: one of the two will show it to them.
+                items.extend([&fork.0, &fork.1].map(|op| (4, Item::bare(op.bytes()))));
+            }
+        }
+        for (host, head) in &self.heads {
+            let place = (head.body().epoch, head.body().sequence);
+            if heads.get(host).is_none_or(|theirs| *theirs < place) {
+                items.push((7, self.with_facets(head)));
+            }
+        }
+        items.sort_by_key(|(rank, _)| *rank);
+        items.into_iter().map(|(_, item)| item).collect()
+    }
+
+    fn with_facets(&self, head: &Signed<Head>) -> Item {
+        let facets = head.body().facets.iter().filter_map(|facet| self.facets.get(&facet.hash));
+        Item { entry: Bytes::from(head.bytes()), facets: facets.map(|bytes| Bytes::from(&**bytes)).collect() }
+    }
+
+    /// Everything that is held, in the order in which it can be applied: what is written to disk.
+    pub fn all(&self) -> Vec<Item> {
+        self.lacking(&Tip::default(), Timestamp(0))
+    }
+
+    /// The item that carries this head, facets and all.
+    pub fn head_item(&self, host: &HostId) -> Option<Item> {
+        self.heads.get(host).map(|head| self.with_facets(head))
+    }
+
+    /// A host's head.
+    pub fn head(&self, host: &HostId) -> Option<&Signed<Head>> {
+        self.heads.get(host)
+    }
+
+    /// What a host's agent says of itself.
+    pub fn node_facet(&self, host: &HostId) -> Option<NodeFacet> {
+        let head = self.heads.get(host)?;
+        let facet = head.body().facets.iter().find(|facet| facet.name == FACET_NODE)?;
+        wire::decode(self.facets.get(&facet.hash)?, FACET_BYTES_MAX).ok()
+    }
+
+    /// The live orders.
+    pub fn orders(&self) -> impl Iterator<Item = &Admitted<Order>> {
+        self.orders.values()
+    }
+
+    /// One live order.
+    pub fn order(&self, id: &EntryId) -> Option<&Admitted<Order>> {
+        self.orders.get(id)
+    }
+
+    /// The cancellation of an order.
+    pub fn cancellation(&self, order: &EntryId) -> Option<&Signed<Cancellation>> {
+        self.cancellations.get(order)
+    }
+
+    /// The invitation for a token's key.
+    pub fn invitation_of(
+        &self,
+        token: &crate::identity::PublicKey<crate::identity::Token>,
+    ) -> Option<&Signed<Invitation>> {
+        self.invitations.values().find(|invitation| invitation.body().token == *token)
+    }
+
+    /// An operator's stream, in order.
+    pub fn operator_stream(&self, id: &StreamId) -> &[Signed<Op>] {
+        self.operators.get(id).map_or(&[], |stream| stream.ops.as_slice())
+    }
+
+    /// The operator ops that bear on one host's tags, in the order in which they can be applied.
+    pub fn ops_about(&self, host: &HostId) -> Vec<&Signed<Op>> {
+        self.operators
+            .values()
+            .flat_map(|stream| &stream.ops)
+            .filter(|op| {
+                matches!(&op.body().action, crate::authority::OpAction::Tag { host: of, .. } if of == host)
+            })
+            .collect()
+    }
+
+    /// Hosts that signed two heads for one place, and operator streams with two ops at one.
+    pub fn forks(&self) -> usize {
+        self.forked_hosts.len() + self.operators.values().filter(|stream| stream.fork.is_some()).count()
+    }
+
+    /// A member as selectors see it where all that is known counts.
+    pub fn known<'a>(&'a self, host: &'a Host) -> Known<'a> {
+        Known { host, node: self.node_facet(&host.id()) }
+    }
+}
+
+fn bounded(held: usize, limit: usize, what: &'static str) -> Result<(), Refusal> {
+    if held < limit { Ok(()) } else { Err(Refusal::TooMany { what, limit }) }
+}
+
+fn half(bytes: &[u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(bytes.split_at(16).0);
+    half
+}
+
+/// A host with all that is known of it.
+#[derive(Debug)]
+pub struct Known<'a> {
+    host: &'a Host,
+    node: Option<NodeFacet>,
+}
+
+impl Subject for Known<'_> {
+    fn look(&self, path: &Path) -> Look {
+        if path.tag().is_some() {
+            return self.host.look(path);
+        }
+        match path.to_string().as_str() {
+            "name" => Look::Value(self.host.name().to_owned()),
+            "id" => Look::Value(self.host.id().to_string()),
+            "state" => Look::Value(
+                match self.host.standing() {
+                    Standing::Member => "member",
+                    Standing::Left => "left",
+                    Standing::Quarantined => "quarantined",
+                    Standing::Disowned => "disowned",
+                }
+                .to_owned(),
+            ),
+            "agent" => self.node.as_ref().map_or(Look::Absent, |node| Look::Value(node.agent.clone())),
+            _ => Look::Absent,
+        }
+    }
+}
