@@ -1,1 +1,42 @@
-//! selector
+//! The targeting language: which hosts an order, a certificate or a view is about.
+//!
+//! It decides whether a text is a selector, and for which hosts a selector is true. The text is read once
+//! into a tree; the same tree answers on the command line, in the mesh process and in the executor.
+//!
+//! What always holds:
+//!
+//! - It is pure: the same text and the same answers of a [`Subject`] give the same outcome on every host.
+//! - Its cost is bounded: at most 4 KiB of text (as written, and as printed), 32 levels, 256 nodes.
+//! - Three values, after S. C. Kleene: a comparison on something absent is unknown, `not` unknown is unknown,
+//!   and only true selects. So `tag.env != prod` never takes a host without that tag.
+//! - Not knowing is a set: [`Selector::outcomes`] gives every truth that is still possible, and learning more
+//!   only takes truths away. The executor knows nothing but signed tags and refuses when true is not among
+//!   them; what a host says of itself can therefore narrow, and can never widen.
+//! - What is printed reads back as an equal selector, and holds no character that a terminal would not show.
+//!
+//! It does not know where values come from, who may ask, or which host it looks at: that is the subject's part.
+//! Every value is text so far; ordered comparisons, versions, `matches`, `any` and `every`, and saved
+//! selectors are recognised and refused by name.
+
+mod character;
+mod error;
+mod evaluate;
+mod expression;
+mod glob;
+mod outcome;
+mod parse;
+mod path;
+mod query;
+mod spelling;
+mod tag;
+mod token;
+
+pub use error::{Position, SelectorError};
+pub use evaluate::{Look, Subject};
+pub use outcome::{Outcomes, Truth};
+pub use path::{Path, Root};
+pub use query::Selector;
+pub use tag::{TagError, check_tag, parse_label};
+
+#[cfg(test)]
+mod tests;
