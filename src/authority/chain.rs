@@ -148,13 +148,7 @@ impl RootChain {
         }
         let genesis = genesis.clone();
         let id = signed.id();
-        Ok(Self {
-            fleet,
-            genesis,
-            updates: BTreeMap::from([(id, signed)]),
-            path: vec![id],
-            stopped_at: None,
-        })
+        Ok(Self { fleet, genesis, updates: BTreeMap::from([(id, signed)]), path: vec![id], stopped_at: None })
     }
 
     /// Takes an update into the set; true if it was not there.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{Authority, Refusal};
 use crate::{
     identity::{
-        EntryId, Executor, FleetId, HostId, Kind, Operator, Payload, PublicKey, SealPublic, Signed, SignedError,
-        Stream, Token, Transport,
+        EntryId, Executor, FleetId, HostId, Kind, Operator, Payload, PublicKey, SealPublic, Signed,
+        SignedError, Stream, Token, Transport,
     },
     selector,
     time::Timestamp,
@@ -177,14 +177,19 @@ impl Enrolled {
         }
         for (at, (key, value)) in enrolment.tags.iter().enumerate() {
             let repeated = enrolment.tags.iter().take(at).any(|(earlier, _)| earlier == key);
-            if repeated || selector::check_tag(key, value).is_err() || !invitation.tags.contains(&(key.clone(), value.clone())) {
+            if repeated
+                || selector::check_tag(key, value).is_err()
+                || !invitation.tags.contains(&(key.clone(), value.clone()))
+            {
                 return Err(Refusal::TagNotGranted { tag: format!("{key}={value}") });
             }
         }
         if enrolment.at > invitation.expires {
             return Err(Refusal::TokenExpired);
         }
-        for bytes in [enrolment.keys.transport.bytes(), enrolment.keys.executor.bytes(), enrolment.keys.stream.bytes()] {
+        for bytes in
+            [enrolment.keys.transport.bytes(), enrolment.keys.executor.bytes(), enrolment.keys.stream.bytes()]
+        {
             PublicKey::<Stream>::import(bytes).map_err(|_| Refusal::WeakKey)?;
         }
         Ok(())

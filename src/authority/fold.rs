@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Certificate, ChainError, Departure, Enrolled, INVITATION_VALID_MAX, Invitation, Op, OpAction, Refusal, RootChain, TagChange, Verb};
+use super::{
+    Certificate, ChainError, Departure, Enrolled, INVITATION_VALID_MAX, Invitation, Op, OpAction, Refusal,
+    RootChain, TagChange, Verb,
+};
 use crate::{
     identity::{EntryId, FleetId, HostId, Operator, PublicKey, Signed, Transport},
     selector::{self, Look, Path, Subject},
@@ -383,12 +386,15 @@ impl Authority {
         let mut all: BTreeMap<String, Vec<(EntryId, Option<String>)>> = BTreeMap::new();
         if let Some(host) = self.hosts.get(id) {
             for (key, value) in &host.enrolled.enrolment().tags {
-                all.entry(key.clone()).or_default().push((host.enrolled.certificate().id(), Some(value.clone())));
+                all.entry(key.clone())
+                    .or_default()
+                    .push((host.enrolled.certificate().id(), Some(value.clone())));
             }
         }
         let mut superseded: BTreeSet<(&str, EntryId)> = BTreeSet::new();
         for (write_id, write) in self.writes.get(id).into_iter().flatten() {
-            if self.recognise_tag_changes(&write.certificate, write.signer, write.at, &write.changes).is_err() {
+            if self.recognise_tag_changes(&write.certificate, write.signer, write.at, &write.changes).is_err()
+            {
                 continue;
             }
             for change in &write.changes {

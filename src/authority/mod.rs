@@ -22,8 +22,8 @@ pub use admit::{Admitted, Ask, Asks, ORDER_VALID_MAX};
 pub use certificate::{AGENT_USER, ANY, Certificate, Verb};
 pub use chain::{ChainError, Genesis, RootChain, RootChange, RootUpdate};
 pub use enrolment::{
-    Departure, Enrolled, Enrolment, HostCertificate, HostKeys, INVITATION_VALID_MAX, Invitation, NAME_CHARS_MAX,
-    check_name,
+    Departure, Enrolled, Enrolment, HostCertificate, HostKeys, INVITATION_VALID_MAX, Invitation,
+    NAME_CHARS_MAX, check_name,
 };
 pub use fold::{Authority, Host, Standing, TagState};
 pub use op::{Op, OpAction, TagChange};

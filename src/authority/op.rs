@@ -37,7 +37,9 @@ pub enum OpAction {
 impl Wire for OpAction {
     fn to_value(&self) -> Value {
         match self {
-            Self::Tag { host, changes } => Value::Array(vec![Value::from(0), host.to_value(), changes.to_value()]),
+            Self::Tag { host, changes } => {
+                Value::Array(vec![Value::from(0), host.to_value(), changes.to_value()])
+            }
             Self::Unknown { tag } => Value::Array(vec![Value::from(*tag)]),
         }
     }

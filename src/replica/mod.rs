@@ -14,7 +14,8 @@ mod state;
 pub use entry::{Entry, EntryError, Item, Place};
 pub use head::{FACET_BYTES_MAX, FACET_NODE, FacetHash, FacetRef, Head, NodeFacet};
 pub use order::{
-    Action, Cancellation, Card, CARD_VALID_MAX, KEEPERS_MAX, Limits, Order, ROSTER_INLINE_MAX, ReadRequest, Roster,
+    Action, CARD_VALID_MAX, Cancellation, Card, KEEPERS_MAX, Limits, Order, ROSTER_INLINE_MAX, ReadRequest,
+    Roster,
 };
 pub use outcome::{INLINE_OUTPUT_BYTES_MAX, Outcome, Output, Report, ResultRecord};
 pub use state::{Merged, Replica, Tip};

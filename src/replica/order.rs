@@ -91,7 +91,17 @@ pub struct Order {
     pub reason: Option<String>,
 }
 wire_record!(Order {
-    nonce, certificate, issued, expires, selector, roster, action, run_as, limits, keepers, reason,
+    nonce,
+    certificate,
+    issued,
+    expires,
+    selector,
+    roster,
+    action,
+    run_as,
+    limits,
+    keepers,
+    reason,
 });
 impl Payload for Order {
     const KIND: Kind = Kind::Order;

@@ -141,10 +141,18 @@ impl Replica {
                 Merged::New
             }
             Entry::Host(enrolled) => {
-                if self.authority.absorb_host(*enrolled)? { Merged::New } else { Merged::Known }
+                if self.authority.absorb_host(*enrolled)? {
+                    Merged::New
+                } else {
+                    Merged::Known
+                }
             }
             Entry::Departure(departure) => {
-                if self.authority.absorb_departure(departure)? { Merged::New } else { Merged::Known }
+                if self.authority.absorb_departure(departure)? {
+                    Merged::New
+                } else {
+                    Merged::Known
+                }
             }
             Entry::Op(op) => self.merge_op(op)?,
             Entry::Head(head) => self.merge_head(head, facets)?,
@@ -302,7 +310,7 @@ impl Replica {
 
     /// What is held, for another to find what it lacks.
     pub fn tip(&self, now: Timestamp) -> Tip {
-        let mut held: Vec<[u8; 16]> = self.standing_alone(now).map(|entry| half(&entry.0)).collect();
+        let mut held: Vec<[u8; 16]> = self.standing_alone(now).map(|(id, ..)| half(&id.0)).collect();
         held.sort_unstable();
         Tip {
             held,
@@ -327,9 +335,9 @@ impl Replica {
     /// Ids, ranks and bytes of everything that is in a set rather than in a stream.
     fn standing_alone(&self, now: Timestamp) -> impl Iterator<Item = (EntryId, u8, &[u8])> {
         let live = move |expires: Timestamp| !Self::is_past(Some(expires), now);
-        let roots = self.authority.chain().updates().into_iter().skip(1).map(|u| (u.id(), 0, u.bytes()));
+        let roots = self.authority.chain().updates().into_iter().skip(1).map(|u| (u.id(), 0_u8, u.bytes()));
         let invitations = self.invitations.values().filter(move |i| live(i.body().expires));
-        let hosts = self.authority.hosts().map(|h| h.enrolled().certificate());
+        let hosts = self.authority.hosts().map(|host| host.enrolled().certificate());
         let departures = self.authority.hosts().filter_map(Host::departure);
         let orders = self.orders.values().filter(move |o| live(o.body().expires));
         let cancellations = self.cancellations.values().filter(move |c| live(c.body().expires));
