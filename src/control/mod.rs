@@ -6,10 +6,12 @@
 //! what the answers are made of: the node answers through [`Handler`].
 
 mod client;
+mod fleet;
 mod message;
 mod server;
 
 pub use client::{Client, ControlError};
+pub use fleet::fleet;
 pub use message::{
     CONTROL_VERSION, HostRow, JobRow, MESSAGE_BYTES_MAX, PeerRow, Reply, Request, StatusReport, StreamName,
 };
