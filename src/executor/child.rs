@@ -21,21 +21,21 @@ const LIVED_WELL: Duration = Duration::from_secs(60);
 
 /// A running mesh process, or the time of the next start.
 #[derive(Debug)]
-pub struct Mesh {
+pub(super) struct Mesh {
     /// The link to it, while it runs.
-    pub link: Option<Link>,
+    pub(super) link: Option<Link>,
     child: Option<Child>,
     started: Timestamp,
     wait: Duration,
     /// When to start the next one, if none runs.
-    pub next_start: Option<Timestamp>,
+    pub(super) next_start: Option<Timestamp>,
     /// How often one was started.
-    pub starts: u64,
+    pub(super) starts: u64,
 }
 
 impl Mesh {
     /// None yet; to be started at once.
-    pub fn new(now: Timestamp) -> Self {
+    pub(super) fn new(now: Timestamp) -> Self {
         Self {
             link: None,
             child: None,
@@ -50,7 +50,7 @@ impl Mesh {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(&mut self, start: Start, control: &OwnedFd, now: Timestamp) -> Result<(), LinkError> {
+    pub(super) fn start(&mut self, start: Start, control: &OwnedFd, now: Timestamp) -> Result<(), LinkError> {
         self.next_start = None;
         self.started = now;
         let result = self.try_start(start, control);
@@ -77,12 +77,12 @@ impl Mesh {
     }
 
     /// The running one's pid.
-    pub fn pid(&self) -> Option<u32> {
+    pub(super) fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
     /// Collects it if it has ended by itself.
-    pub fn reap(&mut self, now: Timestamp) {
+    pub(super) fn reap(&mut self, now: Timestamp) {
         if let Some(child) = &mut self.child
             && !matches!(child.try_wait(), Ok(None))
         {
@@ -91,7 +91,7 @@ impl Mesh {
     }
 
     /// Ends it, if it runs, and plans the next start.
-    pub fn ended(&mut self, now: Timestamp) {
+    pub(super) fn ended(&mut self, now: Timestamp) {
         self.link = None;
         self.stop();
         if now.since(self.started) > LIVED_WELL {
@@ -102,7 +102,7 @@ impl Mesh {
     }
 
     /// Ends it for good.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.link = None;
         if let Some(mut child) = self.child.take() {
             let _gone_already = child.kill();
@@ -117,7 +117,7 @@ use std::os::unix::process::CommandExt as _;
 ///
 /// # Errors
 /// When somebody listens there already, or the place cannot be written.
-pub fn listen(path: &std::path::Path, group: Option<u32>, own_dir: bool) -> io::Result<OwnedFd> {
+pub(super) fn listen(path: &std::path::Path, group: Option<u32>, own_dir: bool) -> io::Result<OwnedFd> {
     use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
     if own_dir && let Some(parent) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;

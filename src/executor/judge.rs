@@ -12,7 +12,7 @@ use crate::{
 
 /// What becomes of an order.
 #[derive(Debug)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// To be claimed and run.
     Run {
         /// The order.
@@ -35,7 +35,7 @@ pub enum Verdict {
 
 /// Why an order is only counted.
 #[derive(Debug, thiserror::Error)]
-pub enum Drop {
+pub(super) enum Drop {
     /// The bytes are no order, or its signature does not match.
     #[error(transparent)]
     Signed(#[from] SignedError),
@@ -50,7 +50,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 86_400);
 const ARGUMENTS_MAX: usize = 4096;
 
 /// Judges an order at `now`.
-pub fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> Verdict {
+pub(super) fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> Verdict {
     let order = match Signed::<Order>::verify(bytes, trust.fleet()) {
         Ok(order) => order,
         Err(error) => return Verdict::Drop(error.into()),
@@ -109,11 +109,11 @@ fn account(user: &str, root: bool) -> Result<Option<Account>, Refusal> {
 }
 
 /// How long the order's command may run.
-pub fn timeout(order: &Order) -> Duration {
+pub(super) fn timeout(order: &Order) -> Duration {
     Duration::from_millis(order.limits.timeout_ms).min(TIMEOUT_MAX)
 }
 
 /// The id that an order's bytes have, if they are an order at all; without any check.
-pub fn id_of(bytes: &[u8]) -> Option<EntryId> {
+pub(super) fn id_of(bytes: &[u8]) -> Option<EntryId> {
     crate::identity::peek(bytes).ok().map(|header| header.id)
 }

@@ -19,12 +19,12 @@ const KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
 const SPOOL_BYTES_MAX: u64 = 4 << 30;
 
 /// The files of one order: standard output, standard error.
-pub fn paths(spool: &Path, order: &EntryId) -> (PathBuf, PathBuf) {
+pub(super) fn paths(spool: &Path, order: &EntryId) -> (PathBuf, PathBuf) {
     (spool.join(format!("{order}.out")), spool.join(format!("{order}.err")))
 }
 
 /// Both outputs, if together they are short enough to travel with the result.
-pub fn inline(spool: &Path, order: &EntryId, stdout: &Output, stderr: &Output) -> (Option<Bytes>, Option<Bytes>) {
+pub(super) fn inline(spool: &Path, order: &EntryId, stdout: &Output, stderr: &Output) -> (Option<Bytes>, Option<Bytes>) {
     if stdout.kept.saturating_add(stderr.kept) > INLINE_OUTPUT_BYTES_MAX {
         return (None, None);
     }
@@ -40,7 +40,7 @@ pub fn inline(spool: &Path, order: &EntryId, stdout: &Output, stderr: &Output) -
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub fn sweep(spool: &Path, now: Timestamp) -> io::Result<()> {
+pub(super) fn sweep(spool: &Path, now: Timestamp) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(spool)? {
         let entry = entry?;
