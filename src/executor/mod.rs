@@ -3,7 +3,7 @@
 //! Decides which process starts on this machine, as whom and until when. It knows neither the network nor
 //! the fleet: what it is handed it verifies.
 
-//pub mod confine;
+pub mod confine;
 mod os;
 pub mod supervisor;
 
