@@ -125,6 +125,7 @@ pub struct Executor {
     swept: Timestamp,
     stopping: Option<Timestamp>,
     left: bool,
+    orphans: bool,
 }
 
 impl Executor {
@@ -145,6 +146,7 @@ impl Executor {
         let signals = os::take_signals(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
             .map_err(system("cannot take signals"))?;
         let own_dir = !socket.starts_with(home.dir());
+        supervisor::adopts_orphans().map_err(system("cannot adopt orphans"))?;
         let control = child::listen(&socket, socket_group, own_dir)
             .map_err(|source| AgentError::Socket { path: socket.clone(), source })?;
         let now = clock();
@@ -179,6 +181,7 @@ impl Executor {
             swept: Timestamp(0),
             stopping: None,
             left: false,
+            orphans: false,
         };
         executor.recover(now);
         Ok(executor)
@@ -234,6 +237,12 @@ impl Executor {
                 self.tell(&ToMesh::Running { order });
             }
         }
+        if self.orphans {
+            // Supervisors were killed: what they watched is ours now, and ends.
+            let mut known: Vec<_> = self.running.iter().map(|running| running.supervised.pid).collect();
+            known.extend(self.mesh.pid());
+            self.orphans = supervisor::end_orphans(&known) > 0;
+        }
         if now.since(self.swept) >= SWEEP_EVERY {
             self.swept = now;
             // Without witnesses in the fleet the local clock is all there is; the floor that compaction
@@ -262,6 +271,7 @@ impl Executor {
                 .min(),
             Some(self.swept.after(SWEEP_EVERY)),
             self.stopping.map(|since| since.after(STOP_WITHIN)),
+            self.orphans.then(|| now.after(Duration::from_millis(20))),
         ];
         let due = due.into_iter().flatten().min().map_or(SWEEP_EVERY, |due| due.since(now));
         let due = due.min(SWEEP_EVERY) + Duration::from_millis(1);
@@ -543,6 +553,7 @@ impl Executor {
                 self.finish(order, started, outcome, Some(&report));
             }
             Ok(None) | Err(_) => {
+                self.orphans = true;
                 let why = "its supervisor was killed, and the command with it".to_owned();
                 self.finish(order, started, Outcome::Indeterminate { why }, None);
             }

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Pid;
+
 use super::{
     link::Link,
     message::{LinkError, Start, ToMesh},
@@ -77,8 +79,8 @@ impl Mesh {
     }
 
     /// The running one's pid.
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+    pub(super) fn pid(&self) -> Option<Pid> {
+        Pid::from_child(self.child.as_ref()?).into()
     }
 
     /// Collects it if it has ended by itself.

@@ -8,6 +8,7 @@
 
 mod agent;
 mod child;
+pub mod confine;
 mod judge;
 mod link;
 pub mod message;
@@ -17,6 +18,7 @@ pub mod supervisor;
 mod trust;
 
 pub use agent::{AgentError, Executor, ExecutorSettings};
-pub use link::Link;
+pub use link::{Link, receive_start};
 pub use os::Account;
+pub use spool::paths as spool_paths;
 pub use trust::{Trust, TrustError};

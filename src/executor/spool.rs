@@ -19,7 +19,7 @@ const KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
 const SPOOL_BYTES_MAX: u64 = 4 << 30;
 
 /// The files of one order: standard output, standard error.
-pub(super) fn paths(spool: &Path, order: &EntryId) -> (PathBuf, PathBuf) {
+pub fn paths(spool: &Path, order: &EntryId) -> (PathBuf, PathBuf) {
     (spool.join(format!("{order}.out")), spool.join(format!("{order}.err")))
 }
 
