@@ -11,6 +11,7 @@ use clap::{FromArgMatches as _, error::ErrorKind};
 use serde_json::json;
 
 use super::{
+    agent,
     arguments::{
         Arguments, Global, Host, HostTag, HostUntag, Init, Invite, Leave, Listen, Select, Verb, command,
     },
@@ -55,7 +56,7 @@ pub fn main() -> std::process::ExitCode {
     let arguments: Vec<_> = env::args_os().collect();
     // The confined process of the agent: nothing that reads arguments or the environment runs before it.
     if arguments.get(1).is_some_and(|word| word == "mesh-process") {
-        return end(pending::mesh_process(), Style::default());
+        return end(agent::mesh_process(), Style::default());
     }
     let read =
         command().try_get_matches_from(arguments).and_then(|found| Arguments::from_arg_matches(&found));
@@ -156,9 +157,9 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Verb::Demo(demo) => pending::demo(&mut context, &demo),
         Verb::Init(init) => found(&mut context, &init),
         Verb::Invite(request) => wait(invite(&mut context, &request)),
-        Verb::Join(join) => pending::join(&mut context, &join),
+        Verb::Join(join) => agent::join(&mut context, &join),
         Verb::Leave(request) => wait(leave(&mut context, &request)),
-        Verb::Agent(agent) => pending::agent(&mut context, &agent),
+        Verb::Agent(start) => agent::agent(&mut context, &start),
         Verb::Status => wait(show_status(&mut context)),
         Verb::Host(verb) => wait(host(&mut context, verb)),
         Verb::Hosts(list) => wait(host(&mut context, Host::Ls(list))),
@@ -174,12 +175,12 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
             None => text(&mut context, &manual::page(&man.path)?),
         },
         Verb::Version => version(&mut context),
-        Verb::MeshProcess => pending::mesh_process(),
+        Verb::MeshProcess => agent::mesh_process(),
     }
 }
 
 /// Runs a command that waits. Those that do not, start no runtime.
-pub(super) fn wait(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+pub(super) fn wait<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
