@@ -116,8 +116,14 @@ impl Root {
         match self {
             Self::Name | Self::Id | Self::Site | Self::State => (0, 0),
             Self::Tag => (1, 1),
-            Self::Agent | Self::Ip | Self::Disk | Self::Port | Self::User => (0, usize::MAX),
-            Self::Vuln | Self::Patch | Self::Drift => (0, usize::MAX),
+            Self::Agent
+            | Self::Ip
+            | Self::Disk
+            | Self::Port
+            | Self::User
+            | Self::Vuln
+            | Self::Patch
+            | Self::Drift => (0, usize::MAX),
             _ => (1, usize::MAX),
         }
     }

@@ -45,7 +45,7 @@ impl Selector {
             let whole = Position { offset: 0, length: key.len() + 1 + value.len() };
             check_tag(key, value).map_err(|error| SelectorError::new(whole, error.to_string()))?;
             match seen.iter().find(|(known, _)| *known == key) {
-                Some((_, known)) if *known == value => continue,
+                Some((_, known)) if *known == value => {}
                 Some(_) => {
                     return Err(SelectorError::new(whole, format!("no host has two values of {key}"))
                         .hint("write a selector with in [a, b] for either"));

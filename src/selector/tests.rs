@@ -414,6 +414,14 @@ fn read_or_refused(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A host with one tag.
+struct Tagged(String, String);
+impl Subject for Tagged {
+    fn look(&self, path: &Path) -> Look {
+        if path.tag() == Some(self.0.as_str()) { Look::Value(self.1.clone()) } else { Look::Absent }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -498,12 +506,6 @@ proptest! {
         let selector = Selector::from_labels(&[parse_label(&format!("{key}={value}")).unwrap()])
             .map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert!(selector.uses_tags_only());
-        struct Tagged(String, String);
-        impl Subject for Tagged {
-            fn look(&self, path: &Path) -> Look {
-                if path.tag() == Some(self.0.as_str()) { Look::Value(self.1.clone()) } else { Look::Absent }
-            }
-        }
         prop_assert!(selector.selects(&Tagged(key.clone(), value.clone())));
         let (other_key, other_value) = (format!("{key}x"), format!("{value}x"));
         prop_assert!(!selector.selects(&Tagged(key, other_value)));
