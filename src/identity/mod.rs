@@ -15,7 +15,7 @@ mod token;
 pub use ids::{EntryId, FleetId, HostId, StreamId, WriterId, short};
 pub use keys::{
     Executor, KeyError, Operator, PublicKey, Purpose, Root, SealPublic, SecretKey, Stream, Token, Transport,
-    count_verification, verifications,
+    count_verification, is_development_key, verifications,
 };
 pub use signed::{
     CONTEXT, Cosigned, ENVELOPE_BYTES_MAX, Header, Kind, Payload, SignatureKind, Signed, SignedError, peek,

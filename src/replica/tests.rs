@@ -240,12 +240,15 @@ fn make_world() -> World {
 
 // ---- what two replicas must agree on
 
+/// Id, certificate, standing, tags, departure.
+type HostView = (HostId, EntryId, Standing, Vec<(String, TagState)>, Option<EntryId>);
+
 #[derive(Debug, PartialEq)]
 struct View {
     digest: [u8; 16],
     entries: BTreeSet<EntryId>,
     certificates: Vec<EntryId>,
-    hosts: Vec<(HostId, EntryId, Standing, Vec<(String, TagState)>, Option<EntryId>)>,
+    hosts: Vec<HostView>,
     invitations: Vec<EntryId>,
     streams: Vec<(StreamId, Vec<EntryId>, Vec<EntryId>)>,
     heads: Vec<(HostId, EntryId, Option<NodeFacet>)>,
