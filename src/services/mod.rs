@@ -1,1 +1,1 @@
-//! services
+//! What a fleet can do, one folder a capability; none uses another.

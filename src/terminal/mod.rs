@@ -1,1 +1,21 @@
-//! terminal
+//! What a person or a script reads: tables, JSON, prompts, times, and text from hosts made harmless.
+//!
+//! Decides how values look, never what they are. Always holds: text that a host chose reaches the
+//! terminal only through [`escape`], and a column of states holds this program's own words alone.
+//! Everything here takes terminal tests, environment and `now` as arguments, so that all of it is
+//! tested without a terminal. It knows nothing of hosts, orders or exit codes.
+//!
+//! After kubectl's output formats, `ClusterShell`'s folded node sets, and the escaping rules that
+//! `OpenSSH`'s `vis` and git's `quotePath` arrived at.
+
+pub mod escape;
+pub mod nodeset;
+pub mod output;
+pub mod prompt;
+pub mod style;
+pub mod table;
+pub mod time;
+
+pub use output::{Format, Output, OutputError, Sheet};
+pub use style::{Mark, Style};
+pub use table::{Column, Kind};

@@ -1,0 +1,286 @@
+//! What is asked and answered on the socket. One connection carries one question after the other; an
+//! answer is one or more replies, the last of which is not [`Reply::Items`] with `more`, a
+//! [`Reply::Report`], [`Reply::Running`] or [`Reply::Chunk`].
+
+use crate::{
+    identity::{EntryId, FleetId, HostId},
+    replica::{Item, Report},
+    time::Timestamp,
+    wire::{Bytes, Value, Wire, WireError},
+    wire_choice, wire_record,
+};
+
+/// The version that both ends must have in common.
+pub const CONTROL_VERSION: u32 = 1;
+/// Longest message, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// One of a command's output streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamName {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+impl Wire for StreamName {
+    fn to_value(&self) -> Value {
+        matches!(self, Self::Stderr).to_value()
+    }
+    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
+        bool::from_value(value, field).map(|stderr| if stderr { Self::Stderr } else { Self::Stdout })
+    }
+}
+
+/// What a command line asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// First of all: which version speaks. Answered by [`Reply::Hello`].
+    Hello {
+        /// [`CONTROL_VERSION`].
+        version: u32,
+    },
+    /// Answered by [`Reply::Status`].
+    Status {},
+    /// Who belongs and who may do what, as signed entries; `heads` adds what hosts say of themselves.
+    /// Answered by [`Reply::Items`].
+    Fleet {
+        /// With heads.
+        heads: bool,
+    },
+    /// How the agent sees the hosts (links, ages). Answered by [`Reply::Hosts`].
+    Hosts {},
+    /// The agent's links. Answered by [`Reply::Peers`].
+    Peers {},
+    /// Hands over signed entries. Answered by [`Reply::Accepted`] or [`Reply::Error`].
+    Submit {
+        /// The entries.
+        items: Vec<Item>,
+    },
+    /// The live orders as signed entries (cancellations too). Answered by [`Reply::Items`].
+    Orders {},
+    /// What came of an order: all reports held, then, with `follow`, each new one as it comes and a
+    /// [`Reply::Running`] for hosts that say they work on it, until the connection closes. Without
+    /// `follow`, ends with [`Reply::End`].
+    Watch {
+        /// The order.
+        order: EntryId,
+        /// Whether to go on.
+        follow: bool,
+    },
+    /// One output stream of one host, from the spool of the host itself. Answered by
+    /// [`Reply::Chunk`]s and [`Reply::End`].
+    Output {
+        /// The signed `ReadRequest`.
+        read: Bytes,
+        /// The order.
+        order: EntryId,
+        /// The host.
+        host: HostId,
+        /// Which stream.
+        stream: StreamName,
+    },
+    /// How long a message takes to a host and back. Answered by [`Reply::Pong`].
+    Ping {
+        /// The host.
+        host: HostId,
+    },
+    /// What a new join token must say: the fleet's shield and where members listen. Answered by
+    /// [`Reply::Invite`].
+    Invite {},
+    /// Takes this host out of the fleet; only for the agent's own user and root. Answered by
+    /// [`Reply::Accepted`]; the agent then ends.
+    Leave {},
+}
+wire_choice!(Request {
+    0 = Hello { version },
+    1 = Status {},
+    2 = Fleet { heads },
+    3 = Hosts {},
+    4 = Peers {},
+    5 = Submit { items },
+    6 = Orders {},
+    7 = Watch { order, follow },
+    8 = Output { read, order, host, stream },
+    9 = Ping { host },
+    10 = Invite {},
+    11 = Leave {},
+});
+
+/// What an agent answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Who answers.
+    Hello {
+        /// Its [`CONTROL_VERSION`].
+        version: u32,
+        /// The version of muster it runs.
+        agent: String,
+        /// Its fleet.
+        fleet: FleetId,
+        /// The signed genesis.
+        genesis: Bytes,
+        /// Which host it is.
+        host: HostId,
+    },
+    /// How it is.
+    Status {
+        /// The report.
+        status: StatusReport,
+    },
+    /// Entries; the last message has `more` false.
+    Items {
+        /// The entries.
+        items: Vec<Item>,
+        /// Whether another such reply follows.
+        more: bool,
+    },
+    /// Hosts as the agent sees them.
+    Hosts {
+        /// One row a host.
+        hosts: Vec<HostRow>,
+    },
+    /// Links.
+    Peers {
+        /// One row a link.
+        peers: Vec<PeerRow>,
+    },
+    /// Done.
+    Accepted {},
+    /// Not done, and why, in words.
+    Error {
+        /// The words.
+        why: String,
+        /// Whether the reason is that somebody had no right to it.
+        refused: bool,
+    },
+    /// What came of an order on one host.
+    Report {
+        /// The report.
+        report: Report,
+    },
+    /// A host works on the order.
+    Running {
+        /// The order.
+        order: EntryId,
+        /// The host.
+        host: HostId,
+    },
+    /// A piece of output.
+    Chunk {
+        /// The piece.
+        bytes: Bytes,
+    },
+    /// The end of an answer.
+    End {},
+    /// A host answered.
+    Pong {
+        /// The round trip, in microseconds.
+        rtt_us: u64,
+        /// The hosts in between; none for a direct link.
+        via: Vec<HostId>,
+    },
+    /// For a new token.
+    Invite {
+        /// The fleet's pre-shared key.
+        shield: [u8; 32],
+        /// Addresses of members that listen, this host's first, as text.
+        addresses: Vec<String>,
+    },
+}
+wire_choice!(Reply {
+    0 = Hello { version, agent, fleet, genesis, host },
+    1 = Status { status },
+    2 = Items { items, more },
+    3 = Hosts { hosts },
+    4 = Peers { peers },
+    5 = Accepted {},
+    6 = Error { why, refused },
+    7 = Report { report },
+    8 = Running { order, host },
+    9 = Chunk { bytes },
+    10 = End {},
+    11 = Pong { rtt_us, via },
+    12 = Invite { shield, addresses },
+});
+
+/// How an agent is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusReport {
+    /// When the mesh process started.
+    pub started: Timestamp,
+    /// The pid of the executor.
+    pub executor_pid: u32,
+    /// The pid of the mesh process.
+    pub mesh_pid: u32,
+    /// Where it listens, as text; none for a host that only dials out.
+    pub listen: Vec<String>,
+    /// How many members the fleet has, this one too.
+    pub members: u32,
+    /// How many of them it has a link to.
+    pub links: u32,
+    /// Entries held.
+    pub entries: u64,
+    /// Live orders held.
+    pub orders: u64,
+    /// Results that no keeper has taken yet.
+    pub results_unsettled: u64,
+    /// What the confinement of the mesh process is, in words.
+    pub confinement: String,
+    /// Problems, in words: a store that was moved aside, a fork, a chain from a newer version.
+    pub problems: Vec<String>,
+    /// Named counters, for tests and the curious.
+    pub counters: Vec<(String, u64)>,
+}
+wire_record!(StatusReport {
+    started,
+    executor_pid,
+    mesh_pid,
+    listen,
+    members,
+    links,
+    entries,
+    orders,
+    results_unsettled,
+    confinement,
+    problems,
+    counters,
+});
+
+/// A host as an agent sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRow {
+    /// Which host.
+    pub host: HostId,
+    /// `self`, `linked`, `known`, `left`, `quarantined` or `disowned`.
+    pub state: String,
+    /// When this agent last heard of it, by its own clock.
+    pub seen: Option<Timestamp>,
+}
+wire_record!(HostRow { host, state, seen });
+
+/// One link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRow {
+    /// The host at its other end, if it is a member.
+    pub host: Option<HostId>,
+    /// The remote address, as text.
+    pub address: String,
+    /// Whether this end dialled.
+    pub dialled: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// The last round trip, in microseconds, if one was measured.
+    pub rtt_us: Option<u64>,
+}
+wire_record!(PeerRow { host, address, dialled, since, rtt_us });
+
+/// A job as a keeper knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRow {
+    /// The order.
+    pub order: EntryId,
+    /// How many reports are held.
+    pub reports: u32,
+}
+wire_record!(JobRow { order, reports });

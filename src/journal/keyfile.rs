@@ -1,0 +1,151 @@
+//! Secret keys in files: text, one key a file, mode 0600, written once and never over another.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use crate::identity::{Purpose, SecretKey};
+
+/// Longest key file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// Why a key file cannot be used. The file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It cannot be read or written.
+    #[error("cannot use the key file {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others can read it.
+    #[error("the key file {path} can be read by others (mode {mode:04o})")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It belongs to another user.
+    #[error("the key file {path} belongs to another user (uid {uid})")]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// It is not a key file for this purpose.
+    #[error("{path} is not a muster {purpose} key")]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+        /// What was wanted.
+        purpose: &'static str,
+    },
+}
+
+fn marker<P: Purpose>() -> String {
+    format!("muster {} key 1: ", P::NAME)
+}
+
+fn hex(bytes: &[u8]) -> Zeroizing<String> {
+    use std::fmt::Write as _;
+    let mut text = Zeroizing::new(String::with_capacity(bytes.len() * 2));
+    for byte in bytes {
+        let _always = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn unhex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let mut seed = Zeroizing::new([0; 32]);
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in seed.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(seed)
+}
+
+/// Writes `key` to a new file, with `preamble` (each line of which should start with `#`) before it, and
+/// syncs it. A file that is there is left alone.
+///
+/// # Errors
+/// [`KeyFileError::Io`], also when the file exists.
+pub fn write_new<P: Purpose>(path: &Path, key: &SecretKey<P>, preamble: &str) -> Result<(), KeyFileError> {
+    let io = |source| KeyFileError::Io { path: path.to_owned(), source };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
+    let text = Zeroizing::new(format!("{preamble}{}{}\n", marker::<P>(), *hex(&*key.seed())));
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if let Err(source) = written {
+        let _best_effort = fs::remove_file(path);
+        return Err(io(source));
+    }
+    sync_parent(path).map_err(io)
+}
+
+/// Reads a key, refusing a file that others could have read or put there.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn read<P: Purpose>(path: &Path) -> Result<SecretKey<P>, KeyFileError> {
+    let io = |source| KeyFileError::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(io)?;
+    let about = file.metadata().map_err(io)?;
+    let mode = about.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
+    }
+    let me = rustix::process::geteuid().as_raw();
+    if about.uid() != me && me != 0 {
+        return Err(KeyFileError::NotOurs { path: path.to_owned(), uid: about.uid() });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
+    text.lines()
+        .find_map(|line| unhex(line.strip_prefix(&marker::<P>())?.trim()))
+        .map(|seed| SecretKey::from_seed(&seed))
+        .ok_or(KeyFileError::NotAKey { path: path.to_owned(), purpose: P::NAME })
+}
+
+/// Makes the directory entry of `path` durable.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Operator, Root};
+
+    #[test]
+    fn a_key_comes_back_and_is_never_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("operator.key");
+        let key = SecretKey::<Operator>::from_seed(&[5; 32]);
+        write_new(&path, &key, "# mine\n").unwrap();
+        assert_eq!(read::<Operator>(&path).unwrap().public(), key.public());
+        assert!(matches!(read::<Root>(&path), Err(KeyFileError::NotAKey { purpose: "root", .. })));
+        let other = SecretKey::<Operator>::from_seed(&[6; 32]);
+        assert!(matches!(write_new(&path, &other, ""), Err(KeyFileError::Io { .. })));
+        assert_eq!(read::<Operator>(&path).unwrap().public(), key.public());
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("k");
+        write_new(&path, &SecretKey::<Operator>::from_seed(&[5; 32]), "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(read::<Operator>(&path), Err(KeyFileError::Exposed { mode: 0o640, .. })));
+    }
+}
