@@ -423,14 +423,6 @@ fn read_or_refused(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A host with one tag.
-struct Tagged(String, String);
-impl Subject for Tagged {
-    fn look(&self, path: &Path) -> Look {
-        if path.tag() == Some(self.0.as_str()) { Look::Value(self.1.clone()) } else { Look::Absent }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
