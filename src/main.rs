@@ -1,1 +1,5 @@
-fn main() {}
+//! The `muster` command.
+
+fn main() -> std::process::ExitCode {
+    muster::cli::main()
+}

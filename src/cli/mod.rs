@@ -1,1 +1,19 @@
-//! cli
+//! The command line: argument tree, failures, exit codes.
+//!
+//! Decides how what a person typed becomes a call of one capability, and how what went wrong reads. It
+//! alone turns errors into words with a next step, reads the clock, draws randomness and looks at the
+//! environment; what it calls takes all of that as arguments. It does not know how anything is done.
+
+mod arguments;
+mod chance;
+mod clock;
+mod dispatch;
+mod failure;
+mod manual;
+mod pending;
+#[cfg(test)]
+mod tests;
+
+pub use arguments::{Arguments, command};
+pub use dispatch::main;
+pub use failure::{ExitCode, Failure};

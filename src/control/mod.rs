@@ -5,14 +5,18 @@
 //! those from the network), a peer is who the kernel says, every message has a bound. It does not know
 //! what the answers are made of: the node answers through [`Handler`].
 
+mod anchor;
 mod client;
 mod fleet;
 mod message;
+mod pick;
 mod server;
 
+pub use anchor::{Anchor, AnchorError};
 pub use client::{Client, ControlError};
 pub use fleet::fleet;
 pub use message::{
     CONTROL_VERSION, HostRow, JobRow, MESSAGE_BYTES_MAX, PeerRow, Reply, Request, StatusReport, StreamName,
 };
+pub use pick::{PickError, did_you_mean, host_named, hosts_selected};
 pub use server::{Answer, Caller, Handler, serve};

@@ -132,6 +132,32 @@ impl OperatorHome {
         Ok(Self { dir: dir.to_owned(), key, chain, certificate })
     }
 
+    /// Finds, among the directories in `operators`, the one for `fleet`. Others are not opened, so that
+    /// a damaged one does not stand in the way.
+    ///
+    /// # Errors
+    /// When the directory for `fleet` cannot be used.
+    pub fn find(operators: &Path, fleet: FleetId) -> Result<Option<Self>, OperatorError> {
+        let io = |source| OperatorError::Io { path: operators.to_owned(), source };
+        let entries = match fs::read_dir(operators) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(io(source)),
+        };
+        let mut dirs = Vec::new();
+        for entry in entries {
+            dirs.push(entry.map_err(io)?.path());
+        }
+        dirs.sort();
+        for dir in dirs {
+            let file = read_file::<FleetFile>(&dir.join("fleet"));
+            if matches!(file, Ok(Some(file)) if file.fleet == fleet) {
+                return Self::open(&dir).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     /// Where it is.
     pub fn dir(&self) -> &Path {
         &self.dir

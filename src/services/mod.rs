@@ -1,1 +1,7 @@
 //! What a fleet can do, one folder a capability; none uses another.
+
+pub mod hosts;
+pub mod membership;
+pub mod replication;
+pub mod run;
+pub mod status;

@@ -14,8 +14,10 @@ pub mod output;
 pub mod prompt;
 pub mod style;
 pub mod table;
+pub mod talk;
 pub mod time;
 
 pub use output::{Format, Output, OutputError, Sheet};
 pub use style::{Mark, Style};
 pub use table::{Column, Kind};
+pub use talk::{AskError, Talk};

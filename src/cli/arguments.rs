@@ -1,0 +1,532 @@
+//! The argument tree. Completion, man pages and help are made from it, so it says all there is to say.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::{
+    selector::parse_label,
+    terminal::{Format, style::ColorChoice, time::parse_duration},
+};
+
+/// The commands by what they are for, in the order in which help shows them.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status"]),
+    ("Every day", &["host", "hosts", "run", "job"]),
+    ("This program", &["completion", "man", "version"]),
+];
+
+const EXAMPLES: &str = "Examples:
+  muster demo                          three hosts on this machine, nothing left behind
+  sudo muster init acme                found a fleet, with this machine as its first host
+  muster invite -l role=web            print a token that lets one more host join
+  muster run -l role=web -- uname -r   run a command on every host tagged role=web
+  muster hosts                         list the hosts
+
+Exit codes: 0 every target succeeded, 1 internal, 2 usage, 3 no host matched, 4 not permitted,
+5 agent or mesh unreachable, 6 a host failed, 7 a host never answered.";
+
+/// Manages a fleet of machines without a server.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "muster", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Verb,
+}
+
+/// Flags that every command takes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The agent's state directory
+    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(help = "The agent's state directory [env: MUSTER_STATE; default for root: /var/lib/muster]")]
+    pub state: Option<PathBuf>,
+    /// The agent's socket
+    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(help = "The agent's socket [env: MUSTER_SOCKET; default for root: /run/muster/agent.sock]")]
+    pub socket: Option<PathBuf>,
+    /// Output: table, wide, json, jsonl, csv or name
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "table",
+        hide_default_value = true
+    )]
+    #[arg(value_parser = Format::from_str)]
+    pub output: Format,
+    /// Colour: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
+    #[arg(value_parser = ColorChoice::from_str)]
+    pub color: ColorChoice,
+    /// Leave remarks out; errors and warnings stay
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Answer every question with yes
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Show a throw-away fleet at work on this machine: no root, no network, nothing left behind
+    Demo(Demo),
+    /// Found a fleet, with this machine as its first host
+    Init(Init),
+    /// Print a token that lets hosts join
+    Invite(Invite),
+    /// Make this machine a host of the fleet that a token is for
+    Join(Join),
+    /// Take this host out of its fleet, for ever
+    Leave(Leave),
+    /// Run this host's agent
+    Agent(Agent),
+    /// Show how this host's agent is
+    Status,
+    /// List, show, tag and ping hosts
+    #[command(subcommand)]
+    Host(Host),
+    /// List the hosts, as `host ls`
+    Hosts(HostLs),
+    /// Run a command on hosts
+    Run(Run),
+    /// See what came of orders
+    #[command(subcommand)]
+    Job(Job),
+    /// Print the completion script of a shell
+    Completion(Completion),
+    /// Print a man page
+    Man(Man),
+    /// Print the version
+    Version,
+    /// The confined part of the agent, which starts it
+    #[command(hide = true)]
+    MeshProcess,
+}
+
+/// `demo`.
+#[derive(Args, Clone, Debug)]
+pub struct Demo {
+    /// How many hosts
+    #[arg(short = 'n', long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub hosts: u16,
+    /// End after the story instead of staying until Ctrl-C
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// `init`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Makes the root key (in the recovery file: keep it off this machine), your operator key, and this
+host's keys. Nothing runs yet: `muster agent` starts the host.
+
+Examples:
+  sudo muster init acme -l role=web
+  muster init lab --host-name a --listen 127.0.0.1:7946 --state ./a"
+)]
+pub struct Init {
+    /// The fleet's name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// This host's name [default: the machine's]
+    #[arg(long, value_name = "NAME")]
+    pub host_name: Option<String>,
+    /// A tag of this host; may be repeated
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Where this host listens for others
+    #[command(flatten)]
+    pub listen: Listen,
+    /// The new file for the root key [default: ./NAME-recovery.txt]
+    #[arg(long, value_name = "FILE")]
+    pub recovery: Option<PathBuf>,
+    /// Who you are, in certificates and records [default: your user name]
+    #[arg(long, value_name = "NAME")]
+    pub person: Option<String>,
+    /// How many days your certificate is valid
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub operator_days: u32,
+    /// Check everything and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Where a host listens.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
+pub struct Listen {
+    /// Where to listen for other hosts; may be repeated [default: 0.0.0.0:7946]
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "no_listen")]
+    pub listen: Vec<SocketAddr>,
+    /// Where others reach this host, if that differs; may be repeated
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "no_listen")]
+    pub advertise: Vec<SocketAddr>,
+    /// Only dial out: a full member all the same
+    #[arg(long)]
+    pub no_listen: bool,
+}
+
+/// `invite`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "The token is on standard output alone. Whoever has it can join until it is used up or expires.
+
+Examples:
+  muster invite -l role=web -l env=prod
+  muster invite --uses 20 --ttl 2h > token"
+)]
+pub struct Invite {
+    /// A tag that joiners get; may be repeated
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// How many hosts may use it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub uses: u32,
+    /// How long it works
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
+    pub ttl: Duration,
+    /// Where joiners find the fleet; at most 3 [default: where members listen]
+    #[arg(long = "address", value_name = "IP:PORT")]
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// `join`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  sudo muster join mst1…
+  sudo muster join - < token")]
+pub struct Join {
+    /// The token, or `-` to read it from standard input
+    #[arg(value_name = "TOKEN")]
+    pub token: String,
+    /// This host's name [default: the machine's]
+    #[arg(long, value_name = "NAME")]
+    pub host_name: Option<String>,
+    /// Take only these of the token's tags; may be repeated
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Where this host listens for others
+    #[command(flatten)]
+    pub listen: Listen,
+    /// How long to try
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// `leave`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "The agent must run, so that the others learn of it; it then erases this host's keys and ends."
+)]
+pub struct Leave {
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `agent`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Runs in the foreground until it is told to stop (SIGTERM or Ctrl-C).
+Its settings are in /etc/muster/agent.toml for root, in agent.toml of the state directory with --state.")]
+pub struct Agent {
+    /// What to log
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(help = "What to log: error, warn, info, debug or trace, or a filter such as muster::sync=debug")]
+    pub log: String,
+}
+
+/// `host`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Host {
+    /// List the hosts
+    Ls(HostLs),
+    /// Show all that is known of a host
+    Show(HostShow),
+    /// Put tags on hosts
+    Tag(HostTag),
+    /// Take tags off hosts
+    Untag(HostUntag),
+    /// See how a message gets to hosts and in what time
+    Ping(HostPing),
+}
+
+/// Which hosts, of those that a list is about.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Select {
+    /// Hosts that a selector is true for, such as 'tag.role = web and tag.env in [staging, dev]'
+    #[arg(short, long, value_name = "SELECTOR")]
+    pub target: Option<String>,
+    /// Hosts with this tag; repeated, with all of them
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// `host ls`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster hosts
+  muster host ls -l role=web -o wide
+  muster host ls -t 'missing tag.owner' -o name")]
+pub struct HostLs {
+    /// Which hosts [default: all]
+    #[command(flatten)]
+    pub select: Select,
+}
+
+/// `host show`.
+#[derive(Args, Clone, Debug)]
+pub struct HostShow {
+    /// The host, by name or unique beginning of name or id
+    #[arg(value_name = "HOST")]
+    pub host: String,
+}
+
+/// `host tag`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    override_usage = "muster host tag [OPTIONS] HOST... KEY=VALUE...\n       muster host tag [OPTIONS] -t SELECTOR KEY=VALUE..."
+)]
+#[command(after_help = "Examples:
+  muster host tag web-1 role=web env=prod
+  muster host tag -t 'tag.role = web' frozen=yes --dry-run")]
+pub struct HostTag {
+    /// Hosts, then tags
+    #[arg(value_name = "HOST | KEY=VALUE", required = true)]
+    pub words: Vec<String>,
+    /// Which hosts
+    #[command(flatten)]
+    pub select: Select,
+    /// Say what would change and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `host untag`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    override_usage = "muster host untag [OPTIONS] HOST KEY...\n       muster host untag [OPTIONS] -t SELECTOR KEY..."
+)]
+#[command(after_help = "Examples:
+  muster host untag web-1 frozen
+  muster host untag -t 'has tag.frozen' frozen")]
+pub struct HostUntag {
+    /// A host, then keys; with -t or -l keys alone
+    #[arg(value_name = "HOST | KEY", required = true)]
+    pub words: Vec<String>,
+    /// Which hosts
+    #[command(flatten)]
+    pub select: Select,
+    /// Say what would change and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `host ping`.
+#[derive(Args, Clone, Debug)]
+pub struct HostPing {
+    /// Hosts, by name or unique beginning of name or id
+    #[arg(value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Which hosts
+    #[command(flatten)]
+    pub select: Select,
+    /// How long to wait for each
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// Which hosts an order is for. None of these is an error: no target, no action.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Target")]
+#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
+pub struct Target {
+    /// Hosts that a selector is true for, such as 'tag.role = web and not tag.frozen = yes'
+    #[arg(short, long, value_name = "SELECTOR")]
+    pub target: Option<String>,
+    /// Hosts with this tag; repeated, with all of them
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Hosts by name: `web-[01-10,12],db-1`; may be repeated
+    #[arg(short = 'H', long = "host", value_name = "NODESET")]
+    pub hosts: Vec<String>,
+    /// Every host
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `run`.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
+#[command(after_help = "What follows -- is one program with its arguments, run without a shell.
+
+Examples:
+  muster run -l role=web -- uname -r
+  muster run -t 'tag.env = prod and not tag.frozen = yes' --as www -- id
+  muster run --all -c 'df -h / | tail -1'")]
+pub struct Run {
+    /// Which hosts
+    #[command(flatten)]
+    pub target: Target,
+    /// The user to run as [default: the user that the agent runs as]
+    #[arg(long = "as", value_name = "USER")]
+    pub run_as: Option<String>,
+    /// How long the command may run
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub timeout: Duration,
+    /// How long hosts that are away may still start it
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub queue: Duration,
+    /// How long to wait for hosts that do not answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub wait: Duration,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Show who would run it and sign nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A line for /bin/sh -c, instead of a program
+    #[arg(short, long = "command", value_name = "LINE", conflicts_with = "argv")]
+    pub command: Option<String>,
+    /// The program and its arguments
+    #[arg(last = true, value_name = "ARGV", required_unless_present = "command")]
+    pub argv: Vec<OsString>,
+}
+
+/// `job`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Job {
+    /// List the orders that you signed here
+    Ls,
+    /// Show what came of an order, host by host
+    Show(JobShow),
+    /// Print what a host wrote while it ran an order
+    Output(JobOutput),
+}
+
+/// `job show`.
+#[derive(Args, Clone, Debug)]
+pub struct JobShow {
+    /// The job, by unique beginning of its id
+    #[arg(value_name = "JOB")]
+    pub job: String,
+}
+
+/// `job output`.
+#[derive(Args, Clone, Debug)]
+pub struct JobOutput {
+    /// The job, by unique beginning of its id
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// The host, by name or unique beginning of name or id
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// Standard error instead of standard output
+    #[arg(long)]
+    pub stderr: bool,
+}
+
+/// `completion`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster completion bash > /etc/bash_completion.d/muster
+  muster completion zsh > \"${fpath[1]}/_muster\"
+  muster completion fish > ~/.config/fish/completions/muster.fish")]
+pub struct Completion {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// A shell that completion is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shell {
+    /// GNU bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// `man`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster man | man -l -
+  muster man host tag | man -l -
+  muster man --dir /usr/local/share/man/man1")]
+pub struct Man {
+    /// The command that the page is about [default: muster itself]
+    #[arg(value_name = "COMMAND")]
+    pub path: Vec<String>,
+    /// Write every page into this directory instead
+    #[arg(long, value_name = "DIR", conflicts_with = "path")]
+    pub dir: Option<PathBuf>,
+}
+
+/// The whole tree, with the commands grouped in the help of its root.
+pub fn command() -> clap::Command {
+    let command = Arguments::command();
+    let list = grouped(&command);
+    command.help_template(format!(
+        "{{about}}\n\nUsage: muster [OPTIONS] COMMAND\n\n{list}{{options}}{{after-help}}"
+    ))
+}
+
+fn grouped(command: &clap::Command) -> String {
+    use std::fmt::Write as _;
+    let mut list = String::new();
+    for (heading, names) in GROUPS {
+        let _always = writeln!(list, "{heading}:");
+        for name in *names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            let _always = writeln!(list, "  {name:<10}  {about}");
+        }
+        list.push('\n');
+    }
+    list.push_str("Global options:\n");
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_holds_together_and_every_command_is_in_a_group() {
+        command().debug_assert();
+        let grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        let tree = command();
+        let shown: Vec<&str> =
+            tree.get_subcommands().filter(|sub| !sub.is_hide_set()).map(clap::Command::get_name).collect();
+        for name in &shown {
+            assert!(grouped.contains(name), "{name} is in no group");
+        }
+        assert_eq!(grouped.len(), shown.len(), "a group names a command that is not there");
+    }
+
+    #[test]
+    fn every_command_and_argument_says_what_it_is_for() {
+        fn walk(command: &clap::Command, path: &str) {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{path}: {} has no help", argument.get_id());
+            }
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name());
+                assert!(sub.get_about().is_some(), "{path} has no description");
+                walk(sub, &path);
+            }
+        }
+        walk(&command(), "muster");
+    }
+}

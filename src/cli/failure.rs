@@ -1,0 +1,457 @@
+//! What went wrong, in words for people: a kind (which sets the exit code), a sentence, where it is
+//! pointed at, and what to do next. Every module's error becomes one of these here and nowhere else.
+
+use std::{fmt::Write as _, path::Path};
+
+use crate::{
+    authority::Refusal,
+    control::{AnchorError, ControlError, PickError},
+    journal::{HostHome, HostHomeError, KeyFileError, OperatorError},
+    node::{Places, SettingsError},
+    selector::SelectorError,
+    services::{
+        hosts::{HostsError, TagError},
+        membership::{FoundError, InviteError},
+        status::StatusError,
+    },
+    terminal::{AskError, OutputError, Style, escape, style::Mark},
+};
+
+/// Every exit code that there is. Scripts are built on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Every target succeeded.
+    Success = 0,
+    /// A local or internal failure.
+    Internal = 1,
+    /// Usage, selector or settings.
+    Usage = 2,
+    /// The selector matched no host.
+    NoHost = 3,
+    /// A key is missing, revoked or not permitted.
+    NotPermitted = 4,
+    /// The local agent or the mesh is unreachable.
+    Unreachable = 5,
+    /// At least one host failed, refused, expired, was cancelled or is indeterminate.
+    HostFailed = 6,
+    /// None of those, but some never answered by the deadline.
+    Silent = 7,
+    /// Stopped by the error budget or at the first failure.
+    Stopped = 8,
+    /// Waiting for approval.
+    AwaitsApproval = 9,
+    /// Drift or changes are present.
+    Drift = 10,
+    /// The wait ran out.
+    WaitOver = 124,
+    /// Interrupted.
+    Interrupted = 130,
+    /// The transport was lost; where a host's own code is passed through.
+    Lost = 255,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Sets the exit code.
+    pub kind: ExitCode,
+    /// One sentence, without a full stop. Text of others in it is escaped when it is shown.
+    pub message: String,
+    /// What is pointed at: lines with a caret under the fault.
+    pub pointer: Option<String>,
+    /// What to do next: remarks, then one command.
+    pub hints: Vec<String>,
+}
+
+impl Failure {
+    /// A failure without hints.
+    pub fn new(kind: ExitCode, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), pointer: None, hints: Vec::new() }
+    }
+
+    /// A mistake in what was typed.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ExitCode::Usage, message)
+    }
+
+    /// Adds a line on what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds what is pointed at.
+    #[must_use]
+    pub fn point(mut self, pointer: impl Into<String>) -> Self {
+        self.pointer = Some(pointer.into());
+        self
+    }
+
+    /// The text for standard error. Nothing in it steers a terminal but this program's own colours.
+    pub fn render(&self, style: Style) -> String {
+        let mut text = String::new();
+        let label = if style.color { "\x1b[31merror:\x1b[0m" } else { "error:" };
+        let _always = writeln!(text, "{label} {}", escape::line(&self.message));
+        if let Some(pointer) = &self.pointer {
+            text.push_str(&escape::block(pointer));
+            text.push('\n');
+        }
+        for hint in &self.hints {
+            let _always = writeln!(text, "{} {}", style.bold("hint:"), escape::line(hint));
+        }
+        text
+    }
+}
+
+/// The mark of success, as messages begin with it.
+pub(super) fn good(style: Style, word: &'static str) -> String {
+    style.mark(Mark::Good, word)
+}
+
+/// Turns an error into words. `places` is where this command looks for files and the socket.
+pub(super) trait Explain {
+    /// In words, with what to do next.
+    fn explain(self, places: &Places) -> Failure;
+}
+
+/// Whether a next command must name the state directory that this one used.
+pub(super) fn needs_state(places: &Places) -> bool {
+    let default = Places::find(
+        None,
+        None,
+        |name| if name.starts_with("MUSTER_") { None } else { std::env::var_os(name) },
+        rustix::process::geteuid().is_root(),
+    );
+    places.state != default.state && std::env::var_os("MUSTER_STATE").is_none()
+}
+
+/// A next command, with the flags that it needs.
+pub(super) fn with_state(places: &Places, command: &str) -> String {
+    if needs_state(places) {
+        format!("{command} --state {}", quoted(&places.state))
+    } else {
+        command.to_owned()
+    }
+}
+
+/// A path as a shell takes it.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+impl Explain for ControlError {
+    fn explain(self, places: &Places) -> Failure {
+        let message = self.to_string();
+        match self {
+            Self::NoAgent { .. } => {
+                let failure = Failure::new(ExitCode::Unreachable, message);
+                match HostHome::open(&places.state) {
+                    Ok(_) => failure.hint(format!("start it: {}", with_state(places, "muster agent"))),
+                    Err(HostHomeError::NoHost { .. }) => failure
+                        .hint(format!("{} holds no host yet", places.state.display()))
+                        .hint("found a fleet with `muster init NAME`, join one with `muster join TOKEN`, or look around first: muster demo"),
+                    Err(_) => failure.hint(
+                        "if the agent runs with another state directory, name it with --state or --socket: muster status --socket PATH",
+                    ),
+                }
+            }
+            Self::NotAllowed { path } => Failure::new(ExitCode::NotPermitted, message).hint(format!(
+                "the socket is for its owner and its group: ls -l {}",
+                quoted(Path::new(&path))
+            )),
+            Self::Version { agent, ours } => Failure::new(ExitCode::Unreachable, message).hint(format!(
+                "the {} is older; after updating it: {}",
+                if agent < ours { "agent" } else { "command line" },
+                with_state(places, "muster status"),
+            )),
+            Self::Gone(_) => Failure::new(ExitCode::Unreachable, message)
+                .hint(format!("whether it runs says: {}", with_state(places, "muster status"))),
+            Self::Slow(_) => Failure::new(ExitCode::Unreachable, message)
+                .hint(format!("how it is says: {}", with_state(places, "muster status"))),
+            Self::Malformed(_) => Failure::new(ExitCode::Unreachable, message)
+                .hint("compare the versions of agent and command line: muster version"),
+            Self::Refused { right: true, .. } => Failure::new(ExitCode::NotPermitted, message)
+                .hint(format!("who you are to this fleet says: {}", with_state(places, "muster status"))),
+            Self::Refused { right: false, .. } => Failure::new(ExitCode::Internal, message)
+                .hint(format!("how the agent is says: {}", with_state(places, "muster status"))),
+        }
+    }
+}
+
+impl Explain for AnchorError {
+    fn explain(self, places: &Places) -> Failure {
+        match self {
+            Self::Operator(error) => error.explain(places),
+            Self::Control(error) => error.explain(places),
+        }
+    }
+}
+
+impl Explain for KeyFileError {
+    fn explain(self, _: &Places) -> Failure {
+        let failure = Failure::new(ExitCode::NotPermitted, self.to_string());
+        match self {
+            Self::Io { path, .. } | Self::NotOurs { path, .. } => {
+                failure.hint(format!("look at it: ls -l {}", quoted(&path)))
+            }
+            Self::Exposed { path, .. } => failure
+                .hint("whoever could read it may have the key")
+                .hint(format!("if nobody did: chmod 600 {}", quoted(&path))),
+            Self::NotAKey { path, .. } => {
+                failure.hint(format!("put the key back, or look: head -3 {}", quoted(&path)))
+            }
+        }
+    }
+}
+
+impl Explain for OperatorError {
+    fn explain(self, places: &Places) -> Failure {
+        let failure = Failure::new(ExitCode::Internal, self.to_string());
+        match self {
+            Self::Key(error) => error.explain(places),
+            Self::Io { path, .. } | Self::Damaged { path, .. } => {
+                failure.hint(format!("look at it: ls -l {}", quoted(&path)))
+            }
+            Self::NoCertificate { path } => {
+                Failure { kind: ExitCode::NotPermitted, ..failure }.hint(format!(
+                    "the key and the fleet in that directory do not belong together: ls -l {}",
+                    quoted(&path)
+                ))
+            }
+        }
+    }
+}
+
+impl Explain for HostHomeError {
+    fn explain(self, places: &Places) -> Failure {
+        let failure = Failure::new(ExitCode::Internal, self.to_string());
+        match self {
+            Self::Io { path, .. } => failure.hint(format!("look at it: ls -ld {}", quoted(&path))),
+            Self::NoHost { .. } => {
+                failure.hint("found a fleet with `muster init NAME`, or join one: muster join TOKEN")
+            }
+            Self::Occupied { .. } => Failure { kind: ExitCode::Usage, ..failure }
+                .hint("another host needs another directory: --state DIR")
+                .hint(format!(
+                    "to take the host there out of its fleet: {}",
+                    with_state(places, "muster leave")
+                )),
+            Self::NotOurs { path, .. } => Failure { kind: ExitCode::NotPermitted, ..failure }
+                .hint(format!("run this as its owner, or look: ls -ld {}", quoted(&path))),
+            Self::Exposed { path, .. } => Failure { kind: ExitCode::NotPermitted, ..failure }
+                .hint(format!("take the right to write from others: chmod go-w {}", quoted(&path))),
+            Self::Newer { .. } => {
+                failure.hint("use the newer muster that wrote it; this one is: muster version")
+            }
+            Self::Locked { .. } => failure.hint(format!("see it: {}", with_state(places, "muster status"))),
+            Self::Key(error) => error.explain(places),
+            Self::Damaged { path, .. } => {
+                failure.hint(format!("restore it from a backup, or look: ls -l {}", quoted(&path)))
+            }
+        }
+    }
+}
+
+impl Explain for SettingsError {
+    fn explain(self, _: &Places) -> Failure {
+        match self {
+            Self::Io { ref path, .. } => {
+                let hint = format!("look at it: ls -l {}", quoted(path));
+                Failure::new(ExitCode::Usage, self.to_string()).hint(hint)
+            }
+            // The parser's words are several lines, with a caret of their own.
+            Self::Malformed { path, problem } => {
+                Failure::usage(format!("the settings in {} cannot be used", path.display()))
+                    .point(problem.trim_end().to_owned())
+                    .hint(format!("correct the file: {} {}", "editor", quoted(&path)))
+            }
+        }
+    }
+}
+
+impl Explain for Refusal {
+    fn explain(self, _: &Places) -> Failure {
+        Failure::new(ExitCode::NotPermitted, format!("not permitted: {self}"))
+            .hint("what your certificate allows and until when says: muster status -o json")
+    }
+}
+
+/// A selector's fault, with a caret under it.
+fn selector_failure(text: &str, error: &SelectorError) -> Failure {
+    let rendered = error.render(text);
+    let mut lines = rendered.lines();
+    let message = lines.next().unwrap_or_default().to_owned();
+    let failure = Failure::usage(message).point(lines.collect::<Vec<_>>().join("\n"));
+    match &error.hint {
+        Some(hint) => failure.hint(hint.clone()),
+        None => failure.hint("such as: muster host ls -t 'tag.role = web and not tag.env = prod'"),
+    }
+}
+
+impl Explain for PickError {
+    fn explain(self, _: &Places) -> Failure {
+        let message = self.to_string();
+        match self {
+            Self::NoSuch { near, .. } => {
+                let failure = Failure::new(ExitCode::NoHost, message);
+                let failure = match near {
+                    Some(near) => failure.hint(format!("did you mean {near}?")),
+                    None => failure,
+                };
+                failure.hint("all names: muster host ls -o name")
+            }
+            Self::Ambiguous { .. } => Failure::usage(message)
+                .hint("write more of the name, or the beginning of the id: muster host ls -o wide"),
+            Self::Selector { text, error } => selector_failure(&text, &error),
+            Self::NoMatch { .. } => {
+                Failure::new(ExitCode::NoHost, message).hint("the tags that there are: muster host ls")
+            }
+        }
+    }
+}
+
+impl Explain for AskError {
+    fn explain(self, _: &Places) -> Failure {
+        match self {
+            Self::NobodyToAsk => Failure::usage("this would ask first, and there is no terminal to ask on")
+                .hint("see what it would do with --dry-run, then go ahead with --yes"),
+            Self::Declined => Failure::new(ExitCode::Internal, self.to_string()),
+            Self::Io(ref error) => Failure::new(ExitCode::Internal, format!("cannot ask: {error}"))
+                .hint("go ahead without asking: --yes"),
+        }
+    }
+}
+
+impl Explain for OutputError {
+    fn explain(self, _: &Places) -> Failure {
+        match &self {
+            Self::Write(error) => {
+                Failure::new(ExitCode::Internal, format!("cannot write the output: {error}"))
+                    .hint("is there room where it goes? df -h .")
+            }
+            Self::Json { .. } => Failure::new(ExitCode::Internal, self.to_string()),
+            Self::NotRows { .. } => Failure::usage(self.to_string()).hint("use -o json, or leave -o out"),
+        }
+    }
+}
+
+impl Explain for HostsError {
+    fn explain(self, places: &Places) -> Failure {
+        let message = self.to_string();
+        match self {
+            Self::Control(error) => error.explain(places),
+            Self::Anchor(error) => error.explain(places),
+            Self::Pick(error) => error.explain(places),
+            Self::Refused(refusal) => refusal.explain(places),
+            Self::Operator(error) => error.explain(places),
+            Self::Ask(error) => error.explain(places),
+            Self::Output(error) => error.explain(places),
+            Self::Tag(TagError::NotAMember(_)) => {
+                Failure::usage(message).hint("who is a member: muster host ls")
+            }
+            Self::Tag(_) => Failure::usage(message).hint("such as: muster host tag web-1 role=web"),
+            Self::NotAnOperator { .. } => not_an_operator(message, places),
+            Self::Partly { source, .. } => {
+                let inner = source.explain(places);
+                Failure { kind: inner.kind, message, pointer: None, hints: inner.hints }
+                    .hint("do it again: what is done is passed over")
+            }
+            Self::Silent { .. } => {
+                Failure::new(ExitCode::Silent, message).hint("who was last seen when: muster host ls")
+            }
+        }
+    }
+}
+
+/// A change without an operator's key.
+pub(super) fn not_an_operator(message: String, places: &Places) -> Failure {
+    Failure::new(ExitCode::NotPermitted, message).hint(format!(
+        "operators' keys are looked for in {}; if another user founded the fleet, change to them: sudo -u USER muster …",
+        places.operators.display()
+    ))
+}
+
+impl Explain for StatusError {
+    fn explain(self, places: &Places) -> Failure {
+        match self {
+            Self::Control(error) => error.explain(places),
+            Self::Anchor(error) => error.explain(places),
+            Self::Output(error) => error.explain(places),
+        }
+    }
+}
+
+impl Explain for InviteError {
+    fn explain(self, places: &Places) -> Failure {
+        let message = self.to_string();
+        match self {
+            Self::Uses(_) | Self::NoTime | Self::TagTwice(_) | Self::Addresses(_) => {
+                Failure::usage(message).hint("such as: muster invite -l role=web --uses 3 --ttl 2h")
+            }
+            Self::NobodyListens => Failure::new(ExitCode::Usage, message)
+                .hint("say where a member can be reached: muster invite --address IP:PORT"),
+            Self::Refused(Refusal::ValidTooLong) => {
+                Failure::usage("a token works for at most 30 days").hint("such as: muster invite --ttl 7d")
+            }
+            Self::Refused(refusal) => refusal.explain(places),
+            Self::Control(error) => error.explain(places),
+        }
+    }
+}
+
+impl Explain for FoundError {
+    fn explain(self, places: &Places) -> Failure {
+        let message = self.to_string();
+        match self {
+            Self::FleetName(_) => Failure::usage(message).hint("such as: muster init acme"),
+            Self::HostName(_) => {
+                Failure::usage(message).hint("name this host: muster init NAME --host-name web-1")
+            }
+            Self::Person(_) => Failure::usage(message).hint("say who you are: muster init NAME --person ana"),
+            Self::Tag { .. } | Self::TagTwice(_) => {
+                Failure::usage(message).hint("such as: muster init acme -l role=web")
+            }
+            Self::NoValidity => Failure::usage(message).hint("such as: muster init acme --operator-days 30"),
+            Self::RecoveryExists(_) | Self::NoRecoveryDir(_) => {
+                Failure::usage(message).hint("write it elsewhere: muster init NAME --recovery FILE")
+            }
+            Self::OperatorExists(path) => Failure::usage(message).hint(format!(
+                "choose another name; or, if that fleet is gone, move its key away: mv {0} {0}.old",
+                quoted(&path)
+            )),
+            Self::Host(error) => error.explain(places),
+            Self::Operator(error) => error.explain(places),
+            Self::Recovery(error) => error.explain(places),
+            Self::Chain(_) | Self::Enrolment(_) | Self::Refused(_) => {
+                Failure::new(ExitCode::Internal, message)
+            }
+            Self::HalfWay { made, source } => {
+                let inner = source.explain(places);
+                let there: Vec<String> =
+                    made.iter().filter(|path| path.exists()).map(|path| quoted(path)).collect();
+                let failure =
+                    Failure { kind: inner.kind, message, pointer: inner.pointer, hints: Vec::new() };
+                failure
+                    .hint("nothing of this fleet is in use; the host's keys will be used by the next attempt")
+                    .hint(format!(
+                        "when the cause is gone, clean up and try again: rm -r {}",
+                        there.join(" ")
+                    ))
+            }
+        }
+    }
+}

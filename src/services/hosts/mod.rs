@@ -1,0 +1,19 @@
+//! The hosts of a fleet: listing them, showing one, tagging, pinging.
+//!
+//! Decides how a host shows, and which op changes its tags. Reading is for whoever may use the agent's
+//! socket; changing tags takes a certificate with that verb for those tags, and the change is signed
+//! here, in the command line's own process. Always holds: what is shown of membership and tags was
+//! verified here against the command line's own anchor; only links and ages are the agent's word. Writes
+//! ops into this operator's stream.
+
+mod serve;
+mod tag;
+#[cfg(test)]
+mod tests;
+mod verb;
+mod view;
+
+pub use serve::{Publisher, describe, ping, serve};
+pub use tag::{Plan, TagError, plan, stream_place};
+pub use verb::{HostsError, PingReport, Which, list, ping, show, tag};
+pub use view::{HOST_SHEET, details, rows};

@@ -1,0 +1,190 @@
+//! The operator's side.
+
+use std::{fmt::Write as _, io::Write, path::Path, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    control::{Anchor, AnchorError, Client, ControlError, PeerRow, Reply, Request, StatusReport, fleet},
+    identity::HostId,
+    replica::Replica,
+    terminal::{Mark, Output, OutputError, Style, Talk, escape, time},
+    time::Timestamp,
+};
+
+/// How long the agent may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// Why there is no status to show.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The agent.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// No anchor to verify against.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
+    /// The output cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// `muster status`.
+///
+/// # Errors
+/// See [`StatusError`].
+pub async fn status<W: Write>(
+    client: &mut Client,
+    operators: &Path,
+    now: Timestamp,
+    output: &mut Output<W>,
+    talk: &mut Talk,
+) -> Result<(), StatusError> {
+    let Reply::Status { status } = client.ask(&Request::Status {}, ANSWER_WITHIN).await? else {
+        return Err(ControlError::Malformed("not the answer to a question about status".to_owned()).into());
+    };
+    let Reply::Peers { peers } = client.ask(&Request::Peers {}, ANSWER_WITHIN).await? else {
+        return Err(ControlError::Malformed("not the answer to a question about peers".to_owned()).into());
+    };
+    let anchor = Anchor::find(client, operators)?;
+    let (replica, left_out) = fleet(client, anchor.chain().clone(), false).await?;
+    if left_out > 0 {
+        talk.warn(&format!("{left_out} entries from the agent do not hold and were left out"));
+    }
+    let document = document(client, &anchor, &replica, &status, &peers);
+    output.document("status", &document, |style| page(&document, style, now))?;
+    if anchor.operator().is_none() {
+        talk.say(
+            "note: this user has no operator key for this fleet, so which fleet it is rests on the agent's word",
+        );
+    }
+    Ok(())
+}
+
+fn document(
+    client: &Client,
+    anchor: &Anchor,
+    replica: &Replica,
+    status: &StatusReport,
+    peers: &[PeerRow],
+) -> Value {
+    let name = |id: &HostId| replica.authority().host(id).map(|host| host.name().to_owned());
+    let peer = |peer: &PeerRow| {
+        json!({
+            "host": peer.host.as_ref().and_then(name),
+            "id": peer.host.map(|id| id.to_string()),
+            "address": peer.address,
+            "dialled": peer.dialled,
+            "since": time::rfc3339(peer.since),
+            "rtt_us": peer.rtt_us,
+        })
+    };
+    let operator = anchor.operator().map(|home| {
+        let held = home.chain.certificates().find(|(id, _)| *id == home.certificate);
+        json!({
+            "person": held.map(|(_, certificate)| certificate.person.clone()),
+            "key": home.key.public().fingerprint(),
+            "certificate": home.certificate.to_string(),
+            "until": held.map(|(_, certificate)| time::rfc3339(certificate.not_after)),
+        })
+    });
+    let counters = status.counters.iter().map(|(name, count)| (name.clone(), json!(count)));
+    json!({
+        "fleet": { "name": anchor.chain().genesis().name, "id": client.fleet.to_string() },
+        "host": { "name": name(&client.host), "id": client.host.to_string() },
+        "agent": client.agent,
+        "started": time::rfc3339(status.started),
+        "executor_pid": status.executor_pid,
+        "mesh_pid": status.mesh_pid,
+        "listen": status.listen,
+        "members": status.members,
+        "links": status.links,
+        "entries": status.entries,
+        "orders": status.orders,
+        "results_unsettled": status.results_unsettled,
+        "confinement": status.confinement,
+        "problems": status.problems,
+        "counters": Value::Object(counters.collect()),
+        "peers": peers.iter().map(peer).collect::<Vec<_>>(),
+        "operator": operator,
+    })
+}
+
+/// The document for a person, all of it escaped.
+fn page(document: &Value, style: Style, now: Timestamp) -> String {
+    let text = |path: &str| match document.pointer(path) {
+        Some(Value::String(text)) if !text.is_empty() => escape::cell(text),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => "-".to_owned(),
+    };
+    let when = |value: Option<&Value>| {
+        let at = value.and_then(Value::as_str).and_then(|text| time::parse_rfc3339(text).ok());
+        at.map_or_else(|| "-".to_owned(), |at| time::ago(at, now))
+    };
+    let list = |path: &str| -> Vec<&Value> {
+        document.pointer(path).and_then(Value::as_array).into_iter().flatten().collect()
+    };
+    let problems = list("/problems");
+    let state = if problems.is_empty() { (Mark::Good, "running") } else { (Mark::Warning, "running") };
+    let mut page = format!(
+        "{}  {} of fleet {} ({})\n",
+        style.mark(state.0, state.1),
+        style.bold(&text("/host/name")),
+        style.bold(&text("/fleet/name")),
+        text("/fleet/id").chars().take(8).collect::<String>(),
+    );
+    let mut line = |label: &str, value: &str| {
+        let _always = writeln!(page, "  {label:<8}  {value}");
+    };
+    line(
+        "agent",
+        &format!(
+            "{}, started {}, processes {} (executor) and {} (mesh)",
+            text("/agent"),
+            when(document.pointer("/started")),
+            text("/executor_pid"),
+            text("/mesh_pid"),
+        ),
+    );
+    let listen: Vec<String> =
+        list("/listen").into_iter().filter_map(Value::as_str).map(escape::cell).collect();
+    let listens = if listen.is_empty() { "nowhere: it only dials out".to_owned() } else { listen.join("  ") };
+    line("listens", &listens);
+    line("members", &format!("{}, {} linked", text("/members"), text("/links")));
+    line(
+        "holds",
+        &format!(
+            "{} entries, {} live orders, {} results not yet settled",
+            text("/entries"),
+            text("/orders"),
+            text("/results_unsettled"),
+        ),
+    );
+    line("confined", &text("/confinement"));
+    if document.pointer("/operator").is_some_and(Value::is_object) {
+        let until = document.pointer("/operator/until");
+        line(
+            "you are",
+            &format!("{}, {}, until {}", text("/operator/person"), text("/operator/key"), when(until)),
+        );
+    }
+    for peer in list("/peers") {
+        let field = |key: &str| peer.get(key).and_then(Value::as_str).map(escape::cell);
+        let rtt = peer.get("rtt_us").and_then(Value::as_u64);
+        line(
+            "link",
+            &format!(
+                "{} at {}, {}{}",
+                field("host").unwrap_or_else(|| "a stranger".to_owned()),
+                field("address").unwrap_or_default(),
+                when(peer.get("since")),
+                rtt.map_or_else(String::new, |us| format!(", {}.{} ms", us / 1000, us % 1000 / 100)),
+            ),
+        );
+    }
+    for problem in problems {
+        let problem = escape::cell(problem.as_str().unwrap_or("?"));
+        let _always = writeln!(page, "{} {problem}", style.mark(Mark::Warning, "problem:"));
+    }
+    page
+}
