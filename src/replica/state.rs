@@ -260,7 +260,7 @@ impl Replica {
             return Ok(Merged::Forked);
         }
         if let Some((low, high)) = fork {
-            if op.id() == low.id() || op.id() >= high.id() {
+            if op.id() >= high.id() {
                 return Ok(Merged::Known);
             }
             self.authority.keeps_op(&op)?;
@@ -283,7 +283,11 @@ impl Replica {
             self.ids.remove(&op.id());
             self.ops -= 1;
         }
+        for op in stream.forked() {
+            self.ids.remove(&op.id());
+        }
         let pair = if one.id() < other.id() { (one, other) } else { (other, one) };
+        self.ids.extend([pair.0.id(), pair.1.id()]);
         stream.fork = Some(Box::new(pair));
     }
 

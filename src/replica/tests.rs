@@ -592,6 +592,9 @@ fn a_fork_is_found_at_its_place_however_far_both_went_on() {
                 [common.id()]
             );
             assert_eq!(replica.forks(), 1);
+            let proof = replica.operators[&stream].forked().map(Signed::id).collect::<Vec<_>>();
+            assert!(proof.len() == 2 && proof.iter().all(|id| replica.holds(id)), "so that it is passed on");
+            assert_eq!(replica.entries(), fleet.chain.updates().len() + 3);
             let next = fleet.op(&ana, ids[0], 1, Some(&common), &[], tag(1, "env", Some("c")));
             assert_ne!(replica.clone().merge(Entry::Op(next), &[]), Ok(Merged::New), "it is frozen");
         }
