@@ -438,6 +438,10 @@ impl Replica {
 
     /// What a replica with this tip lacks, in the order in which it can be applied.
     pub fn lacking(&self, theirs: &Tip, now: Timestamp) -> Vec<Item> {
+        self.ranked(theirs, now).into_iter().map(|(_, item)| item).collect()
+    }
+
+    fn ranked(&self, theirs: &Tip, now: Timestamp) -> Vec<(u8, Item)> {
         let held: HashSet<&[u8; 16]> = theirs.held.iter().collect();
         let holds = |id: &EntryId| held.contains(&half(&id.0));
         let ops: HashMap<&StreamId, u64> = theirs.ops.iter().map(|(id, count)| (id, *count)).collect();
@@ -466,7 +470,7 @@ impl Replica {
             }
         }
         items.sort_by_key(|(rank, _)| *rank);
-        items.into_iter().map(|(_, item)| item).collect()
+        items
     }
 
     fn with_facets(&self, head: &Signed<Head>) -> Item {
@@ -477,6 +481,21 @@ impl Replica {
     /// Everything that is held, in the order in which it can be applied: what is written to disk.
     pub fn all(&self) -> Vec<Item> {
         self.lacking(&Tip::default(), Timestamp(0))
+    }
+
+    /// Who belongs and who may do what, as entries; with `heads`, also what hosts say of themselves.
+    pub fn fleet_items(&self, heads: bool) -> Vec<Item> {
+        self.ranked(&Tip::default(), Timestamp(0))
+            .into_iter()
+            .filter(|(rank, _)| matches!(rank, 0 | 2..=4) || (heads && *rank == 7))
+            .map(|(_, item)| item)
+            .collect()
+    }
+
+    /// The live orders and their cancellations, as entries.
+    pub fn order_items(&self) -> Vec<Item> {
+        let orders = self.orders.values().map(|order| Item::bare(order.signed().bytes()));
+        orders.chain(self.cancellations.values().map(|cancellation| Item::bare(cancellation.bytes()))).collect()
     }
 
     /// The item that carries this head, facets and all.

@@ -6,14 +6,14 @@
 //! verified here against the command line's own anchor; only links and ages are the agent's word. Writes
 //! ops into this operator's stream.
 
-mod serve;
+pub mod serve;
 mod tag;
 #[cfg(test)]
 mod tests;
 mod verb;
 mod view;
 
-pub use serve::{Publisher, describe, ping, serve};
+
 pub use tag::{Plan, TagError, plan, stream_place};
 pub use verb::{HostsError, PingReport, Which, list, ping, show, tag};
 pub use view::{HOST_SHEET, details, rows};

@@ -97,7 +97,7 @@ pub async fn serve(me: HostId, net: Net, store: Store, stop: CancellationToken) 
 
 /// Pings a host: over the link to it, or through hosts that are linked. The round trip and who is in
 /// between; nothing if no way was found.
-pub async fn ping(net: &Net, store: &Store, target: HostId) -> Option<(Duration, Vec<HostId>)> {
+pub async fn reach_host(net: &Net, store: &Store, target: HostId) -> Option<(Duration, Vec<HostId>)> {
     reach(net, store, target, HOPS_MAX, None).await
 }
 
