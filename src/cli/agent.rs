@@ -96,12 +96,12 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
         "config": places.config,
     });
     let shown = |style: Style| {
-        let admitted = format!("admitted by {}", escape::line(&joined.admitted_by));
         format!(
-            "{} {} {} · {name} is one of {} members\n",
+            "{} {} · {} {} · {name} is one of {} members\n",
             failure::good(style, "fleet"),
             escape::line(&joined.fleet_name),
-            failure::good(style, &admitted),
+            failure::good(style, "admitted by"),
+            escape::line(&joined.admitted_by),
             joined.members,
         )
     };
