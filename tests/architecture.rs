@@ -191,7 +191,8 @@ fn wrongs(files: &[File]) -> BTreeSet<String> {
                 say(line, format!("{module} is pure and must not use {effect}"));
             }
             let barred = NOT_PRIVILEGED.iter().find(reaches);
-            if let Some(barred) = barred.filter(|_| PRIVILEGED.contains(&module)) {
+            // Tests of the confinement show that what it leaves allowed works with those libraries.
+            if let Some(barred) = barred.filter(|_| PRIVILEGED.contains(&module) && !file.is_test(line)) {
                 say(line, format!("{module} must not use {barred}"));
             }
         }

@@ -37,9 +37,7 @@ fn explain_start(error: StartError, places: &Places) -> Failure {
     match error {
         StartError::Settings(error) => error.explain(places),
         StartError::Agent(AgentError::Home(error)) => error.explain(places),
-        StartError::Agent(AgentError::Socket { path, source })
-            if source.kind() == std::io::ErrorKind::AddrInUse =>
-        {
+        StartError::Socket { path, source } if source.kind() == std::io::ErrorKind::AddrInUse => {
             let shown = escape::line(&path.display().to_string());
             Failure::new(ExitCode::Internal, format!("another agent answers at {shown}"))
                 .hint("give this one its own: --socket PATH or --state DIR")
@@ -115,8 +113,9 @@ fn explain_join(error: JoinError, places: &Places) -> Failure {
     let text = escape::line(&error.to_string());
     match error {
         JoinError::Home(error) => error.explain(places),
-        JoinError::Expired => Failure::new(ExitCode::NotPermitted, text)
-            .hint("get a new one on a member: muster invite"),
+        JoinError::Expired => {
+            Failure::new(ExitCode::NotPermitted, text).hint("get a new one on a member: muster invite")
+        }
         JoinError::BadName(_) => Failure::usage(text).hint("name this host: --host-name web-1"),
         JoinError::Unreachable { tried } => {
             let mut failure = Failure::new(ExitCode::Unreachable, text);
@@ -125,10 +124,12 @@ fn explain_join(error: JoinError, places: &Places) -> Failure {
             }
             failure.hint("check that a member's agent runs and that its port is open, then run this again")
         }
-        JoinError::NotTheFleet { .. } => Failure::new(ExitCode::NotPermitted, text)
-            .hint("somebody else answers at that address: get a token with the right one: muster invite --address"),
-        JoinError::Refused(_) => Failure::new(ExitCode::NotPermitted, text)
-            .hint("get a new token on a member: muster invite"),
+        JoinError::NotTheFleet { .. } => Failure::new(ExitCode::NotPermitted, text).hint(
+            "somebody else answers at that address: get a token with the right one: muster invite --address",
+        ),
+        JoinError::Refused(_) => {
+            Failure::new(ExitCode::NotPermitted, text).hint("get a new token on a member: muster invite")
+        }
         JoinError::TagNotAllowed(_) => {
             Failure::usage(text).hint("leave -l out to take the token's tags as they are")
         }

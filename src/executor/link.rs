@@ -11,7 +11,8 @@ use std::{
 };
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 
 use super::message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh};
@@ -101,16 +102,14 @@ impl Link {
     /// # Errors
     /// When the other end is gone.
     pub fn fill(&mut self) -> Result<(), LinkError> {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = [0; 16 * 1024];
         match io::Read::read(&mut self.socket, &mut buffer) {
             Ok(0) => Err(LinkError::Gone),
             Ok(read) => {
                 self.reader.push(buffer.get(..read).unwrap_or_default());
                 Ok(())
             }
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
-            {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(LinkError::Gone),
@@ -122,7 +121,7 @@ impl Link {
     ///
     /// # Errors
     /// When it cannot be read as one.
-    pub fn next(&mut self) -> Result<Option<ToExecutor>, LinkError> {
+    pub fn message(&mut self) -> Result<Option<ToExecutor>, LinkError> {
         let body = self.reader.next_frame().map_err(|error| LinkError::Malformed(error.to_string()))?;
         Ok(match body {
             Some(body) => Some(wire::decode(&body, MESSAGE_BYTES_MAX)?),
@@ -140,9 +139,7 @@ pub fn receive_start(socket: &UnixStream) -> Result<(Start, OwnedFd), LinkError>
     let mut descriptor = None;
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        if let Some(body) =
-            reader.next_frame().map_err(|error| LinkError::Malformed(error.to_string()))?
-        {
+        if let Some(body) = reader.next_frame().map_err(|error| LinkError::Malformed(error.to_string()))? {
             let ToMesh::Start { start } = wire::decode(&body, MESSAGE_BYTES_MAX)? else {
                 return Err(LinkError::Malformed("the first message is not the start".to_owned()));
             };

@@ -37,9 +37,7 @@ pub struct Start {
     /// The user that the executor is.
     pub executor_uid: u32,
 }
-wire_record!(Start {
-    member, dir, spool, become_user, listen, advertise, lan, executor_pid, executor_uid,
-});
+wire_record!(Start { member, dir, spool, become_user, listen, advertise, lan, executor_pid, executor_uid });
 
 /// From the executor.
 #[derive(Clone, Debug)]

@@ -24,7 +24,12 @@ pub fn paths(spool: &Path, order: &EntryId) -> (PathBuf, PathBuf) {
 }
 
 /// Both outputs, if together they are short enough to travel with the result.
-pub(super) fn inline(spool: &Path, order: &EntryId, stdout: &Output, stderr: &Output) -> (Option<Bytes>, Option<Bytes>) {
+pub(super) fn inline(
+    spool: &Path,
+    order: &EntryId,
+    stdout: &Output,
+    stderr: &Output,
+) -> (Option<Bytes>, Option<Bytes>) {
     if stdout.kept.saturating_add(stderr.kept) > INLINE_OUTPUT_BYTES_MAX {
         return (None, None);
     }

@@ -150,13 +150,8 @@ impl Trust {
     fn save(&self) -> Result<(), TrustError> {
         let io = |source| TrustError::Io { path: self.path.clone(), source };
         let new = self.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(io)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(io)?;
         file.write_all(&wire::encode(&self.entries)).and_then(|()| file.sync_all()).map_err(io)?;
         fs::rename(&new, &self.path).and_then(|()| keyfile::sync_parent(&self.path)).map_err(io)
     }

@@ -77,12 +77,12 @@ impl Handler for Node {
                     Reply::Pong { rtt_us: 0, via: Vec::new() }
                 } else {
                     match hosts::reach_host(&self.net, &self.store, host).await {
-                        Some((rtt, via)) => Reply::Pong {
-                            rtt_us: u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX),
-                            via,
-                        },
+                        Some((rtt, via)) => {
+                            Reply::Pong { rtt_us: u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX), via }
+                        }
                         None => Reply::Error {
-                            why: "the host does not answer, neither directly nor through a neighbour".to_owned(),
+                            why: "the host does not answer, neither directly nor through a neighbour"
+                                .to_owned(),
                             refused: false,
                         },
                     }
@@ -177,7 +177,8 @@ impl Node {
     }
 
     async fn hosts(&self) -> Vec<HostRow> {
-        let linked: HashSet<HostId> = self.replication.links().await.into_iter().map(|row| row.host).collect();
+        let linked: HashSet<HostId> =
+            self.replication.links().await.into_iter().map(|row| row.host).collect();
         let now = clock::now();
         self.store.read(|replica| {
             replica
@@ -267,10 +268,8 @@ impl Node {
 
     fn invite(&self) -> Reply {
         let listening: Vec<SocketAddr> = self.net.local_addrs().into_iter().collect();
-        let mut addresses: Vec<String> = mesh::addresses(&self.net, &self.advertise, &listening)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let mut addresses: Vec<String> =
+            mesh::addresses(&self.net, &self.advertise, &listening).iter().map(ToString::to_string).collect();
         self.store.read(|replica| {
             for host in replica.authority().members() {
                 if host.id() != self.me

@@ -21,12 +21,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, level_filters::LevelFilter, warn};
 
-use super::{clock, control::Node};
+use super::{
+    clock,
+    confine::{self, Confinement},
+    control::Node,
+};
 use crate::{
     authority::Authority,
     control,
     executor::{
-        confine::{self, Confinement},
         message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
         receive_start,
     },
@@ -199,11 +202,7 @@ async fn run(
         Box::pin(async move { ways.way_to(order, host).await })
     });
     serve(&mut tasks, "output", runs.clone().serve_output(Arc::clone(&ways), stopped.clone()));
-    serve(
-        &mut tasks,
-        "join",
-        membership::serve(me, net.clone(), store.clone(), clock::now, stopped.clone()),
-    );
+    serve(&mut tasks, "join", membership::serve(me, net.clone(), store.clone(), clock::now, stopped.clone()));
     serve(&mut tasks, "ping", hosts::serve(me, net.clone(), store.clone(), stopped));
 
     let node = Node {
@@ -275,7 +274,7 @@ pub(super) fn addresses(net: &Net, advertise: &[SocketAddr], listening: &[Socket
     let everywhere = listening.iter().any(|address| address.ip().is_unspecified());
     local
         .into_iter()
-        .filter(|address| !address.ip().is_unspecified() && !(everywhere && address.ip().is_loopback()))
+        .filter(|address| !(address.ip().is_unspecified() || everywhere && address.ip().is_loopback()))
         .collect()
 }
 

@@ -495,7 +495,9 @@ impl Replica {
     /// The live orders and their cancellations, as entries.
     pub fn order_items(&self) -> Vec<Item> {
         let orders = self.orders.values().map(|order| Item::bare(order.signed().bytes()));
-        orders.chain(self.cancellations.values().map(|cancellation| Item::bare(cancellation.bytes()))).collect()
+        orders
+            .chain(self.cancellations.values().map(|cancellation| Item::bare(cancellation.bytes())))
+            .collect()
     }
 
     /// The item that carries this head, facets and all.

@@ -115,7 +115,10 @@ impl Store {
     ) -> Result<Self, super::StoreError> {
         let mut problems = Vec::new();
         if let Some(aside) = aside {
-            problems.push(format!("the store was damaged; it was moved to {} and is fetched again", aside.display()));
+            problems.push(format!(
+                "the store was damaged; it was moved to {} and is fetched again",
+                aside.display()
+            ));
         }
         let (rows, mut damaged) = backend.load()?;
         let mut kept: BTreeMap<EntryId, BTreeMap<HostId, Vec<Report>>> = BTreeMap::new();
@@ -128,12 +131,9 @@ impl Store {
                     None => damaged += 1,
                 },
                 Some(b'r') => match wire::decode::<Report>(&value, ROW_BYTES_MAX) {
-                    Ok(report) => kept
-                        .entry(report.order)
-                        .or_default()
-                        .entry(report.host)
-                        .or_default()
-                        .push(report),
+                    Ok(report) => {
+                        kept.entry(report.order).or_default().entry(report.host).or_default().push(report);
+                    }
                     Err(_) => damaged += 1,
                 },
                 _ => damaged += 1,
@@ -334,7 +334,11 @@ fn read_item(value: &[u8], replica: &Replica) -> Option<(Entry, Vec<Bytes>)> {
 }
 
 /// Gathers what comes within a moment, writes it in one batch, and says how far it is.
-fn write_in_groups(mut backend: impl Backend, mut writes: mpsc::Receiver<Write>, flushed: &watch::Sender<Flushed>) {
+fn write_in_groups(
+    mut backend: impl Backend,
+    mut writes: mpsc::Receiver<Write>,
+    flushed: &watch::Sender<Flushed>,
+) {
     // What could not be written is tried again with the next group.
     let mut rows: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
     while let Some(first) = writes.blocking_recv() {

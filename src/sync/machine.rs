@@ -280,9 +280,7 @@ impl Machine {
                 }
             }
             let peer = *peer;
-            effects.extend(
-                in_messages(wanted).map(|items| Effect::Send(peer, Message::Items { items })),
-            );
+            effects.extend(in_messages(wanted).map(|items| Effect::Send(peer, Message::Items { items })));
         }
         effects
     }
@@ -310,7 +308,8 @@ fn in_messages(items: Vec<Item>) -> impl Iterator<Item = Vec<Item>> {
     std::iter::from_fn(move || {
         let mut batch = Vec::new();
         let mut bytes = 0;
-        while let Some(item) = items.next_if(|item| batch.is_empty() || bytes + item.weight() <= ITEMS_BYTES_MAX)
+        while let Some(item) =
+            items.next_if(|item| batch.is_empty() || bytes + item.weight() <= ITEMS_BYTES_MAX)
         {
             bytes += item.weight();
             batch.push(item);

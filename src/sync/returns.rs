@@ -139,9 +139,9 @@ impl Returns {
         let mut out = Out::default();
         for report in reports {
             // Only for orders that are known, and hosts that they name.
-            let known = replica.order(&report.order).is_some_and(|order| {
-                order.body().roster.index_of(&report.host).is_some()
-            });
+            let known = replica
+                .order(&report.order)
+                .is_some_and(|order| order.body().roster.index_of(&report.host).is_some());
             if !known || report.host == self.me {
                 continue;
             }
@@ -187,7 +187,9 @@ impl Returns {
                 settled.entry(*way).or_default().push((order, host));
             }
         }
-        returned.extend(settled.into_iter().map(|(to, settled)| Returned::Send(to, Message::Settled { settled })));
+        returned.extend(
+            settled.into_iter().map(|(to, settled)| Returned::Send(to, Message::Settled { settled })),
+        );
         returned
     }
 

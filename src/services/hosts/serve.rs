@@ -108,9 +108,8 @@ async fn reach(
     hops: u8,
     not: Option<PeerKey>,
 ) -> Option<(Duration, Vec<HostId>)> {
-    let key = store.read(|replica| {
-        replica.authority().host(&target).map(|host| PeerKey(host.transport().bytes()))
-    })?;
+    let key = store
+        .read(|replica| replica.authority().host(&target).map(|host| PeerKey(host.transport().bytes())))?;
     let links: Vec<PeerKey> = net.links().borrow().keys().copied().collect();
     if links.contains(&key) {
         return once(net, key, PingRequest { target, hops: 0 }).await;
@@ -189,9 +188,8 @@ pub fn describe(addresses: &[SocketAddr]) -> NodeFacet {
 
 /// `PRETTY_NAME` of os-release(5).
 fn os_name() -> Option<String> {
-    let text = fs::read_to_string("/etc/os-release")
-        .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
-        .ok()?;
+    let text =
+        fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release")).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     let name = value.trim().trim_matches(['"', '\'']);
     (name.len() <= OS_BYTES_MAX).then(|| name.to_owned())

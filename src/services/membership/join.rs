@@ -29,7 +29,9 @@ pub enum JoinError {
     #[error("the token has expired")]
     Expired,
     /// The name cannot be a host's.
-    #[error("{0:?} cannot be a host's name: lower-case letters, digits, inner hyphens and dots, at most {NAME_CHARS_MAX}")]
+    #[error(
+        "{0:?} cannot be a host's name: lower-case letters, digits, inner hyphens and dots, at most {NAME_CHARS_MAX}"
+    )]
     BadName(String),
     /// No address of the token answers.
     #[error("no member answers at {}", tried.iter().map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(", "))]
@@ -123,7 +125,7 @@ pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, Jo
         let admitted = admitted(&mut channel, &candidate, *address, peer.0, token, name, tags, now).await?;
         drop(ended);
         let (member, first, fleet_name, admitted_by, members) = admitted;
-        let home = candidate.admit(member, &first)?;
+        let home = candidate.admit(&member, &first)?;
         return Ok(Joined { home, fleet_name, admitted_by, members });
     }
     Err(JoinError::Unreachable { tried })
@@ -155,8 +157,8 @@ async fn admitted(
     let chain = chain(token, &updates).map_err(foreign)?;
     let fleet_name = chain.genesis().name.clone();
     let mut replica = Replica::new(Authority::new(chain));
-    let signed =
-        Signed::<Invitation>::verify(&invitation.0, token.fleet).map_err(|error| foreign(error.to_string()))?;
+    let signed = Signed::<Invitation>::verify(&invitation.0, token.fleet)
+        .map_err(|error| foreign(error.to_string()))?;
     replica.authority().recognise_invitation(&signed).map_err(|error| foreign(error.to_string()))?;
     if signed.body().token != token.key.public() {
         return Err(foreign("it answered for another token".to_owned()));
@@ -166,9 +168,7 @@ async fn admitted(
         return Err(foreign("it showed another host's certificate".to_owned()));
     }
     let admitted_by = admitter.enrolment().name.clone();
-    replica
-        .merge(Entry::Host(Box::new(admitter)), &[])
-        .map_err(|error| foreign(error.to_string()))?;
+    replica.merge(Entry::Host(Box::new(admitter)), &[]).map_err(|error| foreign(error.to_string()))?;
 
     if now > signed.body().expires {
         return Err(JoinError::Expired);

@@ -91,7 +91,9 @@ async fn admit(
     let mut items = store.read(Replica::all).into_iter().peekable();
     loop {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        while let Some(item) = items.next_if(|item| batch.is_empty() || bytes + item.weight() < ITEMS_BYTES_MAX) {
+        while let Some(item) =
+            items.next_if(|item| batch.is_empty() || bytes + item.weight() < ITEMS_BYTES_MAX)
+        {
             bytes += item.weight();
             batch.push(item);
         }
@@ -119,8 +121,7 @@ fn offer(replica: &Replica, me: HostId, key: [u8; 32], now: Timestamp) -> Result
 /// name is free. (What holds everywhere is checked when it is merged.)
 fn check(replica: &Replica, certificate: &Bytes, key: [u8; 32], now: Timestamp) -> Result<(), String> {
     redeemable(replica, key, now)?;
-    let enrolled =
-        Enrolled::verify(&certificate.0, replica.fleet()).map_err(|error| error.to_string())?;
+    let enrolled = Enrolled::verify(&certificate.0, replica.fleet()).map_err(|error| error.to_string())?;
     if enrolled.invitation().body().token.bytes() != key {
         return Err("the certificate was made with another token".to_owned());
     }

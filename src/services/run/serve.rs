@@ -114,7 +114,7 @@ impl Runs {
             };
             match change {
                 Ok(change) => {
-                    if self.concerns_executor(&change) {
+                    if Self::concerns_executor(&change) {
                         self.feed_all(&mut known).await;
                     }
                 }
@@ -124,7 +124,7 @@ impl Runs {
         }
     }
 
-    fn concerns_executor(&self, change: &Change) -> bool {
+    fn concerns_executor(change: &Change) -> bool {
         use crate::identity::{Kind, peek};
         change.items.iter().any(|(_, item)| {
             peek(&item.entry.0).is_ok_and(|header| {
@@ -198,8 +198,7 @@ impl Runs {
 
     /// Keeps reports: visible at once, acknowledged when they are on disk.
     pub fn keep(&self, reports: Vec<Report>, tasks: &mut JoinSet<()>) {
-        let keys: Vec<(EntryId, HostId)> =
-            reports.iter().map(|report| (report.order, report.host)).collect();
+        let keys: Vec<(EntryId, HostId)> = reports.iter().map(|report| (report.order, report.host)).collect();
         for report in self.parts.store.keep(reports) {
             let _nobody_watches = self.news.send(News::Report(report));
         }
@@ -262,9 +261,9 @@ impl Runs {
     /// else by dialling.
     async fn open(&self, host: HostId, way: Option<HostId>) -> Result<Channel<FetchOutput>, String> {
         let key = |host: &HostId| {
-            self.parts.store.read(|replica| {
-                replica.authority().host(host).map(|host| PeerKey(host.transport().bytes()))
-            })
+            self.parts
+                .store
+                .read(|replica| replica.authority().host(host).map(|host| PeerKey(host.transport().bytes())))
         };
         let links = self.parts.net.links().borrow().clone();
         for candidate in [Some(host), way].into_iter().flatten() {
@@ -367,18 +366,17 @@ fn may_read(replica: &Replica, request: &OutputRequest, me: HostId, now: Timesta
     let authority = replica.authority();
     let certificate =
         authority.certificate_of(&body.certificate, read.signer()).map_err(|error| refused(&error))?;
-    let issuer = replica.order(&request.order).map(|order: &crate::authority::Admitted<Order>| {
-        order.signed().signer()
-    });
+    let issuer = replica
+        .order(&request.order)
+        .map(|order: &crate::authority::Admitted<Order>| order.signed().signer());
     if !certificate.valid_at(body.issued) || now > certificate.not_after {
         return Err(refused(&"the certificate is not valid now"));
     }
     if !certificate.allows(Verb::Read) && issuer != Some(read.signer()) {
         return Err(refused(&"the certificate does not allow read"));
     }
-    let covered = authority
-        .host(&me)
-        .is_some_and(|host| certificate.scope().is_some_and(|scope| scope.selects(host)));
+    let covered =
+        authority.host(&me).is_some_and(|host| certificate.scope().is_some_and(|scope| scope.selects(host)));
     if covered { Ok(()) } else { Err(refused(&"the certificate does not cover this host")) }
 }
 
