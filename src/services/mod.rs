@@ -1,1 +1,3 @@
 //! What a fleet can do, one folder a capability; none uses another.
+
+pub mod run;
