@@ -1,11 +1,14 @@
 //! The root chain: hash-linked updates under a threshold of root keys. Hundreds in a fleet's life.
 //!
 //! Fork choice is a function of the set: from the genesis on, among the children that the roots of
-//! that moment signed in sufficient number, the one with the lowest id. A child of a kind that this
-//! version does not know stops the chain there (what it would have allowed stays not allowed) and is
-//! reported, since a newer version would go on.
+//! that moment signed in sufficient number, the one with the lowest id. A child of a kind, or with a
+//! certificate, that this version does not know stops the chain there (what it would have allowed
+//! stays not allowed) and is reported, since a newer version would go on.
+//!
+//! What too few roots signed is not kept at all: an id leaves the signatures out, so a copy that was
+//! stripped of some, or anybody's own update, would otherwise stand in the way of the real one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Certificate;
 use crate::{
@@ -41,7 +44,8 @@ pub enum RootChange {
     Found(Genesis),
     /// Gives an operator a certificate; its id is this update's id.
     Certify(Certificate),
-    /// A kind that this version does not know; the chain stops before it.
+    /// A kind that this version does not know, or a known one that says more than this version can read;
+    /// the chain stops before it.
     Unknown {
         /// Its number.
         tag: u64,
@@ -59,10 +63,14 @@ impl Wire for RootChange {
     }
     fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
         let (tag, mut fields): (u64, Fields) = choice_parts(value, field)?;
-        match tag {
+        let known = match tag {
             0 => fields.next("genesis").map(Self::Found),
             1 => fields.next("certificate").map(Self::Certify),
-            tag => Ok(Self::Unknown { tag }),
+            tag => return Ok(Self::Unknown { tag }),
+        };
+        match known.and_then(|change| fields.finish_closed("RootChange").map(|()| change)) {
+            Err(error) if error.is_newer() => Ok(Self::Unknown { tag }),
+            read => read,
         }
     }
 }
@@ -97,6 +105,9 @@ pub enum ChainError {
     /// A genesis without roots, with a threshold that cannot be met, or not signed by its own roots.
     #[error("the genesis does not found a fleet: {0}")]
     BadGenesis(&'static str),
+    /// Too few of the fleet's roots signed it; whoever made it has no say.
+    #[error("too few of the fleet's roots signed it")]
+    TooFewRoots,
     /// More updates than are kept.
     #[error("more than {UPDATES_MAX} root updates")]
     Full,
@@ -154,11 +165,14 @@ impl RootChain {
     /// Takes an update into the set; true if it was not there.
     ///
     /// # Errors
-    /// When it is not one of this fleet, or the set is full.
+    /// When it is not one of this fleet, too few roots signed it, or the set is full.
     pub fn absorb(&mut self, bytes: &[u8]) -> Result<bool, ChainError> {
         let signed = Cosigned::<RootUpdate>::verify(bytes, self.fleet)?;
         if self.updates.contains_key(&signed.id()) {
             return Ok(false);
+        }
+        if !enough(&self.genesis, signed.signers()) {
+            return Err(ChainError::TooFewRoots);
         }
         if self.updates.len() >= UPDATES_MAX {
             return Err(ChainError::Full);
@@ -174,11 +188,10 @@ impl RootChain {
         while let Some(head) = self.path.last().copied() {
             let sequence = u32::try_from(self.path.len()).unwrap_or(u32::MAX);
             // In order of ids, so the first that fits is the lowest.
-            let next = self.updates.values().find(|update| {
-                update.body().parent == Some(head)
-                    && update.body().sequence == sequence
-                    && enough(&self.genesis, update.signers())
-            });
+            let next = self
+                .updates
+                .values()
+                .find(|update| update.body().parent == Some(head) && update.body().sequence == sequence);
             let Some(next) = next else { return };
             if !matches!(next.body().change, RootChange::Certify(_)) {
                 self.stopped_at = Some(next.id());
@@ -213,6 +226,23 @@ impl RootChain {
             RootChange::Certify(certificate) => Some((*id, certificate)),
             RootChange::Found(_) | RootChange::Unknown { .. } => None,
         })
+    }
+
+    /// The certificates of all branches, each with its id: whose objects are kept and relayed. It only
+    /// grows, so what was kept once is kept on every host; only [`RootChain::certificates`] allow anything.
+    pub(super) fn certificates_ever(&self) -> impl Iterator<Item = (EntryId, &Certificate)> {
+        self.updates.iter().filter_map(|(id, update)| match &update.body().change {
+            RootChange::Certify(certificate) => Some((*id, certificate)),
+            RootChange::Found(_) | RootChange::Unknown { .. } => None,
+        })
+    }
+
+    /// How many updates stand beside another at their place: more than none means that the roots signed
+    /// two histories.
+    pub fn forks(&self) -> usize {
+        let places: BTreeSet<_> =
+            self.updates.values().map(|update| (update.body().sequence, update.body().parent)).collect();
+        self.updates.len() - places.len()
     }
 
     /// Every update that is held, genesis first, then in order of their places.

@@ -168,6 +168,11 @@ impl Enrolled {
     /// [`Refusal`] names the link that does not hold.
     pub(super) fn recognise(&self, authority: &Authority) -> Result<(), Refusal> {
         authority.recognise_invitation(&self.invitation)?;
+        self.check()
+    }
+
+    /// Whether the enrolment is within its invitation, whoever could give that.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
         let (invitation, enrolment) = (self.invitation.body(), self.enrolment());
         if !check_name(&enrolment.name) {
             return Err(Refusal::BadName);

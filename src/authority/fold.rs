@@ -9,7 +9,7 @@ use super::{
 use crate::{
     identity::{EntryId, FleetId, HostId, Operator, PublicKey, Signed, Transport},
     selector::{self, Look, Path, Subject},
-    time::Timestamp,
+    time::{Hlc, Timestamp},
 };
 
 /// Most hosts in a fleet.
@@ -117,9 +117,13 @@ struct Write {
 #[derive(Clone, Debug)]
 pub struct Authority {
     chain: RootChain,
+    /// Those of the winning branch, which allow.
     certificates: BTreeMap<EntryId, Certificate>,
+    /// Those of every branch, whose objects are kept: a host that saw a branch before it lost and one
+    /// that never did must keep the same.
+    certificates_ever: BTreeMap<EntryId, Certificate>,
     hosts: BTreeMap<HostId, Host>,
-    by_transport: BTreeMap<PublicKey<Transport>, HostId>,
+    by_transport: BTreeMap<PublicKey<Transport>, BTreeSet<HostId>>,
     redeemers: BTreeMap<EntryId, BTreeSet<HostId>>,
     writes: BTreeMap<HostId, BTreeMap<EntryId, Write>>,
 }
@@ -127,10 +131,11 @@ pub struct Authority {
 impl Authority {
     /// What a chain alone says.
     pub fn new(chain: RootChain) -> Self {
-        let certificates = chain.certificates().map(|(id, certificate)| (id, certificate.clone())).collect();
+        let (certificates, certificates_ever) = of_chain(&chain);
         Self {
             chain,
             certificates,
+            certificates_ever,
             hosts: BTreeMap::new(),
             by_transport: BTreeMap::new(),
             redeemers: BTreeMap::new(),
@@ -153,8 +158,7 @@ impl Authority {
     /// # Errors
     /// When there is none, or it is another's.
     pub fn certificate_of(&self, id: &EntryId, key: PublicKey<Operator>) -> Result<&Certificate, Refusal> {
-        let certificate = self.certificates.get(id).ok_or(Refusal::UnknownCertificate)?;
-        if certificate.key == key { Ok(certificate) } else { Err(Refusal::NotTheHolder) }
+        held_by(&self.certificates, id, key)
     }
 
     /// The certificates of the fleet.
@@ -177,9 +181,11 @@ impl Authority {
         self.hosts.get(id)
     }
 
-    /// The host that proves itself with this transport key.
+    /// The host that proves itself with this transport key. Of several that name one key, the member
+    /// with the lowest id; without a member, the host with the lowest id.
     pub fn host_by_transport(&self, key: &PublicKey<Transport>) -> Option<&Host> {
-        self.by_transport.get(key).and_then(|id| self.hosts.get(id))
+        let claimants = self.by_transport.get(key)?.iter().filter_map(|id| self.hosts.get(id));
+        claimants.min_by_key(|host| (host.standing() != Standing::Member, host.id()))
     }
 
     /// How many hosts have redeemed an invitation.
@@ -195,8 +201,8 @@ impl Authority {
         if !self.chain.absorb(bytes)? {
             return Ok(false);
         }
-        let certificates: BTreeMap<_, _> =
-            self.chain.certificates().map(|(id, certificate)| (id, certificate.clone())).collect();
+        let (certificates, certificates_ever) = of_chain(&self.chain);
+        self.certificates_ever = certificates_ever;
         if certificates != self.certificates {
             self.certificates = certificates;
             self.refold();
@@ -221,63 +227,69 @@ impl Authority {
     /// # Errors
     /// [`Refusal`] names what does not hold.
     pub fn recognise_invitation(&self, invitation: &Signed<Invitation>) -> Result<(), Refusal> {
-        let body = invitation.body();
-        let certificate = self.certificate_of(&body.certificate, invitation.signer())?;
-        let person = certificate.person.clone();
-        if !certificate.allows(Verb::Invite) {
-            return Err(Refusal::VerbNotGranted { person, verb: Verb::Invite.word() });
-        }
-        if !certificate.valid_at(body.issued) {
-            return Err(Refusal::CertificateExpired { person });
-        }
-        if body.expires.since(body.issued) > INVITATION_VALID_MAX {
-            return Err(Refusal::ValidTooLong);
-        }
-        if let Some((key, value)) = body
-            .tags
-            .iter()
-            .find(|(key, value)| !certificate.may_tag(key, value) || selector::check_tag(key, value).is_err())
-        {
-            return Err(Refusal::TagNotGranted { tag: format!("{key}={value}") });
-        }
-        Ok(())
+        check_invitation(&self.certificates, invitation)
     }
 
-    /// Takes a host's certificate; true if it was new.
+    /// Whether an invitation is kept and relayed: its signer could, on some branch, invite that.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what does not hold.
+    pub fn keeps_invitation(&self, invitation: &Signed<Invitation>) -> Result<(), Refusal> {
+        check_invitation(&self.certificates_ever, invitation)
+    }
+
+    /// Takes a host's certificate; true if it was new. Of two for one host, the lower id stands: a function
+    /// of the set. What allows it is judged on the winning branch; one that a lost branch allowed is kept
+    /// as disowned.
     ///
     /// # Errors
     /// [`Refusal`] names the link that does not hold.
     pub fn absorb_host(&mut self, enrolled: Enrolled) -> Result<bool, Refusal> {
         let id = enrolled.host();
-        if self.hosts.contains_key(&id) {
+        let held = self.hosts.get(&id);
+        if held.is_some_and(|held| held.enrolled.certificate().id() <= enrolled.certificate().id()) {
             return Ok(false);
         }
-        enrolled.recognise(self)?;
-        if self.hosts.len() >= HOSTS_MAX {
+        self.keeps_invitation(enrolled.invitation())?;
+        enrolled.check()?;
+        if held.is_none() && self.hosts.len() >= HOSTS_MAX {
             return Err(Refusal::TooMany { what: "hosts", limit: HOSTS_MAX });
         }
-        let transport = enrolled.enrolment().keys.transport;
+        let departure = self.forget_host(&id);
         let invitation = enrolled.invitation().id();
-        let uses = usize::try_from(enrolled.invitation().body().uses).unwrap_or(usize::MAX);
-        // Two hosts with one transport key would be one peer: the lower id keeps it, whoever came first.
-        let owner = self.by_transport.entry(transport).or_insert(id);
-        *owner = (*owner).min(id);
-        let redeemers = self.redeemers.entry(invitation).or_default();
-        redeemers.insert(id);
-        let over_used = redeemers.len() > uses;
-        self.hosts.insert(
-            id,
-            Host { enrolled, departure: None, recognised: true, over_used, tags: BTreeMap::new() },
-        );
-        if over_used {
-            for redeemer in self.redeemers.get(&invitation).cloned().unwrap_or_default() {
-                if let Some(host) = self.hosts.get_mut(&redeemer) {
-                    host.over_used = true;
-                }
-            }
-        }
+        let recognised = enrolled.recognise(self).is_ok();
+        self.by_transport.entry(enrolled.enrolment().keys.transport).or_default().insert(id);
+        self.redeemers.entry(invitation).or_default().insert(id);
+        let host = Host { enrolled, departure, recognised, over_used: false, tags: BTreeMap::new() };
+        self.hosts.insert(id, host);
+        self.count_redeemers(&invitation);
         self.retag(id);
         Ok(true)
+    }
+
+    /// Takes out a host whose certificate is replaced; its departure stands, whatever it said else.
+    fn forget_host(&mut self, id: &HostId) -> Option<Signed<Departure>> {
+        let host = self.hosts.remove(id)?;
+        if let Some(claimants) = self.by_transport.get_mut(&host.transport()) {
+            claimants.remove(id);
+        }
+        let invitation = host.enrolled.invitation().id();
+        if let Some(redeemers) = self.redeemers.get_mut(&invitation) {
+            redeemers.remove(id);
+        }
+        self.count_redeemers(&invitation);
+        host.departure
+    }
+
+    /// Quarantines all redeemers of an invitation that has more than it allows, and no one else.
+    fn count_redeemers(&mut self, invitation: &EntryId) {
+        let Some(redeemers) = self.redeemers.get(invitation) else { return };
+        for id in redeemers {
+            if let Some(host) = self.hosts.get_mut(id) {
+                let uses = usize::try_from(host.enrolled.invitation().body().uses).unwrap_or(usize::MAX);
+                host.over_used = redeemers.len() > uses;
+            }
+        }
     }
 
     /// Takes a host's last entry; true if it was new.
@@ -299,52 +311,24 @@ impl Authority {
     /// # Errors
     /// [`Refusal`] names what does not hold.
     pub fn recognise_op(&self, op: &Signed<Op>) -> Result<(), Refusal> {
-        let body = op.body();
-        if body.supersedes.len() > CHANGES_MAX {
-            return Err(Refusal::TooMany { what: "superseded writes", limit: CHANGES_MAX });
-        }
-        let OpAction::Tag { changes, .. } = &body.action else { return Ok(()) };
-        if changes.len() > CHANGES_MAX {
-            return Err(Refusal::TooMany { what: "changes in an op", limit: CHANGES_MAX });
-        }
-        let at = Timestamp(body.at.0 >> 16);
-        self.recognise_tag_changes(&body.certificate, op.signer(), at, changes)
+        check_op(&self.certificates, op)
     }
 
-    fn recognise_tag_changes(
-        &self,
-        certificate: &EntryId,
-        signer: PublicKey<Operator>,
-        at: Timestamp,
-        changes: &[TagChange],
-    ) -> Result<(), Refusal> {
-        let certificate = self.certificate_of(certificate, signer)?;
-        let person = certificate.person.clone();
-        if !certificate.allows(Verb::Tag) {
-            return Err(Refusal::VerbNotGranted { person, verb: Verb::Tag.word() });
-        }
-        if !certificate.valid_at(at) {
-            return Err(Refusal::CertificateExpired { person });
-        }
-        for TagChange { key, value } in changes {
-            let granted = match value {
-                Some(value) => selector::check_tag(key, value).is_ok() && certificate.may_tag(key, value),
-                None => certificate.may_untag(key),
-            };
-            if !granted {
-                let value = value.as_deref().unwrap_or_default();
-                return Err(Refusal::TagNotGranted { tag: format!("{key}={value}") });
-            }
-        }
-        Ok(())
+    /// Whether an op is kept and relayed: its signer could, on some branch, write that.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what does not hold.
+    pub fn keeps_op(&self, op: &Signed<Op>) -> Result<(), Refusal> {
+        check_op(&self.certificates_ever, op)
     }
 
-    /// Takes an op; true if it changed anything. Kinds that are not known change nothing.
+    /// Takes an op; true if it changed anything. Kinds that are not known change nothing, and what only a
+    /// lost branch allowed is kept without effect.
     ///
     /// # Errors
     /// [`Refusal`] names what does not hold.
     pub fn absorb_op(&mut self, op: &Signed<Op>) -> Result<bool, Refusal> {
-        self.recognise_op(op)?;
+        self.keeps_op(op)?;
         let body = op.body();
         let OpAction::Tag { host, changes } = &body.action else { return Ok(false) };
         let writes = self.writes.entry(*host).or_default();
@@ -359,7 +343,7 @@ impl Authority {
             Write {
                 certificate: body.certificate,
                 signer: op.signer(),
-                at: Timestamp(body.at.0 >> 16),
+                at: time_of(body.at),
                 changes: changes.clone(),
                 supersedes: body.supersedes.clone(),
             },
@@ -384,26 +368,27 @@ impl Authority {
 
     fn live(&self, id: &HostId) -> BTreeMap<String, Vec<(EntryId, Option<String>)>> {
         let mut all: BTreeMap<String, Vec<(EntryId, Option<String>)>> = BTreeMap::new();
-        if let Some(host) = self.hosts.get(id) {
-            for (key, value) in &host.enrolled.enrolment().tags {
-                all.entry(key.clone())
-                    .or_default()
-                    .push((host.enrolled.certificate().id(), Some(value.clone())));
-            }
-        }
         let mut superseded: BTreeSet<(&str, EntryId)> = BTreeSet::new();
         for (write_id, write) in self.writes.get(id).into_iter().flatten() {
-            if self.recognise_tag_changes(&write.certificate, write.signer, write.at, &write.changes).is_err()
-            {
+            let Write { certificate, signer, at, changes, supersedes } = write;
+            if check_tag_changes(&self.certificates, certificate, *signer, *at, changes).is_err() {
                 continue;
             }
-            for change in &write.changes {
+            for change in changes {
                 all.entry(change.key.clone()).or_default().push((*write_id, change.value.clone()));
-                superseded.extend(write.supersedes.iter().map(|older| (change.key.as_str(), *older)));
+                superseded.extend(supersedes.iter().map(|older| (change.key.as_str(), *older)));
             }
         }
         for (key, writes) in &mut all {
             writes.retain(|(write, _)| !superseded.contains(&(key.as_str(), *write)));
+        }
+        // What a host brought is older than every op about it, named or not: a host that signs its
+        // certificate anew must not bring back a tag that an operator took away.
+        if let Some(host) = self.hosts.get(id) {
+            for (key, value) in &host.enrolled.enrolment().tags {
+                all.entry(key.clone())
+                    .or_insert_with(|| vec![(host.enrolled.certificate().id(), Some(value.clone()))]);
+            }
         }
         all
     }
@@ -423,4 +408,90 @@ impl Authority {
             host.tags = tags;
         }
     }
+}
+
+type Certificates = BTreeMap<EntryId, Certificate>;
+
+fn of_chain(chain: &RootChain) -> (Certificates, Certificates) {
+    let owned = |(id, certificate): (EntryId, &Certificate)| (id, certificate.clone());
+    (chain.certificates().map(owned).collect(), chain.certificates_ever().map(owned).collect())
+}
+
+fn held_by<'a>(
+    certificates: &'a Certificates,
+    id: &EntryId,
+    key: PublicKey<Operator>,
+) -> Result<&'a Certificate, Refusal> {
+    let certificate = certificates.get(id).ok_or(Refusal::UnknownCertificate)?;
+    if certificate.key == key { Ok(certificate) } else { Err(Refusal::NotTheHolder) }
+}
+
+fn check_invitation(certificates: &Certificates, invitation: &Signed<Invitation>) -> Result<(), Refusal> {
+    let body = invitation.body();
+    let certificate = held_by(certificates, &body.certificate, invitation.signer())?;
+    let person = certificate.person.clone();
+    if !certificate.allows(Verb::Invite) {
+        return Err(Refusal::VerbNotGranted { person, verb: Verb::Invite.word() });
+    }
+    if !certificate.valid_at(body.issued) {
+        return Err(Refusal::CertificateExpired { person });
+    }
+    if body.expires.since(body.issued) > INVITATION_VALID_MAX {
+        return Err(Refusal::ValidTooLong);
+    }
+    if let Some((key, value)) = body
+        .tags
+        .iter()
+        .find(|(key, value)| !certificate.may_tag(key, value) || selector::check_tag(key, value).is_err())
+    {
+        return Err(Refusal::TagNotGranted { tag: format!("{key}={value}") });
+    }
+    Ok(())
+}
+
+fn check_op(certificates: &Certificates, op: &Signed<Op>) -> Result<(), Refusal> {
+    let body = op.body();
+    if body.supersedes.len() > CHANGES_MAX {
+        return Err(Refusal::TooMany { what: "superseded writes", limit: CHANGES_MAX });
+    }
+    let OpAction::Tag { changes, .. } = &body.action else {
+        // What it does is not known, so nothing is granted; but only an operator's stream is kept.
+        return held_by(certificates, &body.certificate, op.signer()).map(|_| ());
+    };
+    if changes.len() > CHANGES_MAX {
+        return Err(Refusal::TooMany { what: "changes in an op", limit: CHANGES_MAX });
+    }
+    check_tag_changes(certificates, &body.certificate, op.signer(), time_of(body.at), changes)
+}
+
+fn time_of(at: Hlc) -> Timestamp {
+    Timestamp(at.0 >> 16)
+}
+
+fn check_tag_changes(
+    certificates: &Certificates,
+    certificate: &EntryId,
+    signer: PublicKey<Operator>,
+    at: Timestamp,
+    changes: &[TagChange],
+) -> Result<(), Refusal> {
+    let certificate = held_by(certificates, certificate, signer)?;
+    let person = certificate.person.clone();
+    if !certificate.allows(Verb::Tag) {
+        return Err(Refusal::VerbNotGranted { person, verb: Verb::Tag.word() });
+    }
+    if !certificate.valid_at(at) {
+        return Err(Refusal::CertificateExpired { person });
+    }
+    for TagChange { key, value } in changes {
+        let granted = match value {
+            Some(value) => selector::check_tag(key, value).is_ok() && certificate.may_tag(key, value),
+            None => certificate.may_untag(key),
+        };
+        if !granted {
+            let value = value.as_deref().unwrap_or_default();
+            return Err(Refusal::TagNotGranted { tag: format!("{key}={value}") });
+        }
+    }
+    Ok(())
 }

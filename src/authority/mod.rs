@@ -17,6 +17,10 @@ mod enrolment;
 mod fold;
 mod op;
 mod refusal;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
 
 pub use admit::{Admitted, Ask, Asks, ORDER_VALID_MAX};
 pub use certificate::{AGENT_USER, ANY, Certificate, Verb};

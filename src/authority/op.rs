@@ -27,7 +27,8 @@ pub enum OpAction {
         /// The changes, each key once.
         changes: Vec<TagChange>,
     },
-    /// A kind that this version does not know: kept and relayed, not applied.
+    /// A kind that this version does not know, or a known one that says more than this version can read:
+    /// kept and relayed, not applied.
     Unknown {
         /// Its number.
         tag: u64,
@@ -45,9 +46,14 @@ impl Wire for OpAction {
     }
     fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
         let (tag, mut fields): (u64, Fields) = choice_parts(value, field)?;
-        match tag {
-            0 => Ok(Self::Tag { host: fields.next("op.host")?, changes: fields.next("op.changes")? }),
-            tag => Ok(Self::Unknown { tag }),
+        if tag != 0 {
+            return Ok(Self::Unknown { tag });
+        }
+        let host = fields.next("op.host")?;
+        match fields.next("op.changes").and_then(|changes| fields.finish_closed("op").map(|()| changes)) {
+            Ok(changes) => Ok(Self::Tag { host, changes }),
+            Err(error) if error.is_newer() => Ok(Self::Unknown { tag }),
+            Err(error) => Err(error),
         }
     }
 }

@@ -14,6 +14,7 @@ use clap::{FromArgMatches as _, error::ErrorKind};
 use serde_json::json;
 
 use super::{
+    agent,
     arguments::{
         Arguments, Global, Host, HostTag, HostUntag, Init, Invite, Leave, Listen, Select, Verb, command,
     },
@@ -45,9 +46,12 @@ const LISTEN_DEFAULT: &str = "0.0.0.0:7946";
 /// A day.
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// Looks a variable of the environment up.
+type Variables = Box<dyn Fn(&str) -> Option<OsString>>;
+
 /// What surrounds the process: so that a test can be that.
 pub(super) struct Surroundings {
-    pub(super) env: Box<dyn Fn(&str) -> Option<OsString>>,
+    pub(super) env: Variables,
     pub(super) is_root: bool,
     pub(super) input: Box<dyn BufRead>,
     pub(super) out: Box<dyn Write>,
@@ -93,7 +97,7 @@ pub fn main() -> std::process::ExitCode {
     let arguments: Vec<_> = env::args_os().collect();
     // The confined process of the agent: nothing that reads arguments or the environment runs before it.
     if arguments.get(1).is_some_and(|word| word == "mesh-process") {
-        return match pending::mesh_process() {
+        return match agent::mesh_process() {
             Ok(code) => code.into(),
             Err(failure) => {
                 let _best_effort = io::stderr().write_all(failure.render(Style::default()).as_bytes());
@@ -230,9 +234,9 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Demo(demo) => pending::demo(context, &demo),
         Verb::Init(init) => found(context, &init),
         Verb::Invite(request) => wait(invite(context, &request)),
-        Verb::Join(join) => pending::join(context, &join),
+        Verb::Join(join) => agent::join(context, &join),
         Verb::Leave(request) => wait(leave(context, &request)),
-        Verb::Agent(agent) => pending::agent(context, &agent),
+        Verb::Agent(start) => agent::agent(context, &start),
         Verb::Status => wait(show_status(context)),
         Verb::Host(verb) => host(context, verb),
         Verb::Hosts(list) => host(context, Host::Ls(list)),
@@ -248,12 +252,12 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
             None => text(context, &manual::page(&man.path)?),
         },
         Verb::Version => version(context),
-        Verb::MeshProcess => pending::mesh_process(),
+        Verb::MeshProcess => agent::mesh_process(),
     }
 }
 
 /// Runs a command that waits. Those that do not, start no runtime.
-pub(super) fn wait(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+pub(super) fn wait<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -4,6 +4,7 @@
 //! alone turns errors into words with a next step, reads the clock, draws randomness and looks at the
 //! environment; what it calls takes all of that as arguments. It does not know how anything is done.
 
+mod agent;
 mod arguments;
 mod chance;
 mod clock;

@@ -1,7 +1,7 @@
 //! Commands whose parts are built elsewhere and come in by replacing these functions, one each.
 
 use super::{
-    arguments::{Agent, Demo, Job, Join, Run},
+    arguments::{Demo, Job, Run},
     dispatch::Context,
     failure::{ExitCode, Failure},
 };
@@ -10,20 +10,8 @@ fn not_built(what: &str) -> Failure {
     Failure::new(ExitCode::Internal, format!("{what}: not built yet")).hint("what there is: muster --help")
 }
 
-pub(super) fn agent(_: &mut Context, _: &Agent) -> Result<ExitCode, Failure> {
-    Err(not_built("agent"))
-}
-
-pub(super) fn mesh_process() -> Result<ExitCode, Failure> {
-    Err(not_built("mesh-process"))
-}
-
 pub(super) fn demo(_: &mut Context, _: &Demo) -> Result<ExitCode, Failure> {
     Err(not_built("demo"))
-}
-
-pub(super) fn join(_: &mut Context, _: &Join) -> Result<ExitCode, Failure> {
-    Err(not_built("join"))
 }
 
 pub(super) fn run(_: &mut Context, _: &Run) -> Result<ExitCode, Failure> {

@@ -1,1 +1,24 @@
-//! executor
+//! The privileged process: it judges orders itself, claims them and runs them.
+//!
+//! Decides which process starts on this machine, as whom and until when. It knows neither the network nor
+//! the fleet: what it is handed it verifies, from the original bytes, against its own copy of what it
+//! needs (the root chain, its own host's certificate and tags). It is one thread that waits in one
+//! place, and holds the host's executor key. The mesh process, its child, parses the network; it can
+//! withhold from this process, and nothing more.
+
+mod agent;
+mod child;
+pub mod confine;
+mod judge;
+mod link;
+pub mod message;
+mod os;
+mod spool;
+pub mod supervisor;
+mod trust;
+
+pub use agent::{AgentError, Executor, ExecutorSettings};
+pub use link::{Link, receive_start};
+pub use os::Account;
+pub use spool::paths as spool_paths;
+pub use trust::{Trust, TrustError};

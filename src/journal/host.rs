@@ -427,6 +427,18 @@ impl MeshHome {
         Ok(keyfile::read(&self.dir.join("transport.key"))?)
     }
 
+    /// Begins a new epoch of the host's stream: higher than any before it, on disk before it is used.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn next_epoch(&self) -> Result<u32, HostHomeError> {
+        let path = self.dir.join("epoch");
+        let last = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        let next = last.map_or(0, |last| last.saturating_add(1));
+        replace(&path, format!("{next}\n").as_bytes())?;
+        Ok(next)
+    }
+
     /// Where the store is.
     pub fn store_dir(&self) -> PathBuf {
         self.dir.join("store")

@@ -1,9 +1,22 @@
-//! What cannot be rebuilt: keys, claims, ratchets, own sequence numbers.
+//! Keeps on disk what cannot be rebuilt from peers: keys and what makes a host or an operator, which
+//! orders were claimed and what came of them, own sequence numbers, and scalars that may never go back.
+//!
+//! Decides the format of these files and when they are synced. Always holds: what a function has
+//! acknowledged is on disk, survives a power cut at any later moment, and is never silently forgotten:
+//! a file that cannot be read whole is an error that names the place, not an empty journal. It does not
+//! know what an order means, nor a clock. After the habits of `SQLite` and LMDB: append and check, write
+//! aside and rename, two slots in turn.
 
+mod claims;
+mod disk;
 mod host;
 pub mod keyfile;
 mod operator;
+mod slots;
 
+pub use claims::{CLAIMS_MAX, Claimed, Claims, RESULT_BYTES_MAX};
+pub use disk::JournalError;
 pub use host::{Candidate, HostHome, HostHomeError, Member, MeshHome};
 pub use keyfile::KeyFileError;
 pub use operator::{OperatorError, OperatorHome, Writer, WriterState};
+pub use slots::{SLOT_BODY_BYTES_MAX, Slots};

@@ -1,7 +1,17 @@
 //! The agent as a whole: where its files are, in which order its parts start and stop.
+//!
+//! It decides nothing about orders or entries; it makes the parts and hands each what it needs. The
+//! executor is the process that was started ([`agent`]); the mesh process is its child
+//! ([`mesh_process`]) and ends when the socket pair between them closes.
 
+mod agent;
+pub mod clock;
+mod control;
+mod mesh;
 mod places;
 mod settings;
 
+pub use agent::{StartError, agent};
+pub use mesh::{MeshError, mesh_process};
 pub use places::Places;
 pub use settings::{Settings, SettingsError};

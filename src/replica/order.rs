@@ -1,4 +1,7 @@
 //! Orders and what belongs to them, as operators sign them.
+//!
+//! What starts something or opens a door is closed: a field that this version does not know could be a
+//! condition, and running without it is not what was signed.
 
 use std::time::Duration;
 
@@ -27,7 +30,7 @@ pub enum Roster {
         hosts: Vec<HostId>,
     },
 }
-wire_choice!(Roster { 0 = Inline { hosts } });
+wire_choice!(Roster closed { 0 = Inline { hosts } });
 
 impl Roster {
     /// The ids, in order.
@@ -52,7 +55,7 @@ pub enum Action {
         argv: Vec<Bytes>,
     },
 }
-wire_choice!(Action { 0 = Argv { argv } });
+wire_choice!(Action closed { 0 = Argv { argv } });
 
 /// What a command may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +65,7 @@ pub struct Limits {
     /// How much of each output stream is kept, in bytes; the rest is counted and dropped.
     pub output_bytes_max: u64,
 }
-wire_record!(Limits { timeout_ms, output_bytes_max });
+wire_record!(Limits closed { timeout_ms, output_bytes_max });
 
 /// A signed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +93,7 @@ pub struct Order {
     /// Why, for the record.
     pub reason: Option<String>,
 }
-wire_record!(Order {
+wire_record!(Order closed {
     nonce,
     certificate,
     issued,
@@ -129,7 +132,7 @@ pub struct Cancellation {
     pub order: EntryId,
     /// When.
     pub at: Timestamp,
-    /// When the order would have expired; so long this is kept.
+    /// When the order expires, exactly; so long this is kept.
     pub expires: Timestamp,
 }
 wire_record!(Cancellation { order, at, expires });
@@ -151,7 +154,7 @@ pub struct Card {
     /// Until when; at most [`CARD_VALID_MAX`] later.
     pub expires: Timestamp,
 }
-wire_record!(Card { certificate, transport, issued, expires });
+wire_record!(Card closed { certificate, transport, issued, expires });
 impl Payload for Card {
     const KIND: Kind = Kind::Card;
     const BYTES_MAX: usize = 1024;
@@ -170,7 +173,7 @@ pub struct ReadRequest {
     /// Until when it may be used.
     pub expires: Timestamp,
 }
-wire_record!(ReadRequest { certificate, order, issued, expires });
+wire_record!(ReadRequest closed { certificate, order, issued, expires });
 impl Payload for ReadRequest {
     const KIND: Kind = Kind::Read;
     const BYTES_MAX: usize = 1024;

@@ -35,7 +35,8 @@ pub enum Merged {
 /// id an entry that stands alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tip {
-    /// The first half of the ids of entries that stand alone.
+    /// The first half of the ids of entries that stand alone, of the last op of each operator stream
+    /// (which names all before it), and of the two ops that ended a forked one.
     pub held: Vec<[u8; 16]>,
     /// For each operator stream, how many ops are held.
     pub ops: Vec<(StreamId, u64)>,
@@ -53,14 +54,28 @@ pub struct HeadRow {
     pub epoch: u32,
     /// Its sequence.
     pub sequence: u64,
+    /// The first half of its id: two may stand at one place.
+    pub half: [u8; 16],
 }
-wire_record!(HeadRow { host, epoch, sequence });
+wire_record!(HeadRow { host, epoch, sequence, half });
 
 #[derive(Clone, Debug, Default)]
 struct OperatorStream {
     ops: Vec<Signed<Op>>,
-    /// Two different ops that stand at one place: proof, kept and spread. The stream ends before them.
+    /// Two different ops that follow the last one: proof, kept and spread. Of more, the two lowest ids.
     fork: Option<Box<(Signed<Op>, Signed<Op>)>>,
+}
+
+impl OperatorStream {
+    /// The two ops at its fork, if it has one.
+    fn forked(&self) -> impl Iterator<Item = &Signed<Op>> {
+        self.fork.iter().flat_map(|pair| [&pair.0, &pair.1])
+    }
+
+    /// What tells it from every other state of this stream: its last op, and those at its fork.
+    fn ends(&self) -> impl Iterator<Item = &Signed<Op>> {
+        self.ops.last().into_iter().chain(self.forked())
+    }
 }
 
 /// Everything a host holds of its fleet.
@@ -106,7 +121,7 @@ impl Replica {
         &self.authority
     }
 
-    /// Whether an entry is held, or was and is superseded by what is. Needs no signature check.
+    /// Whether an entry is held. Needs no signature check.
     pub fn holds(&self, id: &EntryId) -> bool {
         self.ids.contains(id)
     }
@@ -131,24 +146,35 @@ impl Replica {
                 let new = self
                     .authority
                     .absorb_root(update.bytes())
-                    .map_err(|_| Refusal::Malformed("a root update of another fleet, or too many"))?;
-                if new { Merged::New } else { Merged::Known }
+                    .map_err(|_| Refusal::Malformed("a root update of others than the roots, or too many"))?;
+                if new {
+                    self.drop_disowned_orders();
+                    Merged::New
+                } else {
+                    Merged::Known
+                }
             }
             Entry::Invitation(invitation) => {
-                self.authority.recognise_invitation(&invitation)?;
+                self.authority.keeps_invitation(&invitation)?;
                 bounded(self.invitations.len(), INVITATIONS_MAX, "invitations")?;
                 self.invitations.insert(id, invitation);
                 Merged::New
             }
             Entry::Host(enrolled) => {
+                let old =
+                    self.authority.host(&enrolled.host()).map(|host| host.enrolled().certificate().id());
                 if self.authority.absorb_host(*enrolled)? {
+                    self.forget(old);
                     Merged::New
                 } else {
                     Merged::Known
                 }
             }
             Entry::Departure(departure) => {
+                let host = self.authority.host(&HostId::of(&departure.signer()));
+                let old = host.and_then(Host::departure).map(Signed::id);
                 if self.authority.absorb_departure(departure)? {
+                    self.forget(old);
                     Merged::New
                 } else {
                     Merged::Known
@@ -167,7 +193,17 @@ impl Replica {
                 if order.signed().signer() != cancellation.signer() {
                     return Err(Refusal::NotTheHolder);
                 }
-                self.cancellations.insert(cancellation.body().order, cancellation);
+                // Kept exactly as long as the order, or it would be forgotten before it, or outlive it.
+                if cancellation.body().expires != order.body().expires {
+                    return Err(Refusal::Malformed("a cancellation that does not expire with its order"));
+                }
+                // Of two, the lower id stands: a function of the set.
+                let held = self.cancellations.get(&cancellation.body().order);
+                if held.is_some_and(|held| held.id() < id) {
+                    return Ok(Merged::Known);
+                }
+                let old = self.cancellations.insert(cancellation.body().order, cancellation);
+                self.forget(old.map(|old| old.id()));
                 Merged::New
             }
         };
@@ -177,39 +213,82 @@ impl Replica {
         Ok(merged)
     }
 
-    fn merge_op(&mut self, op: Signed<Op>) -> Result<Merged, Refusal> {
-        bounded(self.ops, OPS_MAX, "ops")?;
-        let stream = StreamId::of_operator(&op.signer(), op.body().writer);
-        let known = self.operators.get(&stream);
-        let place = usize::try_from(op.body().sequence).map_err(|_| Refusal::Gap)?;
-        if let Some(held) = known.and_then(|stream| stream.ops.get(place)) {
-            self.authority.recognise_op(&op)?;
-            let held = held.clone();
-            self.freeze(stream, place, held, op);
-            return Ok(Merged::Forked);
+    fn forget(&mut self, replaced: Option<EntryId>) {
+        if let Some(id) = replaced {
+            self.ids.remove(&id);
         }
-        if known.is_some_and(|stream| stream.fork.is_some()) {
+    }
+
+    /// A lost branch of the root chain takes its live orders with it. (They stand alone, so nothing else
+    /// needs them; a host that never saw that branch never took them.)
+    fn drop_disowned_orders(&mut self) {
+        let Self { authority, ids, orders, cancellations, .. } = self;
+        orders.retain(|id, order| {
+            let signed = order.signed();
+            let keep = authority.certificate_of(&signed.body().certificate, signed.signer()).is_ok();
+            if !keep {
+                ids.remove(id);
+                if let Some(cancellation) = cancellations.remove(id) {
+                    ids.remove(&cancellation.id());
+                }
+            }
+            keep
+        });
+    }
+
+    /// Takes an op that follows what is held of its stream. All that is held of a stream are the ops
+    /// before its first fork and the two lowest ids at it: a function of the set, since every op names the
+    /// one before it.
+    fn merge_op(&mut self, op: Signed<Op>) -> Result<Merged, Refusal> {
+        let id = StreamId::of_operator(&op.signer(), op.body().writer);
+        let (ops, fork) = match self.operators.get(&id) {
+            Some(stream) => (stream.ops.as_slice(), stream.fork.as_deref()),
+            None => (&[][..], None),
+        };
+        let place = usize::try_from(op.body().sequence).map_err(|_| Refusal::Gap)?;
+        if fork.is_some() && place > ops.len() {
             return Ok(Merged::Known);
         }
-        let last = known.and_then(|stream| stream.ops.last()).map(Signed::id);
-        if place != known.map_or(0, |stream| stream.ops.len()) || op.body().previous != last {
+        let before = place.checked_sub(1).map(|before| ops.get(before).ok_or(Refusal::Gap)).transpose()?;
+        if op.body().previous != before.map(Signed::id) {
             return Err(Refusal::Gap);
         }
+        if let Some(held) = ops.get(place) {
+            self.authority.keeps_op(&op)?;
+            let pair = (held.clone(), op);
+            self.freeze(&id, place, pair);
+            return Ok(Merged::Forked);
+        }
+        if let Some((low, high)) = fork {
+            if op.id() >= high.id() {
+                return Ok(Merged::Known);
+            }
+            self.authority.keeps_op(&op)?;
+            let pair = (low.clone(), op);
+            self.freeze(&id, place, pair);
+            return Ok(Merged::Forked);
+        }
+        bounded(self.ops, OPS_MAX, "ops")?;
         self.authority.absorb_op(&op)?;
-        self.operators.entry(stream).or_default().ops.push(op);
+        self.operators.entry(id).or_default().ops.push(op);
         self.ops += 1;
         Ok(Merged::New)
     }
 
-    /// Ends a stream before its fork: which of the two came first must not matter.
-    fn freeze(&mut self, stream: StreamId, place: usize, held: Signed<Op>, other: Signed<Op>) {
-        let Some(stream) = self.operators.get_mut(&stream) else { return };
-        for op in stream.ops.split_off(place) {
+    /// Ends a stream before `place`: which of the two came first must not matter.
+    fn freeze(&mut self, stream: &StreamId, place: usize, (one, other): (Signed<Op>, Signed<Op>)) {
+        let Some(stream) = self.operators.get_mut(stream) else { return };
+        for op in stream.ops.split_off(place.min(stream.ops.len())) {
             self.authority.retract_op(&op);
             self.ids.remove(&op.id());
             self.ops -= 1;
         }
-        stream.fork = Some(Box::new((held, other)));
+        for op in stream.forked() {
+            self.ids.remove(&op.id());
+        }
+        let pair = if one.id() < other.id() { (one, other) } else { (other, one) };
+        self.ids.extend([pair.0.id(), pair.1.id()]);
+        stream.fork = Some(Box::new(pair));
     }
 
     fn merge_head(&mut self, head: Signed<Head>, facets: &[Bytes]) -> Result<Merged, Refusal> {
@@ -241,7 +320,11 @@ impl Replica {
             if facet.bytes as usize > FACET_BYTES_MAX {
                 return Err(Refusal::TooMany { what: "bytes in a facet", limit: FACET_BYTES_MAX });
             }
-            if self.facets.contains_key(&facet.hash) {
+            if let Some(held) = self.facets.get(&facet.hash) {
+                // A hash has one length; who holds the facet and who does not must judge alike.
+                if held.len() != facet.bytes as usize {
+                    return Err(Refusal::Malformed("a facet of another length than its head says"));
+                }
                 continue;
             }
             let bytes = facets
@@ -311,6 +394,9 @@ impl Replica {
     /// What is held, for another to find what it lacks.
     pub fn tip(&self, now: Timestamp) -> Tip {
         let mut held: Vec<[u8; 16]> = self.standing_alone(now).map(|(id, ..)| half(&id.0)).collect();
+        for stream in self.operators.values() {
+            held.extend(stream.ends().map(|op| half(&op.id().0)));
+        }
         held.sort_unstable();
         Tip {
             held,
@@ -322,6 +408,7 @@ impl Replica {
                     host: *host,
                     epoch: head.body().epoch,
                     sequence: head.body().sequence,
+                    half: half(&head.id().0),
                 })
                 .collect(),
         }
@@ -351,33 +438,39 @@ impl Replica {
 
     /// What a replica with this tip lacks, in the order in which it can be applied.
     pub fn lacking(&self, theirs: &Tip, now: Timestamp) -> Vec<Item> {
+        self.ranked(theirs, now).into_iter().map(|(_, item)| item).collect()
+    }
+
+    fn ranked(&self, theirs: &Tip, now: Timestamp) -> Vec<(u8, Item)> {
         let held: HashSet<&[u8; 16]> = theirs.held.iter().collect();
+        let holds = |id: &EntryId| held.contains(&half(&id.0));
         let ops: HashMap<&StreamId, u64> = theirs.ops.iter().map(|(id, count)| (id, *count)).collect();
-        let heads: HashMap<&HostId, (u32, u64)> =
-            theirs.heads.iter().map(|row| (&row.host, (row.epoch, row.sequence))).collect();
+        let heads: HashMap<&HostId, &HeadRow> = theirs.heads.iter().map(|row| (&row.host, row)).collect();
         let mut items: Vec<(u8, Item)> = self
             .standing_alone(now)
-            .filter(|(id, ..)| !held.contains(&half(&id.0)))
+            .filter(|(id, ..)| !holds(id))
             .map(|(_, rank, bytes)| (rank, Item::bare(bytes)))
             .collect();
         for (id, stream) in &self.operators {
-            let from = usize::try_from(ops.get(id).copied().unwrap_or(0)).unwrap_or(usize::MAX);
-            items.extend(stream.ops.iter().skip(from).map(|op| (4, Item::bare(op.bytes()))));
-            if let Some(fork) = &stream.fork
-                && from > stream.ops.len()
-            {
-                // They went on past the fork: one of the two will show it to them.
-                items.extend([&fork.0, &fork.1].map(|op| (4, Item::bare(op.bytes()))));
-            }
+            let count = usize::try_from(ops.get(id).copied().unwrap_or(0)).unwrap_or(usize::MAX);
+            // Their last op is not the one that stands there here: they lack from somewhere before it on.
+            let last = count.checked_sub(1).and_then(|last| stream.ops.get(last));
+            let from = if last.is_some_and(|op| !holds(&op.id())) { 0 } else { count };
+            let fork = stream.forked().filter(|op| !holds(&op.id()));
+            items.extend(stream.ops.iter().skip(from).chain(fork).map(|op| (4, Item::bare(op.bytes()))));
         }
         for (host, head) in &self.heads {
-            let place = (head.body().epoch, head.body().sequence);
-            if heads.get(host).is_none_or(|theirs| *theirs < place) {
+            let mine = (head.body().epoch, head.body().sequence);
+            let lacks = heads.get(host).is_none_or(|theirs| {
+                let place = (theirs.epoch, theirs.sequence);
+                place < mine || (place == mine && theirs.half != half(&head.id().0))
+            });
+            if lacks {
                 items.push((7, self.with_facets(head)));
             }
         }
         items.sort_by_key(|(rank, _)| *rank);
-        items.into_iter().map(|(_, item)| item).collect()
+        items
     }
 
     fn with_facets(&self, head: &Signed<Head>) -> Item {
@@ -388,6 +481,23 @@ impl Replica {
     /// Everything that is held, in the order in which it can be applied: what is written to disk.
     pub fn all(&self) -> Vec<Item> {
         self.lacking(&Tip::default(), Timestamp(0))
+    }
+
+    /// Who belongs and who may do what, as entries; with `heads`, also what hosts say of themselves.
+    pub fn fleet_items(&self, heads: bool) -> Vec<Item> {
+        self.ranked(&Tip::default(), Timestamp(0))
+            .into_iter()
+            .filter(|(rank, _)| matches!(rank, 0 | 2..=4) || (heads && *rank == 7))
+            .map(|(_, item)| item)
+            .collect()
+    }
+
+    /// The live orders and their cancellations, as entries.
+    pub fn order_items(&self) -> Vec<Item> {
+        let orders = self.orders.values().map(|order| Item::bare(order.signed().bytes()));
+        orders
+            .chain(self.cancellations.values().map(|cancellation| Item::bare(cancellation.bytes())))
+            .collect()
     }
 
     /// The item that carries this head, facets and all.
@@ -422,12 +532,14 @@ impl Replica {
         self.cancellations.get(order)
     }
 
-    /// The invitation for a token's key.
+    /// The invitation for a token's key, if the certificate that allowed it still does.
     pub fn invitation_of(
         &self,
         token: &crate::identity::PublicKey<crate::identity::Token>,
     ) -> Option<&Signed<Invitation>> {
-        self.invitations.values().find(|invitation| invitation.body().token == *token)
+        self.invitations.values().find(|invitation| {
+            invitation.body().token == *token && self.authority.recognise_invitation(invitation).is_ok()
+        })
     }
 
     /// An operator's stream, in order.
@@ -446,9 +558,12 @@ impl Replica {
             .collect()
     }
 
-    /// Hosts that signed two heads for one place, and operator streams with two ops at one.
+    /// Places where two things stand that cannot both: root updates, ops of an operator's stream, and
+    /// heads of a host (those that were seen here; such a pair of heads is not kept).
     pub fn forks(&self) -> usize {
-        self.forked_hosts.len() + self.operators.values().filter(|stream| stream.fork.is_some()).count()
+        self.authority.chain().forks()
+            + self.forked_hosts.len()
+            + self.operators.values().filter(|stream| stream.fork.is_some()).count()
     }
 
     /// A member as selectors see it where all that is known counts.
@@ -496,3 +611,8 @@ impl Subject for Known<'_> {
         }
     }
 }
+
+// Inside this module: what two replicas must agree on is more than they show.
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -2,4 +2,6 @@
 
 pub mod hosts;
 pub mod membership;
+pub mod replication;
+pub mod run;
 pub mod status;

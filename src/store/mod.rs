@@ -1,1 +1,13 @@
-//! store
+//! The replica, in memory and on disk; the only writer of either.
+//!
+//! Decides when what was merged is on disk, and what happens to a disk that cannot be read: it is a
+//! cache, so it is moved aside and fetched again. Always holds: what is read was checked by hash on the
+//! way in from disk; a merge is visible to every reader at once and is announced once; what
+//! [`Store::flushed`] waited for survives a crash. It does not know what entries mean (the replica
+//! does) nor who needs to hear of them.
+
+mod backend;
+mod state;
+
+pub use backend::{Backend, Memory, Row, Sled, StoreError, open};
+pub use state::{Change, Store};

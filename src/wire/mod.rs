@@ -59,6 +59,13 @@ pub enum WireError {
     UnknownField(&'static str),
 }
 
+impl WireError {
+    /// Whether the bytes are whole and say something that a newer version could read.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::UnknownTag { .. } | Self::UnknownField(_))
+    }
+}
+
 /// A value with exactly one encoding.
 pub trait Wire: Sized {
     /// Makes its generic form.
@@ -101,10 +108,11 @@ macro_rules! wire_record {
 
 /// Implements [`Wire`] for an enum as an array of its tag and the variant's fields.
 ///
-/// Variants are written `0 = Name { field, … }`; a variant without fields as `0 = Name {}`.
+/// Variants are written `0 = Name { field, … }`; a variant without fields as `0 = Name {}`. `closed` as
+/// for [`wire_record!`].
 #[macro_export]
 macro_rules! wire_choice {
-    ($name:ident { $($tag:literal = $variant:ident { $($field:ident),* $(,)? }),* $(,)? }) => {
+    ($name:ident $($closed:ident)? { $($tag:literal = $variant:ident { $($field:ident),* $(,)? }),* $(,)? }) => {
         impl $crate::wire::Wire for $name {
             fn to_value(&self) -> $crate::wire::Value {
                 match self {
@@ -119,16 +127,14 @@ macro_rules! wire_choice {
                 field: &'static str,
             ) -> Result<Self, $crate::wire::WireError> {
                 let (tag, mut fields) = $crate::wire::choice_parts(value, field)?;
-                match tag {
-                    $($tag => {
-                        let made = Self::$variant {
-                            $($field: fields.next(concat!(stringify!($variant), ".", stringify!($field)))?,)*
-                        };
-                        fields.finish();
-                        Ok(made)
-                    })*
-                    tag => Err($crate::wire::WireError::UnknownTag { what: stringify!($name), tag }),
-                }
+                let made = match tag {
+                    $($tag => Self::$variant {
+                        $($field: fields.next(concat!(stringify!($variant), ".", stringify!($field)))?,)*
+                    },)*
+                    tag => return Err($crate::wire::WireError::UnknownTag { what: stringify!($name), tag }),
+                };
+                $crate::wire_record!(@closed $name $($closed)? fields);
+                Ok(made)
             }
         }
     };

@@ -6,6 +6,7 @@
 //! verified here against the command line's own anchor; only links and ages are the agent's word. Writes
 //! ops into this operator's stream.
 
+pub mod serve;
 mod tag;
 #[cfg(test)]
 mod tests;

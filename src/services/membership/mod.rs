@@ -7,7 +7,10 @@
 
 mod found;
 mod invite;
+mod join;
 mod leave;
+mod message;
+mod serve;
 #[cfg(test)]
 mod tests;
 
@@ -15,4 +18,6 @@ pub use found::{
     FoundError, FoundRequest, Founded, check_found, enrol, found, member, prepare_candidate, seal_public,
 };
 pub use invite::{InviteError, InviteRequest, Invited, invite};
+pub use join::{JoinError, JoinWith, Joined, join};
 pub use leave::leave;
+pub use serve::serve;

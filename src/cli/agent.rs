@@ -1,0 +1,140 @@
+//! `muster agent`, its confined child, and `muster join`.
+
+use serde_json::json;
+
+use super::{
+    arguments::{Agent, Join},
+    chance,
+    dispatch::{Context, host_name, settings_for, wait},
+    failure::{self, ExitCode, Explain as _, Failure, Site, with_flags},
+};
+use crate::{
+    executor::AgentError,
+    identity::JoinToken,
+    node::{self, StartError},
+    services::membership::{self, JoinError, JoinWith},
+    terminal::{Style, escape},
+};
+
+pub(super) fn agent(context: &mut Context, _: &Agent) -> Result<ExitCode, Failure> {
+    let site = context.site.clone();
+    let left = node::agent(&site.places).map_err(|error| explain_start(error, &site))?;
+    if left {
+        context.talk.say("this host has left its fleet; its keys are erased");
+    }
+    Ok(ExitCode::Success)
+}
+
+pub(super) fn mesh_process() -> Result<ExitCode, Failure> {
+    node::mesh_process().map_err(|error| {
+        Failure::new(ExitCode::Internal, format!("the mesh process: {error}"))
+            .hint("it is started by the agent: muster agent")
+    })?;
+    Ok(ExitCode::Success)
+}
+
+fn explain_start(error: StartError, site: &Site) -> Failure {
+    match error {
+        StartError::Settings(error) => error.explain(site),
+        StartError::Agent(AgentError::Home(error)) => error.explain(site),
+        StartError::Agent(AgentError::Socket { path, source })
+            if source.kind() == std::io::ErrorKind::AddrInUse =>
+        {
+            let shown = escape::line(&path.display().to_string());
+            Failure::new(ExitCode::Internal, format!("another agent answers at {shown}"))
+                .hint("give this one its own: --socket PATH or --state DIR")
+        }
+        error => Failure::new(ExitCode::Internal, escape::line(&error.to_string())).hint(format!(
+            "look at what it says of itself once it runs: {}",
+            with_flags(site, "muster status")
+        )),
+    }
+}
+
+pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failure> {
+    let text = if join.token == "-" {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_line(&mut text)
+            .map_err(|error| Failure::usage(format!("no token on standard input: {error}")))?;
+        text
+    } else {
+        join.token.clone()
+    };
+    let token = JoinToken::from_text(&text).map_err(|error| {
+        Failure::usage(error.to_string()).hint("copy it whole, or get a new one on a member: muster invite")
+    })?;
+    let name = host_name(join.host_name.as_deref(), "muster join TOKEN")?;
+    if context.now > token.expires {
+        return Err(explain_join(JoinError::Expired, &context.site));
+    }
+    let settings = settings_for(&context.site, &join.listen)?;
+    let mut fresh = chance::source(4)?;
+    let candidate = membership::prepare_candidate(&context.site.places.state, &mut fresh)
+        .map_err(|error| error.explain(&context.site))?;
+    settings.write(&context.site.places.config).map_err(|error| error.explain(&context.site))?;
+    let with = JoinWith { token: &token, name: &name, tags: &join.labels, now: context.now };
+    let site = context.site.clone();
+    let joined = wait(async {
+        tokio::time::timeout(join.timeout, membership::join(candidate, with))
+            .await
+            .map_err(|_| {
+                Failure::new(ExitCode::WaitOver, "joining took longer than --timeout")
+                    .hint("the directory keeps its keys: run the same command again")
+            })?
+            .map_err(|error| explain_join(error, &site))
+    })?;
+    let host = joined.home.host().map_err(|error| error.explain(&site))?;
+    let document = json!({
+        "fleet": joined.fleet_name,
+        "fleet_id": token.fleet.to_string(),
+        "host": name,
+        "host_id": host.to_string(),
+        "admitted_by": joined.admitted_by,
+        "members": joined.members,
+        "state": site.places.state,
+        "config": site.places.config,
+    });
+    let shown = |style: Style| {
+        format!(
+            "{} {} · {} {} · {name} is one of {} members\n",
+            failure::good(style, "fleet"),
+            escape::line(&joined.fleet_name),
+            failure::good(style, "admitted by"),
+            escape::line(&joined.admitted_by),
+            joined.members,
+        )
+    };
+    context.output.document("joined", &document, shown).map_err(|error| error.explain(&site))?;
+    let next = escape::line(&with_flags(&site, "muster agent"));
+    context.talk.say(&format!("start this host:  {next}"));
+    Ok(ExitCode::Success)
+}
+
+fn explain_join(error: JoinError, site: &Site) -> Failure {
+    let text = escape::line(&error.to_string());
+    match error {
+        JoinError::Home(error) => error.explain(site),
+        JoinError::Expired => {
+            Failure::new(ExitCode::NotPermitted, text).hint("get a new one on a member: muster invite")
+        }
+        JoinError::BadName(_) => Failure::usage(text).hint("name this host: --host-name web-1"),
+        JoinError::Unreachable { tried } => {
+            let mut failure = Failure::new(ExitCode::Unreachable, text);
+            for (address, why) in tried.iter().take(3) {
+                failure = failure.hint(format!("{address}: {}", escape::line(why)));
+            }
+            failure.hint("check that a member's agent runs and that its port is open, then run this again")
+        }
+        JoinError::NotTheFleet { .. } => Failure::new(ExitCode::NotPermitted, text).hint(
+            "somebody else answers at that address: get a token with the right one: muster invite --address",
+        ),
+        JoinError::Refused(_) => {
+            Failure::new(ExitCode::NotPermitted, text).hint("get a new token on a member: muster invite")
+        }
+        JoinError::TagNotAllowed(_) => {
+            Failure::usage(text).hint("leave -l out to take the token's tags as they are")
+        }
+        JoinError::Net(_) => Failure::new(ExitCode::Internal, text).hint("run the same command again"),
+    }
+}

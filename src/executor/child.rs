@@ -1,0 +1,138 @@
+//! The mesh process as the executor's child: started, and started again when it ends.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::Pid;
+
+use super::{
+    link::Link,
+    message::{LinkError, Start, ToMesh},
+};
+use crate::time::Timestamp;
+
+/// First wait before a mesh process that ended is started again; doubles up to the longest.
+const RESTART_AFTER: Duration = Duration::from_millis(100);
+const RESTART_AFTER_MAX: Duration = Duration::from_secs(10);
+/// A mesh process that lived so long starts with the first wait again.
+const LIVED_WELL: Duration = Duration::from_secs(60);
+
+/// A running mesh process, or the time of the next start.
+#[derive(Debug)]
+pub(super) struct Mesh {
+    /// The link to it, while it runs.
+    pub(super) link: Option<Link>,
+    child: Option<Child>,
+    started: Timestamp,
+    wait: Duration,
+    /// When to start the next one, if none runs.
+    pub(super) next_start: Option<Timestamp>,
+    /// How often one was started.
+    pub(super) starts: u64,
+}
+
+impl Mesh {
+    /// None yet; to be started at once.
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { link: None, child: None, started: now, wait: RESTART_AFTER, next_start: Some(now), starts: 0 }
+    }
+
+    /// Starts one: the same program, from its file, with nothing of ours open but its end of the pair.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(super) fn start(&mut self, start: Start, control: &OwnedFd, now: Timestamp) -> Result<(), LinkError> {
+        self.next_start = None;
+        self.started = now;
+        let result = self.try_start(start, control);
+        if result.is_err() {
+            self.ended(now);
+        }
+        result
+    }
+
+    fn try_start(&mut self, start: Start, control: &OwnedFd) -> Result<(), LinkError> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = Command::new("/proc/self/exe")
+            .arg0("muster: mesh")
+            .arg("mesh-process")
+            .env("MALLOC_ARENA_MAX", "1")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .spawn()?;
+        self.child = Some(child);
+        self.starts += 1;
+        Link::send_start(&ours, &ToMesh::Start { start }, control)?;
+        self.link = Some(Link::new(ours)?);
+        Ok(())
+    }
+
+    /// The running one's pid.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        Pid::from_child(self.child.as_ref()?).into()
+    }
+
+    /// Collects it if it has ended by itself.
+    pub(super) fn reap(&mut self, now: Timestamp) {
+        if let Some(child) = &mut self.child
+            && !matches!(child.try_wait(), Ok(None))
+        {
+            self.ended(now);
+        }
+    }
+
+    /// Ends it, if it runs, and plans the next start.
+    pub(super) fn ended(&mut self, now: Timestamp) {
+        self.link = None;
+        self.stop();
+        if now.since(self.started) > LIVED_WELL {
+            self.wait = RESTART_AFTER;
+        }
+        self.next_start = Some(now.after(self.wait));
+        self.wait = (self.wait * 2).min(RESTART_AFTER_MAX);
+    }
+
+    /// Ends it for good.
+    pub(super) fn stop(&mut self) {
+        self.link = None;
+        if let Some(mut child) = self.child.take() {
+            let _gone_already = child.kill();
+            let _collected = child.wait();
+        }
+    }
+}
+
+use std::os::unix::process::CommandExt as _;
+
+/// Opens the socket that command lines connect to, in the place of one that nobody listens on any more.
+///
+/// # Errors
+/// When somebody listens there already, or the place cannot be written.
+pub(super) fn listen(path: &std::path::Path, group: Option<u32>, own_dir: bool) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+    if own_dir && let Some(parent) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(about) if about.file_type().is_socket() => {
+            if UnixStream::connect(path).is_ok() {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            std::fs::remove_file(path)?;
+        }
+        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
+    let listener = std::os::unix::net::UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = listener?;
+    std::os::unix::fs::chown(path, None, group)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener.into())
+}

@@ -1,0 +1,119 @@
+//! From an order's bytes to a verdict. Pure but for the look-up of the user.
+
+use std::time::Duration;
+
+use super::{Account, Trust};
+use crate::{
+    authority::{AGENT_USER, Refusal, Standing},
+    identity::{EntryId, Signed, SignedError},
+    replica::{Action, Order},
+    time::Timestamp,
+};
+
+/// What becomes of an order.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// To be claimed and run.
+    Run {
+        /// The order.
+        order: Box<Signed<Order>>,
+        /// Whom to become; none to stay who the executor is.
+        account: Option<Account>,
+        /// The program and its arguments.
+        argv: Vec<Vec<u8>>,
+    },
+    /// Refused, and the issuer's chain verifies: it is told so, signed.
+    Refuse {
+        /// The order.
+        order: Box<Signed<Order>>,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Not worth a signature: not an order of this fleet, or of nobody with a certificate.
+    Drop(Drop),
+}
+
+/// Why an order is only counted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Drop {
+    /// The bytes are no order, or its signature does not match.
+    #[error(transparent)]
+    Signed(#[from] SignedError),
+    /// Nobody with a certificate signed it.
+    #[error(transparent)]
+    Nobody(#[from] Refusal),
+}
+
+/// Longest time that a command may be given.
+const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// Most arguments.
+const ARGUMENTS_MAX: usize = 4096;
+
+/// Judges an order at `now`.
+pub(super) fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> Verdict {
+    let order = match Signed::<Order>::verify(bytes, trust.fleet()) {
+        Ok(order) => order,
+        Err(error) => return Verdict::Drop(error.into()),
+    };
+    let authority = trust.authority();
+    if let Err(refusal) = authority.certificate_of(&order.body().certificate, order.signer()) {
+        return Verdict::Drop(refusal.into());
+    }
+    let refuse = |refusal| Verdict::Refuse { order: Box::new(order.clone()), refusal };
+    let admitted = match authority.admit(order.clone()) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refuse(refusal),
+    };
+    let Some(host) = authority.host(&trust.host()) else {
+        return refuse(Refusal::NotAMember("it is not known to itself"));
+    };
+    match host.standing() {
+        Standing::Member => {}
+        Standing::Left => return refuse(Refusal::NotAMember("it has left")),
+        Standing::Quarantined => return refuse(Refusal::NotAMember("its token was over-used")),
+        Standing::Disowned => return refuse(Refusal::NotAMember("its certificate does not hold")),
+    }
+    if let Err(refusal) = authority.judge(&admitted, trust.host(), host, now) {
+        return refuse(refusal);
+    }
+    let body = order.body();
+    let account = match account(&body.run_as, root) {
+        Ok(account) => account,
+        Err(refusal) => return refuse(refusal),
+    };
+    let Action::Argv { argv } = &body.action;
+    if argv.is_empty() || argv.first().is_some_and(|program| program.0.is_empty()) {
+        return refuse(Refusal::Malformed("no program is named"));
+    }
+    if argv.len() > ARGUMENTS_MAX {
+        return refuse(Refusal::TooMany { what: "arguments", limit: ARGUMENTS_MAX });
+    }
+    let argv = argv.iter().map(|argument| argument.0.clone()).collect();
+    Verdict::Run { order: Box::new(order), account, argv }
+}
+
+fn account(user: &str, root: bool) -> Result<Option<Account>, Refusal> {
+    if user == AGENT_USER {
+        return Ok(None);
+    }
+    let no_such = || Refusal::NoSuchUser { user: user.to_owned() };
+    let account = Account::lookup(user).map_err(|_| no_such())?.ok_or_else(no_such)?;
+    if root {
+        return Ok(Some(account));
+    }
+    if account.uid == rustix::process::geteuid().as_raw() {
+        Ok(None)
+    } else {
+        Err(Refusal::CannotBecome { user: user.to_owned() })
+    }
+}
+
+/// How long the order's command may run.
+pub(super) fn timeout(order: &Order) -> Duration {
+    Duration::from_millis(order.limits.timeout_ms).min(TIMEOUT_MAX)
+}
+
+/// The id that an order's bytes have, if they are an order at all; without any check.
+pub(super) fn id_of(bytes: &[u8]) -> Option<EntryId> {
+    crate::identity::peek(bytes).ok().map(|header| header.id)
+}

@@ -1,0 +1,179 @@
+//! What a supervisor says when it is done.
+
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+
+use crate::wire::{FrameReader, Value, Wire, WireError, decode, encode, frame};
+use crate::{wire_choice, wire_record};
+
+/// A report is written in one piece: a pipe takes this much at once or nothing.
+const REPORT_BYTES_MAX: usize = 4000;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It exited.
+    Exited {
+        /// With this code.
+        code: i32,
+    },
+    /// A signal ended it.
+    Signaled {
+        /// This one.
+        signal: i32,
+    },
+    /// Its time was up, and it was ended.
+    TimedOut,
+    /// It was cancelled, and ended.
+    Cancelled,
+    /// It never ran.
+    NotStarted {
+        /// The system's reason.
+        errno: i32,
+        /// The step that failed.
+        stage: Stage,
+    },
+}
+wire_choice!(Outcome {
+    0 = Exited { code },
+    1 = Signaled { signal },
+    2 = TimedOut {},
+    3 = Cancelled {},
+    4 = NotStarted { errno, stage },
+});
+
+/// The steps before a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Making the supervisor ready.
+    Supervise,
+    /// Opening the files for the output.
+    Spool,
+    /// Making arguments and environment: empty, or with a zero byte.
+    Arguments,
+    /// Forking.
+    Fork,
+    /// Taking the limits and standard descriptors.
+    Prepare,
+    /// Becoming the user.
+    Account,
+    /// Finding and executing the program.
+    Exec,
+}
+impl Stage {
+    const ALL: [Self; 7] =
+        [Self::Supervise, Self::Spool, Self::Arguments, Self::Fork, Self::Prepare, Self::Account, Self::Exec];
+
+    /// Its number on the wire.
+    pub(super) fn number(self) -> u32 {
+        self as u32
+    }
+
+    pub(super) fn numbered(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.number() == number)
+    }
+}
+
+impl Wire for Stage {
+    fn to_value(&self) -> Value {
+        self.number().to_value()
+    }
+    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
+        let number = u32::from_value(value, field)?;
+        Self::numbered(number).ok_or(WireError::UnknownTag { what: "Stage", tag: number.into() })
+    }
+}
+
+/// What came of one output stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamReport {
+    /// BLAKE3 of what was kept.
+    pub hash: [u8; 32],
+    /// Bytes that the command wrote, kept or not.
+    pub bytes: u64,
+    /// Bytes that stand in the spool file: the first ones, without a gap.
+    pub kept: u64,
+}
+wire_record!(StreamReport { hash, bytes, kept });
+
+impl StreamReport {
+    /// Tells whether some of the output was not kept.
+    pub fn truncated(&self) -> bool {
+        self.kept < self.bytes
+    }
+}
+
+/// All that a supervisor has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How the command ended.
+    pub outcome: Outcome,
+    /// Milliseconds from the fork to the command's end.
+    pub took_ms: u64,
+    /// Its standard output.
+    pub stdout: StreamReport,
+    /// Its standard error.
+    pub stderr: StreamReport,
+    /// Processes that outlived the command and were killed.
+    pub left_behind: u32,
+    /// Processes that could not be ended (of another user, or stuck in the kernel) and may still run.
+    pub survivors: u32,
+}
+wire_record!(Report { outcome, took_ms, stdout, stderr, left_behind, survivors });
+
+impl Report {
+    /// The report on a command that never ran.
+    pub(super) fn not_started(stage: Stage, errno: Errno) -> Self {
+        let empty = StreamReport { hash: *blake3::hash(&[]).as_bytes(), ..StreamReport::default() };
+        Self {
+            outcome: Outcome::NotStarted { errno: errno.raw_os_error(), stage },
+            took_ms: 0,
+            stdout: empty.clone(),
+            stderr: empty,
+            left_behind: 0,
+            survivors: 0,
+        }
+    }
+
+    /// Writes it; if nobody reads any more, nobody is told.
+    pub(super) fn send(&self, pipe: impl AsFd) {
+        if let Ok(bytes) = frame(&encode(self), REPORT_BYTES_MAX) {
+            let _ = rustix::io::retry_on_intr(|| rustix::io::write(&pipe, &bytes));
+        }
+    }
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The pipe could not be read.
+    #[error("cannot read a supervisor's report")]
+    Unreadable(#[source] std::io::Error),
+    /// What came is no report.
+    #[error("a supervisor's report is malformed")]
+    Malformed(#[source] WireError),
+}
+
+/// Reads the report once its pipe is readable or closed; waits if it is neither. `None` when the
+/// supervisor ended without one: then nobody knows what became of the command, and it is indeterminate.
+pub fn read_report(pipe: impl AsFd) -> Result<Option<Report>, ReportError> {
+    let mut reader = FrameReader::new(REPORT_BYTES_MAX);
+    let mut buffer = [0; REPORT_BYTES_MAX];
+    loop {
+        let malformed = |text: &str| ReportError::Malformed(WireError::Malformed(text.to_owned()));
+        match reader.next_frame() {
+            Ok(Some(body)) => {
+                return decode(&body, REPORT_BYTES_MAX).map(Some).map_err(ReportError::Malformed);
+            }
+            Ok(None) => {}
+            Err(error) => return Err(malformed(&error.to_string())),
+        }
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(&pipe, &mut buffer))
+            .map_err(|error| ReportError::Unreadable(error.into()))?;
+        if read == 0 {
+            return Ok(None);
+        }
+        reader.push(buffer.get(..read).unwrap_or_default());
+    }
+}

@@ -1,0 +1,351 @@
+//! The supervisor's loop: waits for the command, its output, its time and its executor.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::command::{Command, FAILURE_BYTES, failure};
+use super::report::{Outcome, Report, Stage, StreamReport};
+use super::spawn::{CANCEL, Spawn};
+use super::tree::Killer;
+use crate::executor::os::{self, Account};
+
+/// How long what the command started may finish by itself once the command has: enough for a pipe's last
+/// reader (`> >(tee log)`), little for a daemon.
+const LINGER: Duration = Duration::from_millis(100);
+/// How long a command has between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long processes are killed before those left are called survivors.
+const KILL_WITHIN: Duration = Duration::from_secs(5);
+/// Between rounds of killing, while each finds new processes and once none does.
+const ROUND_EVERY: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+/// Output that is taken at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks that are taken after the end, should somebody out of reach still write.
+const LAST_CHUNKS_MAX: usize = 256;
+
+/// Where a command is between its start and its end. Times are since the machine started.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Running { until: Duration },
+    Linger { until: Duration },
+    Grace { until: Duration },
+    Kill { until: Duration, round: Duration },
+}
+
+/// A running command.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    command: Pid,
+    started: Duration,
+    took: Option<Duration>,
+    phase: Phase,
+    outcome: Option<Outcome>,
+    killer: Killer,
+    streams: [Stream; 2],
+    failure: OwnedFd,
+    lifeline: Option<&'a OwnedFd>,
+    signals: &'a OwnedFd,
+}
+
+fn now() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+impl<'a> Watch<'a> {
+    /// Forks the command.
+    pub(super) fn start(
+        spawn: &Spawn,
+        user: &Account,
+        null: BorrowedFd<'_>,
+        lifeline: &'a OwnedFd,
+        signals: &'a OwnedFd,
+    ) -> Result<Self, (Stage, Errno)> {
+        let command = Command::new(spawn, user).map_err(|error| (Stage::Arguments, error))?;
+        let piped = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| (Stage::Supervise, error));
+        let ((out, out_end), (err, err_end), (failure, failure_end)) = (piped()?, piped()?, piped()?);
+        let stream = |path: &Path, pipe| {
+            let opened = Stream::new(path, pipe, spawn.output_bytes_max);
+            opened.map_err(|error| (Stage::Spool, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+        };
+        let streams = [stream(&spawn.stdout, out)?, stream(&spawn.stderr, err)?];
+        rustix::io::ioctl_fionbio(&failure, true).map_err(|error| (Stage::Supervise, error))?;
+        let supervisor = rustix::process::getpid();
+        let started = now();
+        let stdio = [null, out_end.as_fd(), err_end.as_fd()];
+        let command = os::fork_into(|| command.run(spawn, user, stdio, &failure_end, supervisor))
+            .map_err(|error| (Stage::Fork, Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+        Ok(Self {
+            command,
+            started,
+            took: None,
+            phase: Phase::Running { until: started.saturating_add(spawn.timeout) },
+            outcome: None,
+            killer: Killer::default(),
+            streams,
+            failure,
+            lifeline: Some(lifeline),
+            signals,
+        })
+    }
+
+    /// Waits until everything has ended. `None` if there is nobody to tell.
+    pub(super) fn run(mut self) -> Option<Report> {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let survivors = loop {
+            let time = now();
+            if self.reap(time) {
+                break 0;
+            }
+            let Some(wake) = self.step(time) else {
+                break self.killer.round(&[]).alive.max(1);
+            };
+            self.wait(wake.saturating_sub(time), &mut buffer);
+        };
+        for stream in &mut self.streams {
+            for _ in 0..LAST_CHUNKS_MAX {
+                if !stream.take(&mut buffer) {
+                    break;
+                }
+            }
+        }
+        self.lifeline?;
+        let mut bytes = [0; FAILURE_BYTES];
+        if rustix::io::read(&self.failure, &mut bytes) == Ok(FAILURE_BYTES) {
+            let (stage, errno) = failure(bytes);
+            self.outcome = Some(Outcome::NotStarted { errno, stage });
+        }
+        let took = self.took.unwrap_or_else(|| now().saturating_sub(self.started));
+        let [stdout, stderr] = self.streams.map(Stream::report);
+        Some(Report {
+            // Without an outcome, the command itself is among those that could not be ended.
+            outcome: self.outcome.unwrap_or(Outcome::Cancelled),
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            stdout,
+            stderr,
+            left_behind: self.killer.count(Some(self.command)),
+            survivors: u32::try_from(survivors).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Collects what has ended. Tells whether nothing is left: whatever lives is a descendant of some
+    /// child of a process that adopts.
+    fn reap(&mut self, time: Duration) -> bool {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.command => {
+                    self.took = Some(time.saturating_sub(self.started));
+                    self.outcome.get_or_insert(ended(status));
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+
+    /// Goes on to the next phase where it is time. Returns when to look again; `None` to give up.
+    fn step(&mut self, time: Duration) -> Option<Duration> {
+        loop {
+            match self.phase {
+                Phase::Running { .. } if self.took.is_some() => {
+                    self.phase = Phase::Linger { until: time + LINGER };
+                }
+                Phase::Running { until } if time >= until => self.end_gently(Outcome::TimedOut, time),
+                Phase::Linger { until } | Phase::Grace { until } if time >= until => self.kill(time),
+                Phase::Kill { until, .. } if time >= until => return None,
+                Phase::Kill { until, round } if time >= round => {
+                    let found = self.killer.round(&[]);
+                    let every = if found.new > 0 { ROUND_EVERY.0 } else { ROUND_EVERY.1 };
+                    self.phase = Phase::Kill { until, round: now() + every };
+                }
+                Phase::Running { until } | Phase::Linger { until } | Phase::Grace { until } => {
+                    return Some(until);
+                }
+                Phase::Kill { until, round } => return Some(until.min(round)),
+            }
+        }
+    }
+
+    fn kill(&mut self, time: Duration) {
+        self.phase = Phase::Kill { until: time + KILL_WITHIN, round: time };
+    }
+
+    /// Asks the command to end. It is not collected yet, so its number and its group's are still its own.
+    fn end_gently(&mut self, outcome: Outcome, time: Duration) {
+        self.outcome.get_or_insert(outcome);
+        self.phase = Phase::Grace { until: time + GRACE };
+        for signal in [Signal::TERM, Signal::CONT] {
+            if rustix::process::kill_process_group(self.command, signal).is_err() {
+                let _ = rustix::process::kill_process(self.command, signal);
+            }
+        }
+    }
+
+    /// Waits for something to happen, at most `within`, and takes what came.
+    fn wait(&mut self, within: Duration, buffer: &mut [u8]) {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(within.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: within.subsec_nanos().into(),
+        };
+        let mut fds = vec![PollFd::new(self.signals, PollFlags::IN)];
+        fds.extend(self.lifeline.map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let pipes = self.streams.iter().filter_map(|stream| stream.pipe.as_ref());
+        fds.extend(pipes.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        if poll(&mut fds, Some(&timeout)).is_err() {
+            return;
+        }
+        self.take_signals();
+        self.take_lifeline();
+        for stream in &mut self.streams {
+            stream.take(buffer);
+        }
+    }
+
+    fn take_signals(&mut self) {
+        // The size of a `signalfd_siginfo`, whose first field is the signal.
+        let mut info = [0; 128];
+        while let Ok(128) = rustix::io::read(self.signals, &mut info) {
+            let [s0, s1, s2, s3, ..] = info;
+            if u32::from_ne_bytes([s0, s1, s2, s3]) != libc::SIGCHLD.cast_unsigned() {
+                self.cancel();
+            }
+        }
+    }
+
+    fn take_lifeline(&mut self) {
+        let Some(lifeline) = self.lifeline else { return };
+        let mut bytes = [0; 16];
+        match rustix::io::read(lifeline, &mut bytes) {
+            Ok(0) => {
+                self.lifeline = None;
+                self.kill(now());
+            }
+            Ok(_) if bytes.contains(&CANCEL) => self.cancel(),
+            _ => {}
+        }
+    }
+
+    fn cancel(&mut self) {
+        // Collects first: a command that has ended is not cancelled any more.
+        if !self.reap(now()) && self.took.is_none() && matches!(self.phase, Phase::Running { .. }) {
+            self.end_gently(Outcome::Cancelled, now());
+        }
+    }
+}
+
+fn ended(status: WaitStatus) -> Outcome {
+    match status.terminating_signal() {
+        Some(signal) => Outcome::Signaled { signal },
+        None => Outcome::Exited { code: status.exit_status().unwrap_or_default() },
+    }
+}
+
+/// One output stream: its pipe until that is closed, its file until that is full.
+#[derive(Debug)]
+struct Stream {
+    pipe: Option<OwnedFd>,
+    spool: Option<File>,
+    hasher: Box<blake3::Hasher>,
+    bytes: u64,
+    kept: u64,
+    kept_max: u64,
+}
+
+impl Stream {
+    fn new(path: &Path, pipe: OwnedFd, kept_max: u64) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(path);
+        let spool = match made {
+            Ok(file) => {
+                file.set_permissions(std::fs::Permissions::from_mode(0o640))?;
+                Some(file)
+            }
+            // A full disk keeps no command from running: it may be the one that makes room.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { pipe: Some(pipe), spool, hasher: Box::default(), bytes: 0, kept: 0, kept_max })
+    }
+
+    /// Takes one chunk. Tells whether there may be more.
+    fn take(&mut self, buffer: &mut [u8]) -> bool {
+        let Some(pipe) = &self.pipe else { return false };
+        match rustix::io::read(pipe, &mut *buffer) {
+            Ok(0) => {
+                self.pipe = None;
+                false
+            }
+            Ok(read) => {
+                self.bytes += read as u64;
+                self.keep(buffer.get(..read).unwrap_or_default());
+                true
+            }
+            Err(error) => error == Errno::INTR,
+        }
+    }
+
+    fn keep(&mut self, chunk: &[u8]) {
+        let room = usize::try_from(self.kept_max - self.kept).unwrap_or(usize::MAX);
+        let mut rest = chunk.get(..room.min(chunk.len())).unwrap_or_default();
+        while let (Some(spool), false) = (&mut self.spool, rest.is_empty()) {
+            match spool.write(rest) {
+                Ok(written) if written > 0 => {
+                    let (kept, left) = rest.split_at(written.min(rest.len()));
+                    self.hasher.update(kept);
+                    self.kept += kept.len() as u64;
+                    rest = left;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What is kept has no gap: after one failure nothing more is.
+                _ => self.spool = None,
+            }
+        }
+    }
+
+    fn report(self) -> StreamReport {
+        StreamReport { hash: *self.hasher.finalize().as_bytes(), bytes: self.bytes, kept: self.kept }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_full_disk_output_is_counted_and_the_command_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let mut stream = Stream::new(&directory.path().join("out"), read, 1 << 20).unwrap();
+        let mut buffer = [0; 64];
+        rustix::io::write(&write, b"kept").unwrap();
+        assert!(stream.take(&mut buffer));
+        stream.spool = Some(File::options().write(true).open("/dev/full").unwrap());
+        for _ in 0..2 {
+            rustix::io::write(&write, b"lost").unwrap();
+            assert!(stream.take(&mut buffer));
+        }
+        drop(write);
+        assert!(!stream.take(&mut buffer));
+        let report = stream.report();
+        assert_eq!((report.bytes, report.kept, report.truncated()), (12, 4, true));
+        assert_eq!(report.hash, *blake3::hash(b"kept").as_bytes());
+    }
+}

@@ -1,0 +1,114 @@
+//! The agent's first process: from settings to a running executor.
+
+use std::{fs, io};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{Places, Settings, SettingsError, clock};
+use crate::{
+    executor::{Account, AgentError, Executor, ExecutorSettings},
+    journal::HostHome,
+};
+
+/// The user that the mesh process becomes where there is one of this name, and the group that may use
+/// the socket.
+const MUSTER: &str = "muster";
+/// User ids that systemd sets aside for users that are made for one service (systemd.exec(5),
+/// `DynamicUser=`): without a user `muster`, one of them.
+const OWN_UIDS: std::ops::Range<u32> = 61_184..65_520;
+/// Descriptors that an agent may have open.
+const DESCRIPTORS_MAX: u64 = 4096;
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The executor.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The user or group of the settings does not exist.
+    #[error("no {what} {name} on this machine")]
+    NoSuch {
+        /// User or group.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The user database.
+    #[error("the user database cannot be read: {0}")]
+    Users(#[from] io::Error),
+}
+
+/// Runs the agent of the host in `places` until a signal ends it or it leaves the fleet; true if it left.
+/// For a process with one thread.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn agent(places: &Places) -> Result<bool, StartError> {
+    let settings = Settings::read(&places.config)?;
+    let home = HostHome::open(&places.state).map_err(AgentError::Home)?;
+    let root = rustix::process::geteuid().is_root();
+    let mesh_user = if root { Some(mesh_user(&settings, &home)?) } else { None };
+    let socket_group = if root { socket_group(&settings)? } else { None };
+    raise_descriptors();
+    let executor = Executor::start(
+        ExecutorSettings {
+            home,
+            socket: places.socket.clone(),
+            socket_group,
+            mesh_user,
+            listen: settings.listen.iter().map(ToString::to_string).collect(),
+            advertise: settings.advertise.iter().map(ToString::to_string).collect(),
+            lan: settings.lan,
+        },
+        clock::now,
+    )?;
+    Ok(executor.run()?)
+}
+
+fn mesh_user(settings: &Settings, home: &HostHome) -> Result<(u32, u32), StartError> {
+    let (name, must) = match &settings.mesh_user {
+        Some(name) => (name.as_str(), true),
+        None => (MUSTER, false),
+    };
+    if let Some(account) = Account::lookup(name)? {
+        return Ok((account.uid, account.gid));
+    }
+    if must {
+        return Err(StartError::NoSuch { what: "user", name: name.to_owned() });
+    }
+    // The same every time, so that the files stay ours; by the directory, so that two agents differ.
+    let hash = blake3::hash(home.dir().as_os_str().as_encoded_bytes());
+    let number = hash.as_bytes().iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
+    let uid = OWN_UIDS.start + number % (OWN_UIDS.end - OWN_UIDS.start);
+    Ok((uid, uid))
+}
+
+fn socket_group(settings: &Settings) -> Result<Option<u32>, StartError> {
+    let (name, must) = match &settings.socket_group {
+        Some(name) => (name.as_str(), true),
+        None => (MUSTER, false),
+    };
+    // group(5): name, password, id, members.
+    let groups = fs::read_to_string("/etc/group")?;
+    let found = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    });
+    if found.is_none() && must {
+        return Err(StartError::NoSuch { what: "group", name: name.to_owned() });
+    }
+    Ok(found)
+}
+
+/// As many descriptors as links and commands may need, if the system lets us.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS_MAX, |most| most.min(DESCRIPTORS_MAX));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _as_it_was =
+            setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+}

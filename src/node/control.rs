@@ -1,0 +1,304 @@
+//! What the agent answers on its socket.
+
+use std::{collections::HashSet, io, net::SocketAddr, time::Duration};
+
+use tokio::sync::{broadcast, mpsc};
+
+use crate::{
+    authority::{Departure, Standing},
+    control::{Answer, CONTROL_VERSION, Handler, HostRow, PeerRow, Reply, Request, StatusReport},
+    executor::message::{Start, ToExecutor},
+    identity::{self, EntryId, HostId, Kind, SecretKey, Signed, Stream},
+    net::Net,
+    replica::{Item, Replica},
+    services::{
+        hosts::serve as hosts,
+        replication::Replication,
+        run::{News, OutputRequest, Runs, Sink, Ways},
+    },
+    store::Store,
+    time::Timestamp,
+    wire::Bytes,
+};
+
+use super::{clock, mesh};
+
+/// Bytes of entries in one reply.
+const ITEMS_BYTES_MAX: usize = 256 * 1024;
+/// How long the executor may take to say its counters.
+const COUNTERS_WITHIN: Duration = Duration::from_secs(5);
+/// How long a departure is given to reach the neighbours before the agent ends.
+const DEPARTURE_SPREADS: Duration = Duration::from_millis(1500);
+
+/// All that answering takes.
+pub(super) struct Node {
+    pub(super) me: HostId,
+    pub(super) store: Store,
+    pub(super) net: Net,
+    pub(super) replication: Replication,
+    pub(super) runs: Runs,
+    pub(super) ways: Ways,
+    pub(super) stream_key: SecretKey<Stream>,
+    pub(super) executor: mpsc::Sender<ToExecutor>,
+    pub(super) start: Start,
+    pub(super) confinement: String,
+    pub(super) started: Timestamp,
+    pub(super) problems: Vec<String>,
+    pub(super) advertise: Vec<SocketAddr>,
+}
+
+impl Handler for Node {
+    async fn answer(&self, request: Request, answer: &mut Answer<'_>) -> io::Result<()> {
+        match request {
+            Request::Hello { .. } => answer.send(&self.hello()).await,
+            Request::Status {} => answer.send(&Reply::Status { status: self.status().await }).await,
+            Request::Fleet { heads } => {
+                send_items(answer, self.store.read(|replica| replica.fleet_items(heads))).await
+            }
+            Request::Hosts {} => answer.send(&Reply::Hosts { hosts: self.hosts().await }).await,
+            Request::Peers {} => answer.send(&Reply::Peers { peers: self.peers().await }).await,
+            Request::Submit { items } => {
+                let reply = self.submit(items).await;
+                answer.send(&reply).await
+            }
+            Request::Orders {} => send_items(answer, self.store.read(Replica::order_items)).await,
+            Request::Watch { order, follow } => self.watch(order, follow, answer).await,
+            Request::Output { read, order, host, stream } => {
+                let request = OutputRequest { read, order, host, stream, hops: u8::MAX };
+                let way = (self.ways)(order, host).await;
+                let last = match self.runs.output(request, way, &mut Local(answer)).await {
+                    Ok(()) => Reply::End {},
+                    Err(why) => Reply::Error { why, refused: false },
+                };
+                answer.send(&last).await
+            }
+            Request::Ping { host } => {
+                let reply = if host == self.me {
+                    Reply::Pong { rtt_us: 0, via: Vec::new() }
+                } else {
+                    match hosts::reach_host(&self.net, &self.store, host).await {
+                        Some((rtt, via)) => {
+                            Reply::Pong { rtt_us: u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX), via }
+                        }
+                        None => Reply::Error {
+                            why: "the host does not answer, neither directly nor through a neighbour"
+                                .to_owned(),
+                            refused: false,
+                        },
+                    }
+                };
+                answer.send(&reply).await
+            }
+            Request::Invite {} => answer.send(&self.invite()).await,
+            Request::Leave {} => {
+                let reply = self.leave(answer.caller.uid).await;
+                answer.send(&reply).await
+            }
+        }
+    }
+}
+
+struct Local<'a, 'b>(&'a mut Answer<'b>);
+impl Sink for Local<'_, '_> {
+    async fn piece(&mut self, bytes: Bytes) -> Result<(), String> {
+        self.0.send(&Reply::Chunk { bytes }).await.map_err(|error| error.to_string())
+    }
+}
+
+async fn send_items(answer: &mut Answer<'_>, items: Vec<Item>) -> io::Result<()> {
+    let mut items = items.into_iter().peekable();
+    loop {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(item) =
+            items.next_if(|item| batch.is_empty() || bytes + item.weight() <= ITEMS_BYTES_MAX)
+        {
+            bytes += item.weight();
+            batch.push(item);
+        }
+        let more = items.peek().is_some();
+        answer.send(&Reply::Items { items: batch, more }).await?;
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+impl Node {
+    fn hello(&self) -> Reply {
+        let (fleet, genesis) = self.store.read(|replica| {
+            let updates = replica.authority().chain().updates();
+            let genesis = updates.first().map(|genesis| Bytes::from(genesis.bytes())).unwrap_or_default();
+            (replica.fleet(), genesis)
+        });
+        Reply::Hello {
+            version: CONTROL_VERSION,
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            fleet,
+            genesis,
+            host: self.me,
+        }
+    }
+
+    async fn status(&self) -> StatusReport {
+        let mut counters = self.runs.counters(COUNTERS_WITHIN).await;
+        counters.extend(self.store.refused());
+        counters.push(("order_verifications_mesh".to_owned(), identity::verifications(Kind::Order as u16)));
+        counters.push(("result_verifications_mesh".to_owned(), identity::verifications(Kind::Result as u16)));
+        let mut problems = self.problems.clone();
+        problems.extend(self.store.problems());
+        let links = u32::try_from(self.replication.links().await.len()).unwrap_or(u32::MAX);
+        let (members, entries, orders) = self.store.read(|replica| {
+            if let Some(stopped) = replica.authority().chain().stopped_at() {
+                problems.push(format!(
+                    "the root chain has an update that this version does not know ({}): upgrade muster",
+                    stopped.short()
+                ));
+            }
+            match replica.forks() {
+                0 => {}
+                forks => problems.push(format!("{forks} streams were signed twice at one place")),
+            }
+            (replica.authority().members().count(), replica.entries(), replica.orders().count())
+        });
+        StatusReport {
+            started: self.started,
+            executor_pid: self.start.executor_pid,
+            mesh_pid: std::process::id(),
+            listen: self.net.local_addrs().iter().map(ToString::to_string).collect(),
+            members: u32::try_from(members).unwrap_or(u32::MAX),
+            links,
+            entries: entries as u64,
+            orders: orders as u64,
+            results_unsettled: 0,
+            confinement: self.confinement.clone(),
+            problems,
+            counters,
+        }
+    }
+
+    async fn hosts(&self) -> Vec<HostRow> {
+        let linked: HashSet<HostId> =
+            self.replication.links().await.into_iter().map(|row| row.host).collect();
+        let now = clock::now();
+        self.store.read(|replica| {
+            replica
+                .authority()
+                .hosts()
+                .map(|host| {
+                    let id = host.id();
+                    let here = id == self.me || linked.contains(&id);
+                    let state = match host.standing() {
+                        Standing::Member if id == self.me => "self",
+                        Standing::Member if here => "linked",
+                        Standing::Member => "known",
+                        Standing::Left => "left",
+                        Standing::Quarantined => "quarantined",
+                        Standing::Disowned => "disowned",
+                    };
+                    let said = replica.head(&id).map(|head| Timestamp(head.body().at.0 >> 16));
+                    HostRow { host: id, state: state.to_owned(), seen: if here { Some(now) } else { said } }
+                })
+                .collect()
+        })
+    }
+
+    async fn peers(&self) -> Vec<PeerRow> {
+        let links = self.replication.links().await;
+        links
+            .into_iter()
+            .map(|row| PeerRow {
+                host: Some(row.host),
+                address: row.remote.to_string(),
+                dialled: row.dialled,
+                since: row.since,
+                rtt_us: row.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            })
+            .collect()
+    }
+
+    async fn submit(&self, items: Vec<Item>) -> Reply {
+        let (_, refusal) = self.store.merge(None, items, clock::now());
+        if let Some(why) = refusal {
+            return Reply::Error { why, refused: true };
+        }
+        match self.store.flushed().await {
+            Ok(()) => Reply::Accepted {},
+            Err(error) => Reply::Error {
+                why: format!("taken and spread, but not on this host's disk: {error}"),
+                refused: false,
+            },
+        }
+    }
+
+    async fn watch(&self, order: EntryId, follow: bool, answer: &mut Answer<'_>) -> io::Result<()> {
+        let mut news = self.runs.news();
+        let mut sent = HashSet::new();
+        let mut catch_up = true;
+        loop {
+            if catch_up {
+                catch_up = false;
+                for report in self.store.kept(&order) {
+                    if sent.insert(report.record.clone()) {
+                        answer.send(&Reply::Report { report }).await?;
+                    }
+                }
+            }
+            if !follow {
+                return answer.send(&Reply::End {}).await;
+            }
+            let item = tokio::select! {
+                () = answer.hung_up() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                item = news.recv() => item,
+            };
+            match item {
+                Ok(News::Report(report)) if report.order == order => {
+                    if sent.insert(report.record.clone()) {
+                        answer.send(&Reply::Report { report }).await?;
+                    }
+                }
+                Ok(News::Running(of, host)) if of == order => {
+                    answer.send(&Reply::Running { order, host }).await?;
+                }
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => catch_up = true,
+                Err(broadcast::error::RecvError::Closed) => return answer.send(&Reply::End {}).await,
+            }
+        }
+    }
+
+    fn invite(&self) -> Reply {
+        let listening: Vec<SocketAddr> = self.net.local_addrs().into_iter().collect();
+        let mut addresses: Vec<String> =
+            mesh::addresses(&self.net, &self.advertise, &listening).iter().map(ToString::to_string).collect();
+        self.store.read(|replica| {
+            for host in replica.authority().members() {
+                if host.id() != self.me
+                    && let Some(node) = replica.node_facet(&host.id())
+                {
+                    addresses.extend(node.addresses.into_iter().take(1));
+                }
+            }
+        });
+        addresses.truncate(16);
+        Reply::Invite { shield: self.start.member.shield, addresses }
+    }
+
+    async fn leave(&self, uid: u32) -> Reply {
+        if uid != 0 && uid != self.start.executor_uid {
+            let why = "only root and the agent's own user can take this host out of the fleet".to_owned();
+            return Reply::Error { why, refused: true };
+        }
+        let fleet = self.store.read(Replica::fleet);
+        let departure = Signed::sign(fleet, &self.stream_key, Departure { at: clock::now() });
+        let bytes = Bytes::from(departure.bytes());
+        let (_, refusal) = self.store.merge(None, vec![Item::bare(&bytes.0)], clock::now());
+        if let Some(why) = refusal {
+            return Reply::Error { why, refused: true };
+        }
+        tokio::time::sleep(DEPARTURE_SPREADS).await;
+        if self.executor.send(ToExecutor::Leave { departure: bytes }).await.is_err() {
+            return Reply::Error { why: "the executor is gone".to_owned(), refused: false };
+        }
+        Reply::Accepted {}
+    }
+}

@@ -1,0 +1,325 @@
+//! The mesh process: confined before its first byte from the network, then all of its services, until
+//! the executor is gone.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    os::{fd::AsFd as _, fd::OwnedFd, unix::net::UnixStream as StdStream},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UnixStream, unix},
+    sync::mpsc,
+    task::JoinSet,
+    time::interval,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, level_filters::LevelFilter, warn};
+
+use super::{clock, control::Node};
+use crate::{
+    authority::Authority,
+    control,
+    executor::{
+        confine::{self, Confinement},
+        message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
+        receive_start,
+    },
+    journal::{HostHomeError, MeshHome},
+    net::{self, Net},
+    replica::Replica,
+    services::{
+        hosts::serve::{self as hosts, Publisher},
+        membership,
+        replication::{self, Mail},
+        run::{Parts, Runs},
+    },
+    store::{self, Store, StoreError},
+    wire::{self, FrameReader},
+};
+
+/// Messages to the executor that wait.
+const TO_EXECUTOR_MAX: usize = 1024;
+/// Mail from replication that waits.
+const MAIL_MAX: usize = 4096;
+/// How often the addresses are looked at.
+const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
+/// What the mesh process may read beside its own directory.
+const READABLE: [&str; 8] = [
+    "/etc/os-release",
+    "/usr/lib/os-release",
+    "/etc/localtime",
+    "/usr/share/zoneinfo",
+    "/proc",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+    "/dev/urandom",
+];
+
+/// Why a mesh process ends.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// The executor.
+    #[error("the executor: {0}")]
+    Link(#[from] LinkError),
+    /// Its own directory.
+    #[error(transparent)]
+    Home(#[from] HostHomeError),
+    /// The confinement.
+    #[error("cannot be confined: {0}")]
+    Confine(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] net::NetError),
+    /// The system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What makes this host a member.
+    #[error("the member file does not hold: {0}")]
+    Member(String),
+}
+
+/// Runs the mesh process: the child of an executor, with one end of a socket pair as its standard
+/// input.
+///
+/// # Errors
+/// See [`MeshError`]; the executor starts another.
+pub fn mesh_process() -> Result<(), MeshError> {
+    let socket = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (start, control) = receive_start(&socket)?;
+    let dir = PathBuf::from(&start.dir);
+    let readable: Vec<PathBuf> =
+        READABLE.iter().map(PathBuf::from).chain([PathBuf::from(&start.spool)]).collect();
+    let confined = confine::confine(&Confinement {
+        become_user: start.become_user,
+        writable: std::slice::from_ref(&dir),
+        readable: &readable,
+    })
+    .map_err(|error| MeshError::Confine(error.to_string()))?;
+    log_to_stderr();
+    let confinement = format!("{confined:?}");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .thread_stack_size(512 * 1024)
+        .build()?;
+    runtime.block_on(run(start, control, socket, confinement))
+}
+
+fn log_to_stderr() {
+    let level = std::env::var("MUSTER_LOG")
+        .ok()
+        .and_then(|level| level.parse::<LevelFilter>().ok())
+        .unwrap_or(LevelFilter::WARN);
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}
+
+async fn run(
+    start: Start,
+    control_socket: OwnedFd,
+    socket: StdStream,
+    confinement: String,
+) -> Result<(), MeshError> {
+    let stop = CancellationToken::new();
+    let home = MeshHome::at(&PathBuf::from(&start.dir));
+    let chain = start.member.chain().map_err(MeshError::Member)?;
+    let enrolled = start.member.enrolled().map_err(|error| MeshError::Member(error.to_string()))?;
+    let (me, fleet) = (enrolled.host(), chain.fleet());
+    let mut replica = Replica::new(Authority::new(chain));
+    replica
+        .merge(crate::replica::Entry::Host(Box::new(enrolled)), &[])
+        .map_err(|error| MeshError::Member(error.to_string()))?;
+    let (backend, aside) = store::open(&home.store_dir())?;
+    let store = Store::start(replica, backend, &home.first(), aside, clock::now())?;
+
+    let mut tasks: JoinSet<()> = JoinSet::new();
+    let settings =
+        net::Settings { seed: *home.transport_key()?.seed(), psk: start.member.shield, lan: start.lan };
+    let (net, net_task) = net::start(settings)?;
+    tasks.spawn(net_task.run(stop.clone()));
+
+    let (to_executor, outgoing) = mpsc::channel(TO_EXECUTOR_MAX);
+    let (mail, mailbox) = mpsc::channel(MAIL_MAX);
+    let (replication, replicating) =
+        replication::start(me, net.clone(), store.clone(), clock::now, mail, stop.clone())?;
+    tasks.spawn(replicating);
+    let runs = Runs::new(Parts {
+        me,
+        store: store.clone(),
+        net: net.clone(),
+        spool: PathBuf::from(&start.spool),
+        executor: to_executor.clone(),
+        events: replication.events(),
+        clock: clock::now,
+    });
+
+    // The executor first: it has results that nobody else knows of.
+    socket.set_nonblocking(true)?;
+    let (from, to) = UnixStream::from_std(socket)?.into_split();
+    tasks.spawn(write_executor(to, outgoing, stop.clone()));
+    tasks.spawn(read_executor(from, runs.clone(), stop.clone()));
+    let _first = to_executor.send(ToExecutor::Ready { confinement: confinement.clone() }).await;
+    tasks.spawn(deliver(mailbox, runs.clone()));
+    tasks.spawn(runs.clone().feed(stop.clone()));
+
+    let mut problems = Vec::new();
+    let mut listening = Vec::new();
+    for text in &start.listen {
+        match listen(&net, text).await {
+            Ok(address) => listening.push(address),
+            Err(problem) => {
+                warn!(problem, "cannot listen");
+                problems.push(problem);
+            }
+        }
+    }
+    info!(host = %me, ?listening, "up");
+
+    let own_epoch = store.read(|replica| replica.head(&me).map(|head| head.body().epoch));
+    let epoch = home.next_epoch()?.max(own_epoch.map_or(0, |epoch| epoch.saturating_add(1)));
+    let publisher = Publisher::new(fleet, home.stream_key()?, epoch);
+    let advertise: Vec<SocketAddr> = start.advertise.iter().filter_map(|text| text.parse().ok()).collect();
+    tasks.spawn(publish(publisher, net.clone(), store.clone(), advertise.clone(), listening.clone()));
+
+    let (ways, stopped) = (replication.clone(), stop.clone());
+    let ways: crate::services::run::Ways = Arc::new(move |order, host| {
+        let ways = ways.clone();
+        Box::pin(async move { ways.way_to(order, host).await })
+    });
+    serve(&mut tasks, "output", runs.clone().serve_output(Arc::clone(&ways), stopped.clone()));
+    serve(&mut tasks, "join", membership::serve(me, net.clone(), store.clone(), clock::now, stopped.clone()));
+    serve(&mut tasks, "ping", hosts::serve(me, net.clone(), store.clone(), stopped));
+
+    let node = Node {
+        me,
+        store,
+        net,
+        replication,
+        runs,
+        ways,
+        stream_key: home.stream_key()?,
+        executor: to_executor,
+        start,
+        confinement,
+        started: clock::now(),
+        problems,
+        advertise,
+    };
+    let listener = std::os::unix::net::UnixListener::from(control_socket);
+    control::serve(listener, Arc::new(node), stop.clone()).await?;
+    tasks.shutdown().await;
+    Ok(())
+}
+
+fn serve(
+    tasks: &mut JoinSet<()>,
+    service: &'static str,
+    serving: impl Future<Output = Result<(), net::NetError>> + Send + 'static,
+) {
+    tasks.spawn(async move {
+        if let Err(error) = serving.await {
+            warn!(service, %error, "not served");
+        }
+    });
+}
+
+async fn listen(net: &Net, text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<SocketAddr>().map_err(|error| format!("cannot listen at {text}: {error}"))?;
+    net.listen(address).await.map_err(|error| error.to_string())
+}
+
+/// Says where this host can be reached, and says it again when that changes.
+async fn publish(
+    mut publisher: Publisher,
+    net: Net,
+    store: Store,
+    advertise: Vec<SocketAddr>,
+    listening: Vec<SocketAddr>,
+) {
+    let mut said = None;
+    let mut tick = interval(ADDRESSES_EVERY);
+    loop {
+        tick.tick().await;
+        let addresses = addresses(&net, &advertise, &listening);
+        if said.as_ref() != Some(&addresses) {
+            let item = publisher.publish(&hosts::describe(&addresses), clock::now());
+            store.merge(None, vec![item], clock::now());
+            said = Some(addresses);
+        }
+    }
+}
+
+/// The addresses to publish: those of the settings, else those listened at; loopback ones only if
+/// nothing else was asked for.
+pub(super) fn addresses(net: &Net, advertise: &[SocketAddr], listening: &[SocketAddr]) -> Vec<SocketAddr> {
+    if !advertise.is_empty() {
+        return advertise.to_vec();
+    }
+    let local: BTreeSet<SocketAddr> = net.local_addrs();
+    let everywhere = listening.iter().any(|address| address.ip().is_unspecified());
+    local
+        .into_iter()
+        .filter(|address| !address.ip().is_unspecified() && !(everywhere && address.ip().is_loopback()))
+        .collect()
+}
+
+async fn deliver(mut mailbox: mpsc::Receiver<Mail>, runs: Runs) {
+    let mut tasks = JoinSet::new();
+    while let Some(mail) = mailbox.recv().await {
+        while tasks.try_join_next().is_some() {}
+        match mail {
+            Mail::Keep(reports) => runs.keep(reports, &mut tasks),
+            Mail::Settle(order) => runs.settled(order).await,
+            Mail::Running(order, hosts) => runs.running(order, hosts),
+        }
+    }
+}
+
+async fn read_executor(mut from: unix::OwnedReadHalf, runs: Runs, stop: CancellationToken) {
+    // Whatever ends this ends the process: without an executor there is nothing to do.
+    let _end = stop.drop_guard();
+    let mut reader = FrameReader::new(MESSAGE_BYTES_MAX);
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match reader.next_frame() {
+            Ok(Some(body)) => match wire::decode::<ToMesh>(&body, MESSAGE_BYTES_MAX) {
+                Ok(message) => runs.from_executor(message).await,
+                Err(error) => return warn!(%error, "the executor says what cannot be read"),
+            },
+            Ok(None) => match from.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(read) => reader.push(buffer.get(..read).unwrap_or_default()),
+            },
+            Err(error) => return warn!(%error, "the executor says what cannot be read"),
+        }
+    }
+}
+
+async fn write_executor(
+    mut to: unix::OwnedWriteHalf,
+    mut outgoing: mpsc::Receiver<ToExecutor>,
+    stop: CancellationToken,
+) {
+    let _end = stop.drop_guard();
+    while let Some(message) = outgoing.recv().await {
+        let Ok(framed) = wire::frame(&wire::encode(&message), MESSAGE_BYTES_MAX) else {
+            warn!("a message to the executor is too long and is not sent");
+            continue;
+        };
+        if to.write_all(&framed).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The joiner's side: it trusts the fleet id in its token and nothing else.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::message::{Join, JoinReply, JoinRequest};
+use crate::{
+    authority::{
+        Authority, Enrolled, Enrolment, HostCertificate, Invitation, NAME_CHARS_MAX, RootChain, check_name,
+    },
+    identity::{JoinToken, Signed},
+    journal::{Candidate, HostHome, HostHomeError, Member},
+    net::{self, Channel, NetError},
+    replica::{Entry, Item, Replica},
+    time::Timestamp,
+    wire::Bytes,
+};
+
+/// How long reaching one address may take.
+const DIAL_WITHIN: Duration = Duration::from_secs(15);
+/// How long one message may take.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Why a host could not join. Its directory keeps its keys, so that joining can be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The token was past its expiry by this machine's clock.
+    #[error("the token has expired")]
+    Expired,
+    /// The name cannot be a host's.
+    #[error(
+        "{0:?} cannot be a host's name: lower-case letters, digits, inner hyphens and dots, at most {NAME_CHARS_MAX}"
+    )]
+    BadName(String),
+    /// No address of the token answers.
+    #[error("no member answers at {}", tried.iter().map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(", "))]
+    Unreachable {
+        /// What was tried, and what came of it.
+        tried: Vec<(SocketAddr, String)>,
+    },
+    /// Who answers cannot show that it belongs to the token's fleet.
+    #[error("who answers at {address} does not belong to the token's fleet: {why}")]
+    NotTheFleet {
+        /// Where.
+        address: SocketAddr,
+        /// What it could not show.
+        why: String,
+    },
+    /// The member said no.
+    #[error("not admitted: {0}")]
+    Refused(String),
+    /// A tag that the token does not allow.
+    #[error("the token does not allow the tag {0}")]
+    TagNotAllowed(String),
+    /// The state directory.
+    #[error(transparent)]
+    Home(#[from] HostHomeError),
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] NetError),
+}
+
+/// A host that joined.
+#[derive(Debug)]
+pub struct Joined {
+    /// Its directory.
+    pub home: HostHome,
+    /// The fleet's label.
+    pub fleet_name: String,
+    /// Who admitted it.
+    pub admitted_by: String,
+    /// How many members the fleet has now.
+    pub members: usize,
+}
+
+/// What to join with.
+#[derive(Debug)]
+pub struct JoinWith<'a> {
+    /// The token.
+    pub token: &'a JoinToken,
+    /// The name that the host wants.
+    pub name: &'a str,
+    /// The tags it wants out of the token's; all of them if none are named.
+    pub tags: &'a [(String, String)],
+    /// What time it is.
+    pub now: Timestamp,
+}
+
+/// Joins a fleet: connects to a member, checks that it is one, is admitted, and takes over what the fleet
+/// holds.
+///
+/// # Errors
+/// See [`JoinError`].
+pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, JoinError> {
+    let JoinWith { token, name, tags, now } = with;
+    if !check_name(name) {
+        return Err(JoinError::BadName(name.to_owned()));
+    }
+    if now > token.expires {
+        return Err(JoinError::Expired);
+    }
+    let seed = *candidate.transport().seed();
+    let (net, task) = net::start(net::Settings { seed, psk: token.shield, lan: false })?;
+    let stop = CancellationToken::new();
+    let ended = stop.clone().drop_guard();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(task.run(stop));
+    let mut tried = Vec::new();
+    for address in &token.addresses {
+        let peer = match net.dial_unknown(*address, DIAL_WITHIN).await {
+            Ok(peer) => peer,
+            Err(error) => {
+                tried.push((*address, error.to_string()));
+                continue;
+            }
+        };
+        let mut channel = match net.open::<Join>(peer, DIAL_WITHIN).await {
+            Ok(channel) => channel,
+            Err(error) => {
+                tried.push((*address, error.to_string()));
+                continue;
+            }
+        };
+        let admitted = admitted(&mut channel, &candidate, *address, peer.0, token, name, tags, now).await?;
+        drop(ended);
+        let (member, first, fleet_name, admitted_by, members) = admitted;
+        let home = candidate.admit(member, &first)?;
+        return Ok(Joined { home, fleet_name, admitted_by, members });
+    }
+    Err(JoinError::Unreachable { tried })
+}
+
+#[expect(clippy::too_many_arguments, reason = "one caller, and each is another thing")]
+async fn admitted(
+    channel: &mut Channel<Join>,
+    candidate: &Candidate,
+    address: SocketAddr,
+    peer: [u8; 32],
+    token: &JoinToken,
+    name: &str,
+    tags: &[(String, String)],
+    now: Timestamp,
+) -> Result<(Member, Vec<Item>, String, String, usize), JoinError> {
+    let broke = |error: net::ChannelError| JoinError::Refused(format!("the connection broke: {error}"));
+    let foreign = |why: String| JoinError::NotTheFleet { address, why };
+    channel
+        .send_request(&JoinRequest::Token { key: token.key.public().bytes() }, WITHIN)
+        .await
+        .map_err(broke)?;
+    let (updates, invitation, host) = match channel.recv_reply(WITHIN).await.map_err(broke)? {
+        Some(JoinReply::Invitation { updates, invitation, host }) => (updates, invitation, host),
+        Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(why)),
+        Some(_) | None => return Err(foreign("it did not answer the token".to_owned())),
+    };
+    // From the fleet id in the token, link by link.
+    let chain = chain(token, &updates).map_err(foreign)?;
+    let fleet_name = chain.genesis().name.clone();
+    let mut replica = Replica::new(Authority::new(chain));
+    let signed = Signed::<Invitation>::verify(&invitation.0, token.fleet)
+        .map_err(|error| foreign(error.to_string()))?;
+    replica.authority().recognise_invitation(&signed).map_err(|error| foreign(error.to_string()))?;
+    if signed.body().token != token.key.public() {
+        return Err(foreign("it answered for another token".to_owned()));
+    }
+    let admitter = Enrolled::verify(&host.0, token.fleet).map_err(|error| foreign(error.to_string()))?;
+    if admitter.enrolment().keys.transport.bytes() != peer {
+        return Err(foreign("it showed another host's certificate".to_owned()));
+    }
+    let admitted_by = admitter.enrolment().name.clone();
+    replica.merge(Entry::Host(Box::new(admitter)), &[]).map_err(|error| foreign(error.to_string()))?;
+
+    if now > signed.body().expires {
+        return Err(JoinError::Expired);
+    }
+    let tags = if tags.is_empty() { signed.body().tags.clone() } else { tags.to_vec() };
+    if let Some((key, value)) = tags.iter().find(|tag| !signed.body().tags.contains(tag)) {
+        return Err(JoinError::TagNotAllowed(format!("{key}={value}")));
+    }
+    let enrolment = Enrolment { name: name.to_owned(), tags, keys: candidate.keys(), at: now };
+    let enrolment = Signed::sign(token.fleet, &token.key, enrolment);
+    let certificate = Signed::sign(
+        token.fleet,
+        candidate.stream(),
+        HostCertificate { invitation, enrolment: Bytes::from(enrolment.bytes()) },
+    );
+    let certificate = Bytes::from(certificate.bytes());
+    channel
+        .send_request(&JoinRequest::Admit { certificate: certificate.clone() }, WITHIN)
+        .await
+        .map_err(broke)?;
+    match channel.recv_reply(WITHIN).await.map_err(broke)? {
+        Some(JoinReply::Admitted {}) => {}
+        Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(why)),
+        Some(_) | None => return Err(JoinError::Refused("the member hung up".to_owned())),
+    }
+    // Admitted: from here on nothing that breaks takes that back. What is missing is fetched later.
+    let mut first = Vec::new();
+    while let Ok(Some(JoinReply::Items { items, more })) = channel.recv_reply(WITHIN).await {
+        for item in items {
+            let merged = Entry::verify(&item.entry.0, token.fleet)
+                .ok()
+                .and_then(|entry| replica.merge(entry, &item.facets).ok());
+            if merged.is_some() {
+                first.push(item);
+            }
+        }
+        if !more {
+            break;
+        }
+    }
+    if !first.iter().any(|item| item.entry == certificate) {
+        first.push(Item::bare(&certificate.0));
+    }
+    let members = replica.authority().members().count();
+    let member = Member { fleet: token.fleet, shield: token.shield, updates, certificate };
+    Ok((member, first, fleet_name, admitted_by, members))
+}
+
+fn chain(token: &JoinToken, updates: &[Bytes]) -> Result<RootChain, String> {
+    let mut updates = updates.iter();
+    let genesis = updates.next().ok_or("it has no genesis")?;
+    let mut chain = RootChain::open(&genesis.0, token.fleet).map_err(|error| error.to_string())?;
+    for update in updates {
+        chain.absorb(&update.0).map_err(|error| error.to_string())?;
+    }
+    Ok(chain)
+}

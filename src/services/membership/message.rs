@@ -1,0 +1,69 @@
+//! The protocol by which a stranger with a token becomes a member.
+
+use crate::{
+    net::{Protocol, Standing},
+    replica::Item,
+    wire::Bytes,
+    wire_choice,
+};
+
+/// What a joiner says.
+#[derive(Clone, Debug)]
+pub(super) enum JoinRequest {
+    /// First: which token.
+    Token {
+        /// The token's public key.
+        key: [u8; 32],
+    },
+    /// Then: who it is.
+    Admit {
+        /// The signed host certificate.
+        certificate: Bytes,
+    },
+}
+wire_choice!(JoinRequest { 0 = Token { key }, 1 = Admit { certificate } });
+
+/// What a member answers.
+#[derive(Clone, Debug)]
+pub(super) enum JoinReply {
+    /// What the token stands for, with all that it takes to check it.
+    Invitation {
+        /// The root chain, genesis first.
+        updates: Vec<Bytes>,
+        /// The signed invitation.
+        invitation: Bytes,
+        /// The signed host certificate of who answers: it must be a member itself.
+        host: Bytes,
+    },
+    /// Admitted; the fleet's entries follow.
+    Admitted {},
+    /// Entries; the last message has `more` false.
+    Items {
+        /// The entries.
+        items: Vec<Item>,
+        /// Whether another such message follows.
+        more: bool,
+    },
+    /// Not admitted, and why.
+    Refused {
+        /// In words.
+        why: String,
+    },
+}
+wire_choice!(JoinReply {
+    0 = Invitation { updates, invitation, host },
+    1 = Admitted {},
+    2 = Items { items, more },
+    3 = Refused { why },
+});
+
+/// Joining.
+#[derive(Debug)]
+pub(super) enum Join {}
+impl Protocol for Join {
+    const NAME: &'static str = "/muster/join/1";
+    const MESSAGE_BYTES_MAX: usize = 512 * 1024;
+    const ADMITS: Standing = Standing::Stranger;
+    type Request = JoinRequest;
+    type Reply = JoinReply;
+}

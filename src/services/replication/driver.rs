@@ -1,0 +1,509 @@
+//! The loop around the machine.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::Sync;
+pub use crate::sync::Event;
+use crate::{
+    identity::{EntryId, HostId, PublicKey},
+    net::{Channel, Net, PeerKey, Receiver, Sender},
+    replica::{Replica, Report},
+    routing::{Candidate, Neighbours},
+    store::Store,
+    sync::{Effect, Machine, Message},
+    time::Timestamp,
+};
+
+/// Messages that wait for a slow neighbour before it is cut off.
+const OUTBOX_MAX: usize = 512;
+/// Messages from all neighbours that wait to be handled.
+const INBOX_MAX: usize = 256;
+/// Events from this host's other services that wait.
+const EVENTS_MAX: usize = 1024;
+/// Streams of neighbours at a time.
+const STREAMS_MAX: usize = 128;
+/// How often the clock is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a write to a neighbour may take.
+const SEND_WITHIN: Duration = Duration::from_secs(20);
+/// Neighbours are pinged every ten seconds, so a read that takes longer than this will never end.
+const RECV_WITHIN: Duration = Duration::from_secs(60);
+/// How long opening a link or a stream may take.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// How often what has expired is swept out.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// What replication has for the service that runs orders.
+#[derive(Debug)]
+pub enum Mail {
+    /// This host keeps these; say [`Event::Kept`] when they are on disk.
+    Keep(Vec<Report>),
+    /// A keeper holds this host's result.
+    Settle(EntryId),
+    /// These hosts work on the order.
+    Running(EntryId, Vec<HostId>),
+}
+
+/// What others may ask the loop.
+#[derive(Debug)]
+enum Ask {
+    Links(oneshot::Sender<Vec<LinkRow>>),
+    WayTo(EntryId, HostId, oneshot::Sender<Option<HostId>>),
+}
+
+/// One neighbour.
+#[derive(Clone, Debug)]
+pub struct LinkRow {
+    /// Which host.
+    pub host: HostId,
+    /// Where it is.
+    pub remote: SocketAddr,
+    /// Whether this end dialled.
+    pub dialled: bool,
+    /// When the stream was opened.
+    pub since: Timestamp,
+    /// The last round trip.
+    pub rtt: Option<Duration>,
+}
+
+/// A handle on the loop.
+#[derive(Clone, Debug)]
+pub struct Replication {
+    asks: mpsc::Sender<Ask>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Replication {
+    /// The neighbours.
+    pub async fn links(&self) -> Vec<LinkRow> {
+        let (answer, answered) = oneshot::channel();
+        if self.asks.send(Ask::Links(answer)).await.is_err() {
+            return Vec::new();
+        }
+        answered.await.unwrap_or_default()
+    }
+
+    /// The neighbour that leads to a host whose result on this order came by here.
+    pub async fn way_to(&self, order: EntryId, host: HostId) -> Option<HostId> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask::WayTo(order, host, answer)).await.ok()?;
+        answered.await.ok().flatten()
+    }
+
+    /// Where the service that runs orders says what happened.
+    pub fn events(&self) -> mpsc::Sender<Event> {
+        self.events.clone()
+    }
+}
+
+struct Stream {
+    outbox: mpsc::Sender<Message>,
+    since: Timestamp,
+    serial: u64,
+}
+
+enum Inbound {
+    Message(Message),
+    Ended,
+}
+
+struct Driver {
+    me: HostId,
+    net: Net,
+    store: Store,
+    clock: fn() -> Timestamp,
+    machine: Machine,
+    neighbours: Neighbours,
+    streams: BTreeMap<HostId, Stream>,
+    inbox: mpsc::Sender<(HostId, u64, Inbound)>,
+    mail: mpsc::Sender<Mail>,
+    tasks: JoinSet<Done>,
+    opening: HashSet<HostId>,
+    serial: u64,
+    linked: HashSet<HostId>,
+    swept: Timestamp,
+}
+
+enum Done {
+    Dialled(HostId, bool),
+    Opened(HostId, Option<Box<Channel<Sync>>>),
+    Other,
+}
+
+/// Makes the handle and the loop's future. `mail` is where results that this host keeps, and words about
+/// orders, go.
+///
+/// # Errors
+/// When the protocol is served already.
+pub fn start(
+    me: HostId,
+    net: Net,
+    store: Store,
+    clock: fn() -> Timestamp,
+    mail: mpsc::Sender<Mail>,
+    stop: CancellationToken,
+) -> Result<(Replication, impl Future<Output = ()>), crate::net::NetError> {
+    let incoming = net.accept::<Sync>(STREAMS_MAX)?;
+    let (asks, asked) = mpsc::channel(EVENTS_MAX);
+    let (events, happened) = mpsc::channel(EVENTS_MAX);
+    let (inbox, inbound) = mpsc::channel(INBOX_MAX);
+    let now = clock();
+    let driver = Driver {
+        me,
+        net,
+        store,
+        clock,
+        machine: Machine::new(me),
+        neighbours: Neighbours::new(me, now),
+        streams: BTreeMap::new(),
+        inbox,
+        mail,
+        tasks: JoinSet::new(),
+        opening: HashSet::new(),
+        serial: 0,
+        linked: HashSet::new(),
+        swept: now,
+    };
+    let running = driver.run(incoming, asked, happened, inbound, stop);
+    Ok((Replication { asks, events }, running))
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness the choice of neighbours is merely the same each time.
+    let _unlucky = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+fn peer_key(replica: &Replica, host: &HostId) -> Option<PeerKey> {
+    replica.authority().host(host).map(|host| PeerKey(host.transport().bytes()))
+}
+
+impl Driver {
+    async fn run(
+        mut self,
+        mut incoming: crate::net::Incoming<Sync>,
+        mut asked: mpsc::Receiver<Ask>,
+        mut happened: mpsc::Receiver<Event>,
+        mut inbound: mpsc::Receiver<(HostId, u64, Inbound)>,
+        stop: CancellationToken,
+    ) {
+        let mut changes = self.store.changes();
+        let mut links = self.net.links();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.tell_gate();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some((peer, serial, message)) = inbound.recv() => self.on_inbound(peer, serial, message),
+                change = changes.recv() => match change {
+                    Ok(change) => {
+                        self.on_change(&change);
+                    }
+                    // Too many changes at once: the neighbours compare themselves at the next ping.
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        debug!(missed, "behind the store");
+                        self.tell_gate();
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                Some(event) = happened.recv() => self.handle(event),
+                Some(ask) = asked.recv() => self.on_ask(ask),
+                Some(arrival) = incoming.next() => {
+                    if let Some(host) = self.host_of(arrival.peer) {
+                        let (sender, receiver) = arrival.channel.split_acceptor();
+                        self.on_stream(host, sender, receiver);
+                    }
+                }
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Ok(done) = done {
+                        self.on_done(done);
+                    }
+                }
+                changed = links.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.on_links();
+                }
+                _ = tick.tick() => self.on_tick(),
+            }
+        }
+    }
+
+    fn host_of(&self, peer: PeerKey) -> Option<HostId> {
+        let key = PublicKey::from_bytes(peer.0);
+        self.store.read(|replica| replica.authority().host_by_transport(&key).map(|host| host.id()))
+    }
+
+    fn tell_gate(&self) {
+        let members = self.store.read(|replica| {
+            replica.authority().members().map(|host| PeerKey(host.transport().bytes())).collect()
+        });
+        self.net.set_members(members);
+    }
+
+    fn on_change(&mut self, change: &crate::store::Change) {
+        // Membership may have changed: the gate is told before anything is sent.
+        self.tell_gate();
+        self.handle(Event::Merged { from: change.from, items: change.items.to_vec() });
+    }
+
+    fn on_inbound(&mut self, peer: HostId, serial: u64, inbound: Inbound) {
+        if self.streams.get(&peer).is_none_or(|stream| stream.serial != serial) {
+            return;
+        }
+        match inbound {
+            Inbound::Message(message) => self.handle(Event::Message(peer, message)),
+            Inbound::Ended => self.down(peer),
+        }
+    }
+
+    fn down(&mut self, peer: HostId) {
+        if self.streams.remove(&peer).is_some() {
+            self.neighbours.lost((self.clock)());
+            self.handle(Event::Down(peer));
+        }
+    }
+
+    /// A stream to a neighbour is open; it takes the place of an older one.
+    fn on_stream(&mut self, peer: HostId, sender: Sender<Message>, receiver: Receiver<Message>) {
+        if self.streams.remove(&peer).is_some() {
+            self.handle(Event::Down(peer));
+        }
+        self.serial += 1;
+        let serial = self.serial;
+        let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
+        self.tasks.spawn(write(sender, outgoing));
+        self.tasks.spawn(read(receiver, peer, serial, self.inbox.clone()));
+        self.streams.insert(peer, Stream { outbox, since: (self.clock)(), serial });
+        self.handle(Event::Up(peer));
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = (self.clock)();
+        let store = self.store.clone();
+        let effects = store.read(|replica| self.machine.handle(event, now, replica));
+        for effect in effects {
+            self.perform(effect, now);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, now: Timestamp) {
+        match effect {
+            Effect::Send(peer, message) => {
+                let full = self.streams.get(&peer).is_some_and(|s| s.outbox.try_send(message).is_err());
+                if full {
+                    debug!(%peer, "does not keep up and is cut off");
+                    self.cut(peer);
+                }
+            }
+            Effect::Merge(peer, items) => {
+                // What is new is announced by the store, and spread from there.
+                let (_, refusal) = self.store.merge(Some(peer), items, now);
+                if let Some(refusal) = refusal {
+                    debug!(%peer, %refusal, "an entry was not taken");
+                }
+            }
+            Effect::Close(peer, why) => {
+                debug!(%peer, why, "neighbour closed");
+                self.cut(peer);
+            }
+            Effect::Keep(reports) => self.post(Mail::Keep(reports)),
+            Effect::Settle(order) => self.post(Mail::Settle(order)),
+            Effect::Running(order, hosts) => self.post(Mail::Running(order, hosts)),
+            Effect::Reach(keeper) => self.dial(keeper),
+        }
+    }
+
+    fn post(&self, mail: Mail) {
+        if self.mail.try_send(mail).is_err() {
+            // Results are offered again until they are settled.
+            debug!("the service that runs orders does not keep up");
+        }
+    }
+
+    fn cut(&mut self, peer: HostId) {
+        self.down(peer);
+        if let Some(key) = self.store.read(|replica| peer_key(replica, &peer)) {
+            let net = self.net.clone();
+            self.tasks.spawn(async move {
+                let _stopped = net.disconnect(key).await;
+                Done::Other
+            });
+        }
+    }
+
+    fn dial(&mut self, host: HostId) {
+        let found = self.store.read(|replica| {
+            let addresses = replica.node_facet(&host).map(|node| node.listen()).unwrap_or_default();
+            peer_key(replica, &host).map(|key| (key, addresses))
+        });
+        let Some((key, mut addresses)) = found else { return };
+        if let Some(seen) = self.net.hints().borrow().get(&key) {
+            addresses.extend(seen.iter().copied());
+        }
+        if addresses.is_empty() || host == self.me {
+            return;
+        }
+        let net = self.net.clone();
+        self.tasks.spawn(async move {
+            let dialled = net.dial(key, addresses, OPEN_WITHIN).await;
+            if let Err(error) = &dialled {
+                debug!(%host, %error, "not reached");
+            }
+            Done::Dialled(host, dialled.is_ok())
+        });
+    }
+
+    /// Opens the stream on links that this end dialled and that have none.
+    fn on_links(&mut self) {
+        let links = self.net.links().borrow().clone();
+        let mut linked = HashSet::new();
+        for (peer, link) in links {
+            let Some(host) = self.host_of(peer) else { continue };
+            linked.insert(host);
+            if link.dialled_by_us && !self.streams.contains_key(&host) && self.opening.insert(host) {
+                let net = self.net.clone();
+                self.tasks.spawn(async move {
+                    match net.open::<Sync>(peer, OPEN_WITHIN).await {
+                        Ok(channel) => Done::Opened(host, Some(Box::new(channel))),
+                        Err(error) => {
+                            debug!(%host, %error, "no sync stream");
+                            Done::Opened(host, None)
+                        }
+                    }
+                });
+            }
+        }
+        self.linked = linked;
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Dialled(host, reached) => {
+                self.neighbours.dialled(host, reached, (self.clock)(), &mut random);
+                self.on_links();
+            }
+            Done::Opened(host, channel) => {
+                self.opening.remove(&host);
+                if let Some(channel) = channel {
+                    let (sender, receiver) = channel.split_opener();
+                    self.on_stream(host, sender, receiver);
+                }
+            }
+            Done::Other => {}
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let now = (self.clock)();
+        self.handle(Event::Tick);
+        self.on_links();
+        let hints = self.net.hints().borrow().clone();
+        let members: Vec<Candidate> = self.store.read(|replica| {
+            replica
+                .authority()
+                .members()
+                .map(|host| Candidate {
+                    host: host.id(),
+                    reachable: replica.node_facet(&host.id()).is_some_and(|node| !node.addresses.is_empty())
+                        || hints.contains_key(&PeerKey(host.transport().bytes())),
+                })
+                .collect()
+        });
+        let links = self.net.links().borrow().clone();
+        let linked: BTreeMap<HostId, bool> = links
+            .iter()
+            .filter_map(|(peer, link)| self.host_of(*peer).map(|host| (host, link.dialled_by_us)))
+            .collect();
+        let plan = self.neighbours.step(&members, &linked, now, &mut random);
+        for host in plan.dial {
+            self.dial(host);
+        }
+        for host in plan.drop {
+            info!(%host, "one link too many, given up");
+            self.cut(host);
+        }
+        if now.since(self.swept) > SWEEP_EVERY {
+            self.swept = now;
+            self.store.sweep(now);
+        }
+    }
+
+    fn on_ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Links(answer) => {
+                let links = self.net.links().borrow().clone();
+                let rows = self
+                    .streams
+                    .iter()
+                    .filter_map(|(host, stream)| {
+                        let key = self.store.read(|replica| peer_key(replica, host))?;
+                        let link = links.get(&key)?;
+                        Some(LinkRow {
+                            host: *host,
+                            remote: link.remote,
+                            dialled: link.dialled_by_us,
+                            since: stream.since,
+                            rtt: self.machine.rtt(host),
+                        })
+                    })
+                    .collect();
+                let _gone = answer.send(rows);
+            }
+            Ask::WayTo(order, host, answer) => {
+                let _gone = answer.send(self.machine.returns().way_to(order, host));
+            }
+        }
+    }
+}
+
+async fn write(mut sender: Sender<Message>, mut outgoing: mpsc::Receiver<Message>) -> Done {
+    let mut batch = Vec::new();
+    while outgoing.recv_many(&mut batch, 64).await > 0 {
+        if let Err(error) = sender.send_all(&batch, SEND_WITHIN).await {
+            debug!(%error, "neighbour not written to");
+            return Done::Other;
+        }
+        batch.clear();
+    }
+    let _gone = sender.close(SEND_WITHIN).await;
+    Done::Other
+}
+
+async fn read(
+    mut receiver: Receiver<Message>,
+    peer: HostId,
+    serial: u64,
+    inbox: mpsc::Sender<(HostId, u64, Inbound)>,
+) -> Done {
+    loop {
+        let received = receiver.recv(RECV_WITHIN).await;
+        let message = match received {
+            Ok(Some(message)) => Inbound::Message(message),
+            Ok(None) => Inbound::Ended,
+            Err(error) => {
+                debug!(%error, "neighbour not read");
+                Inbound::Ended
+            }
+        };
+        let ended = matches!(message, Inbound::Ended);
+        if inbox.send((peer, serial, message)).await.is_err() || ended {
+            return Done::Other;
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Keeps this host's replica equal to everybody's: drives the sync machine over the network.
+//!
+//! Nobody asks for it; it writes entries that others signed. Its one loop waits for links, neighbours,
+//! changes of the store and the clock, and does what the machine says. It decides nothing itself but
+//! whom to open a stream to: the end that dialled does.
+
+mod driver;
+mod message;
+
+pub use driver::{Event, Mail, Replication, start};
+pub use message::Sync;

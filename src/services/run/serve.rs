@@ -1,0 +1,400 @@
+//! The host's side: orders go to the executor, results go where they are kept, outputs to who may read.
+//!
+//! It decides nothing about orders: every one whose roster has this host goes to the executor, with what
+//! that must know to judge it sent before. What the executor answers goes to replication, which finds
+//! the way back.
+
+use std::{collections::HashSet, fs::File, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::message::{CHUNK_BYTES, FetchOutput, OutputReply, OutputRequest};
+use crate::{
+    authority::Verb,
+    control::StreamName,
+    executor::{
+        message::{ToExecutor, ToMesh},
+        spool_paths,
+    },
+    identity::{EntryId, HostId, Signed},
+    net::{Channel, Net, NetError, PeerKey},
+    replica::{Order, ReadRequest, Replica, Report},
+    store::{Change, Store},
+    sync::Event,
+    time::Timestamp,
+    wire::Bytes,
+};
+
+/// News on orders that a slow watcher may be behind.
+const NEWS_MAX: usize = 4096;
+/// Outputs that are served at a time.
+const OUTPUTS_MAX: usize = 32;
+/// Hosts that may pass a request for output on.
+const HOPS_MAX: u8 = 8;
+/// How long one piece of output may take.
+const PIECE_WITHIN: Duration = Duration::from_secs(30);
+
+/// What happens to orders that this host keeps the results of.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A report came.
+    Report(Report),
+    /// A host works on it.
+    Running(EntryId, HostId),
+}
+
+/// What the loop is started with.
+#[derive(Debug)]
+pub struct Parts {
+    /// This host.
+    pub me: HostId,
+    /// The store.
+    pub store: Store,
+    /// The network.
+    pub net: Net,
+    /// Where outputs are.
+    pub spool: PathBuf,
+    /// To the executor.
+    pub executor: mpsc::Sender<ToExecutor>,
+    /// To replication.
+    pub events: mpsc::Sender<Event>,
+    /// What time it is.
+    pub clock: fn() -> Timestamp,
+}
+
+/// A handle on the service.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    parts: Arc<Parts>,
+    news: broadcast::Sender<News>,
+    counters: watch::Sender<Vec<(String, u64)>>,
+}
+
+impl Runs {
+    /// The service, not running yet.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts: Arc::new(parts),
+            news: broadcast::channel(NEWS_MAX).0,
+            counters: watch::channel(Vec::new()).0,
+        }
+    }
+
+    /// Hears of every report and every start from now on; who falls behind looks at what is kept.
+    pub fn news(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// Asks the executor for its counters.
+    pub async fn counters(&self, within: Duration) -> Vec<(String, u64)> {
+        let mut counters = self.counters.subscribe();
+        counters.mark_unchanged();
+        if self.parts.executor.send(ToExecutor::Count {}).await.is_err() {
+            return Vec::new();
+        }
+        let _late = tokio::time::timeout(within, counters.changed()).await;
+        counters.borrow_and_update().clone()
+    }
+
+    /// Takes changes of the store to the executor, until `stop`.
+    pub async fn feed(self, stop: CancellationToken) {
+        let mut changes = self.parts.store.changes();
+        let mut known = HashSet::new();
+        self.feed_all(&mut known).await;
+        loop {
+            let change = tokio::select! {
+                () = stop.cancelled() => return,
+                change = changes.recv() => change,
+            };
+            match change {
+                Ok(change) => {
+                    if self.concerns_executor(&change) {
+                        self.feed_all(&mut known).await;
+                    }
+                }
+                Err(broadcast::error::RecvError::Lagged(_)) => self.feed_all(&mut known).await,
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn concerns_executor(&self, change: &Change) -> bool {
+        use crate::identity::{Kind, peek};
+        change.items.iter().any(|(_, item)| {
+            peek(&item.entry.0).is_ok_and(|header| {
+                [Kind::Root, Kind::Op, Kind::Order, Kind::Cancellation]
+                    .into_iter()
+                    .any(|kind| kind as u16 == header.kind)
+            })
+        })
+    }
+
+    /// Sends the executor what it does not know yet: first what it judges by, then cancellations, then
+    /// orders.
+    async fn feed_all(&self, known: &mut HashSet<EntryId>) {
+        let me = self.parts.me;
+        let (learn, cancel, orders) = self.parts.store.read(|replica| {
+            let mut learn = Vec::new();
+            for update in replica.authority().chain().updates().into_iter().skip(1) {
+                if known.insert(update.id()) {
+                    learn.push(Bytes::from(update.bytes()));
+                }
+            }
+            for op in replica.ops_about(&me) {
+                if known.insert(op.id()) {
+                    learn.push(Bytes::from(op.bytes()));
+                }
+            }
+            let mut cancel = Vec::new();
+            let mut orders = Vec::new();
+            for order in replica.orders() {
+                let signed = order.signed();
+                if signed.body().roster.index_of(&me).is_none() {
+                    continue;
+                }
+                if let Some(cancellation) = replica.cancellation(&signed.id())
+                    && known.insert(cancellation.id())
+                {
+                    cancel.push(Bytes::from(cancellation.bytes()));
+                }
+                if known.insert(signed.id()) {
+                    orders.push(Bytes::from(signed.bytes()));
+                }
+            }
+            (learn, cancel, orders)
+        });
+        let mut messages = Vec::new();
+        if !learn.is_empty() {
+            messages.push(ToExecutor::Learn { entries: learn });
+        }
+        messages.extend(cancel.into_iter().map(|cancellation| ToExecutor::Cancel { cancellation }));
+        messages.extend(orders.into_iter().map(|order| ToExecutor::Order { order }));
+        for message in messages {
+            if self.parts.executor.send(message).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Something from the executor.
+    pub async fn from_executor(&self, message: ToMesh) {
+        let event = match message {
+            ToMesh::Report { report } => Event::Results(vec![report]),
+            ToMesh::Running { order } => Event::Working(order),
+            ToMesh::Counters { counters } => {
+                self.counters.send_replace(counters);
+                return;
+            }
+            ToMesh::Start { .. } | ToMesh::Learned { .. } | ToMesh::Erased {} => return,
+        };
+        let _stopping = self.parts.events.send(event).await;
+    }
+
+    /// Keeps reports: visible at once, acknowledged when they are on disk.
+    pub fn keep(&self, reports: Vec<Report>, tasks: &mut JoinSet<()>) {
+        let keys: Vec<(EntryId, HostId)> = reports.iter().map(|report| (report.order, report.host)).collect();
+        for report in self.parts.store.keep(reports) {
+            let _nobody_watches = self.news.send(News::Report(report));
+        }
+        let (store, events) = (self.parts.store.clone(), self.parts.events.clone());
+        tasks.spawn(async move {
+            match store.flushed().await {
+                Ok(()) => {
+                    let _stopping = events.send(Event::Kept(keys)).await;
+                }
+                Err(error) => warn!(%error, "results are kept in memory only, so not acknowledged"),
+            }
+        });
+    }
+
+    /// Hosts work on an order.
+    pub fn running(&self, order: EntryId, hosts: Vec<HostId>) {
+        for host in hosts {
+            let _nobody_watches = self.news.send(News::Running(order, host));
+        }
+    }
+
+    /// A keeper holds this host's result.
+    pub async fn settled(&self, order: EntryId) {
+        let _stopping = self.parts.executor.send(ToExecutor::Settled { order }).await;
+    }
+
+    /// Sends `sink` the output that `request` asks for: from here, or from who has it.
+    ///
+    /// # Errors
+    /// In words, when there is none to be had.
+    pub async fn output(
+        &self,
+        request: OutputRequest,
+        way: Option<HostId>,
+        sink: &mut (impl Sink + Send),
+    ) -> Result<(), String> {
+        if request.host == self.parts.me {
+            self.may_read(&request)?;
+            return self.own_output(&request, sink).await;
+        }
+        if request.hops == 0 {
+            return Err("no way to the host was found".to_owned());
+        }
+        let (host, order) = (request.host, request.order);
+        let next = OutputRequest { hops: request.hops.min(HOPS_MAX) - 1, ..request };
+        let mut channel = self.open(host, way).await?;
+        let gone = |error: crate::net::ChannelError| format!("the way to the host broke: {error}");
+        channel.send_request(&next, PIECE_WITHIN).await.map_err(gone)?;
+        loop {
+            match channel.recv_reply(PIECE_WITHIN).await.map_err(gone)? {
+                Some(OutputReply::Chunk { bytes }) => sink.piece(bytes).await?,
+                Some(OutputReply::End {}) => return Ok(()),
+                Some(OutputReply::Error { why }) => return Err(why),
+                None => return Err(format!("the output of {order} was cut short")),
+            }
+        }
+    }
+
+    /// Opens a stream to the host itself if it is linked, else to the neighbour that its result came from,
+    /// else by dialling.
+    async fn open(&self, host: HostId, way: Option<HostId>) -> Result<Channel<FetchOutput>, String> {
+        let key = |host: &HostId| {
+            self.parts
+                .store
+                .read(|replica| replica.authority().host(host).map(|host| PeerKey(host.transport().bytes())))
+        };
+        let links = self.parts.net.links().borrow().clone();
+        for candidate in [Some(host), way].into_iter().flatten() {
+            if let Some(peer) = key(&candidate).filter(|peer| links.contains_key(peer))
+                && let Ok(channel) = self.parts.net.open(peer, PIECE_WITHIN).await
+            {
+                return Ok(channel);
+            }
+        }
+        let peer = key(&host).ok_or("the host is not known")?;
+        let addresses = self
+            .parts
+            .store
+            .read(|replica| replica.node_facet(&host).map(|node| node.listen()).unwrap_or_default());
+        if addresses.is_empty() {
+            return Err("the host only dials out, and no neighbour leads to it now".to_owned());
+        }
+        self.parts
+            .net
+            .dial(peer, addresses, PIECE_WITHIN)
+            .await
+            .map_err(|error| format!("the host cannot be reached: {error}"))?;
+        self.parts
+            .net
+            .open(peer, PIECE_WITHIN)
+            .await
+            .map_err(|error| format!("the host cannot be reached: {error}"))
+    }
+
+    /// Whether the signer may read: who holds `read`, or who signed the order.
+    fn may_read(&self, request: &OutputRequest) -> Result<(), String> {
+        let now = (self.parts.clock)();
+        self.parts.store.read(|replica| may_read(replica, request, self.parts.me, now))
+    }
+
+    async fn own_output(&self, request: &OutputRequest, sink: &mut (impl Sink + Send)) -> Result<(), String> {
+        let (stdout, stderr) = spool_paths(&self.parts.spool, &request.order);
+        let path = match request.stream {
+            StreamName::Stdout => stdout,
+            StreamName::Stderr => stderr,
+        };
+        // A file of the page cache, read in small pieces between two sends: not worth a thread.
+        let mut file = File::open(&path).map_err(|_| "the host no longer has this output".to_owned())?;
+        let mut piece = vec![0; CHUNK_BYTES];
+        loop {
+            let read = file
+                .read(&mut piece)
+                .map_err(|error| format!("the host cannot read this output: {error}"))?;
+            if read == 0 {
+                return Ok(());
+            }
+            sink.piece(Bytes::from(piece.get(..read).unwrap_or_default())).await?;
+        }
+    }
+
+    /// Answers requests for output from other hosts, until `stop`.
+    ///
+    /// # Errors
+    /// When the protocol is served already.
+    pub async fn serve_output(self, ways: Ways, stop: CancellationToken) -> Result<(), NetError> {
+        let mut incoming = self.parts.net.accept::<FetchOutput>(OUTPUTS_MAX)?;
+        let mut tasks = JoinSet::new();
+        loop {
+            let arrival = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                arrival = incoming.next() => arrival,
+            };
+            while tasks.try_join_next().is_some() {}
+            let Some(mut arrival) = arrival else { return Ok(()) };
+            let (this, ways) = (self.clone(), Arc::clone(&ways));
+            tasks.spawn(async move {
+                let Ok(Some(request)) = arrival.channel.recv_request(PIECE_WITHIN).await else { return };
+                let way = ways(request.order, request.host).await;
+                let mut sink = Remote(&mut arrival.channel);
+                let last = match this.output(request, way, &mut sink).await {
+                    Ok(()) => OutputReply::End {},
+                    Err(why) => OutputReply::Error { why },
+                };
+                if let Err(error) = arrival.channel.send_reply(&last, PIECE_WITHIN).await {
+                    debug!(%error, "an output was not taken to its end");
+                }
+            });
+        }
+    }
+}
+
+/// Finds the neighbour that leads to a host, as replication knows it.
+pub type Ways = Arc<dyn Fn(EntryId, HostId) -> BoxFuture<'static, Option<HostId>> + Send + Sync>;
+
+fn may_read(replica: &Replica, request: &OutputRequest, me: HostId, now: Timestamp) -> Result<(), String> {
+    let refused = |why: &dyn std::fmt::Display| format!("reading the output is refused: {why}");
+    let read = Signed::<ReadRequest>::verify(&request.read.0, replica.fleet()).map_err(|e| refused(&e))?;
+    let body = read.body();
+    if body.order != request.order {
+        return Err(refused(&"the request is for another order"));
+    }
+    if now > body.expires || body.expires.since(body.issued) > Duration::from_secs(3600) {
+        return Err(refused(&"the request has expired"));
+    }
+    let authority = replica.authority();
+    let certificate =
+        authority.certificate_of(&body.certificate, read.signer()).map_err(|error| refused(&error))?;
+    let issuer = replica
+        .order(&request.order)
+        .map(|order: &crate::authority::Admitted<Order>| order.signed().signer());
+    if !certificate.valid_at(body.issued) || now > certificate.not_after {
+        return Err(refused(&"the certificate is not valid now"));
+    }
+    if !certificate.allows(Verb::Read) && issuer != Some(read.signer()) {
+        return Err(refused(&"the certificate does not allow read"));
+    }
+    let covered =
+        authority.host(&me).is_some_and(|host| certificate.scope().is_some_and(|scope| scope.selects(host)));
+    if covered { Ok(()) } else { Err(refused(&"the certificate does not cover this host")) }
+}
+
+/// Where pieces of output go.
+pub trait Sink {
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// In words, when nobody takes more.
+    fn piece(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+struct Remote<'a>(&'a mut Channel<FetchOutput>);
+impl Sink for Remote<'_> {
+    async fn piece(&mut self, bytes: Bytes) -> Result<(), String> {
+        self.0
+            .send_reply(&OutputReply::Chunk { bytes }, PIECE_WITHIN)
+            .await
+            .map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,414 @@
+//! Golden bytes: every kind of signed object, made from the development keys in `keys/`. What stands in
+//! the `.hex` files must decode for ever; where the code makes other bytes, it is the code that is wrong.
+//!
+//! A file has a comment per field and hex between; `MUSTER_BLESS=1 cargo test --test wire` writes files
+//! that are not there yet (delete one to have it written anew).
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail like the test"
+)]
+
+mod file;
+mod objects;
+
+use file::{Names, leaf, list, record};
+use muster::{
+    authority::{
+        Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, HostCertificate, HostKeys,
+        Invitation, Op, RootChain, RootChange, RootUpdate, TagChange,
+    },
+    identity::{
+        Cosigned, FleetId, JoinToken, KeyError, Kind, Payload, PublicKey, Root, SecretKey, Signed,
+        TokenError, is_development_key, peek,
+    },
+    replica::{
+        Action, Cancellation, Card, Entry, EntryError, FacetRef, Head, Limits, NodeFacet, Order, Outcome,
+        Output, ReadRequest, ResultRecord, Roster,
+    },
+    time::Timestamp,
+    wire::{self, Value, Wire, WireError},
+};
+use objects::{fleet, names};
+use std::{fmt::Debug, marker::PhantomData};
+
+/// The body of a `T` as someone else wrote it.
+struct Raw<T>(Value, PhantomData<T>);
+
+impl<T> Wire for Raw<T> {
+    fn to_value(&self) -> Value {
+        self.0.clone()
+    }
+    fn from_value(value: Value, _: &'static str) -> Result<Self, WireError> {
+        Ok(Self(value, PhantomData))
+    }
+}
+
+impl<T: Payload> Payload for Raw<T> {
+    const KIND: Kind = T::KIND;
+    const BYTES_MAX: usize = T::BYTES_MAX;
+    type Signer = T::Signer;
+}
+
+fn with_one_more_field(value: &Value) -> Value {
+    let mut items = value.as_array().unwrap().clone();
+    items.push(Value::from("from a newer version"));
+    Value::Array(items)
+}
+
+/// The kinds that these bytes verify as.
+fn taken_as(bytes: &[u8]) -> Vec<Kind> {
+    fn one<T: Payload>(bytes: &[u8], taken: &mut Vec<Kind>) {
+        if Signed::<T>::verify(bytes, fleet()).is_ok() {
+            taken.push(T::KIND);
+        }
+    }
+    let mut taken = Vec::new();
+    for fleet in [fleet(), FleetId([0; 32])] {
+        if Cosigned::<RootUpdate>::verify(bytes, fleet).is_ok() {
+            taken.push(Kind::Root);
+        }
+    }
+    one::<Op>(bytes, &mut taken);
+    one::<Invitation>(bytes, &mut taken);
+    one::<Enrolment>(bytes, &mut taken);
+    one::<HostCertificate>(bytes, &mut taken);
+    one::<Head>(bytes, &mut taken);
+    one::<Order>(bytes, &mut taken);
+    one::<Cancellation>(bytes, &mut taken);
+    one::<ResultRecord>(bytes, &mut taken);
+    one::<Card>(bytes, &mut taken);
+    one::<ReadRequest>(bytes, &mut taken);
+    one::<Departure>(bytes, &mut taken);
+    taken
+}
+
+/// What must hold of any signed object's bytes.
+fn hardened(name: &str, kind: Kind, bytes: &[u8], fleet: FleetId) {
+    assert_eq!(taken_as(bytes), [kind], "{name} is of one kind alone");
+    for at in 0..bytes.len() {
+        assert!(taken_as(&bytes[..at]).is_empty(), "{name} cut at {at}");
+        assert!(peek(&bytes[..at]).is_err(), "{name} cut at {at}");
+        for bit in 0..8 {
+            let mut flipped = bytes.to_vec();
+            flipped[at] ^= 1 << bit;
+            assert!(taken_as(&flipped).is_empty(), "{name}: bit {bit} of byte {at}");
+        }
+    }
+    let mut longer = bytes.to_vec();
+    longer.push(0xf6);
+    assert!(taken_as(&longer).is_empty(), "{name}: a byte more");
+    assert_eq!(peek(bytes).unwrap().kind, kind as u16);
+    match Entry::verify(bytes, fleet) {
+        Ok(entry) => assert_eq!((entry.bytes(), entry.id()), (bytes, peek(bytes).unwrap().id)),
+        Err(error) => {
+            assert_eq!(error, EntryError::NotAnEntry(kind as u16), "{name}");
+            assert!(matches!(kind, Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read), "{name}");
+        }
+    }
+}
+
+/// Whether a newer version's field behind the known ones is passed over or makes the object worthless.
+#[derive(Clone, Copy, PartialEq)]
+enum Ends {
+    Open,
+    Closed,
+}
+
+fn golden<T: Payload + Clone + PartialEq + Debug>(
+    name: &str,
+    key: &SecretKey<T::Signer>,
+    body: &T,
+    ends: Ends,
+    body_names: Names,
+) -> Vec<u8> {
+    let made = Signed::sign(fleet(), key, body.clone());
+    let bytes = file::golden(name, made.bytes(), &names(body_names));
+    assert_eq!(made.bytes(), bytes, "{name}");
+    let read = Signed::<T>::verify(&bytes, fleet()).unwrap();
+    assert_eq!((read.body(), read.id(), read.signer()), (body, made.id(), key.public()), "{name}");
+    assert_eq!(read.bytes(), bytes, "{name}");
+    hardened(name, T::KIND, &bytes, fleet());
+    let strange = FleetId([0xee; 32]);
+    assert!(Signed::<T>::verify(&bytes, strange).is_err(), "{name} is for one fleet alone");
+
+    let newer = Signed::sign(fleet(), key, Raw::<T>(with_one_more_field(&body.to_value()), PhantomData));
+    assert_ne!(newer.id(), made.id());
+    let read = Signed::<T>::verify(newer.bytes(), fleet());
+    match (ends, read) {
+        (Ends::Open, Ok(read)) => {
+            assert_eq!(read.body(), body, "{name}");
+            assert_eq!((read.bytes(), read.id()), (newer.bytes(), newer.id()), "{name}: relayed as received");
+        }
+        (Ends::Closed, Err(error)) => {
+            assert!(error.to_string().ends_with("fields that this version does not know"), "{name}: {error}");
+        }
+        (Ends::Open, Err(error)) => panic!("{name} refuses a newer field: {error}"),
+        (Ends::Closed, Ok(_)) => panic!("{name} passes over a field that it does not know"),
+    }
+    bytes
+}
+
+#[test]
+fn op_tag() {
+    golden("op-tag", &objects::operator(), &objects::op(), Ends::Open, objects::op_names());
+}
+
+#[test]
+fn invitation() {
+    golden(
+        "invitation",
+        &objects::operator(),
+        &objects::invitation(),
+        Ends::Closed,
+        objects::invitation_names(),
+    );
+}
+
+#[test]
+fn enrolment() {
+    golden("enrolment", &objects::token(), &objects::enrolment(), Ends::Closed, objects::enrolment_names());
+}
+
+#[test]
+fn host_certificate() {
+    let bytes = golden(
+        "host-certificate",
+        &objects::stream(),
+        &objects::host_certificate(),
+        Ends::Closed,
+        objects::host_certificate_names(),
+    );
+    let enrolled = Enrolled::verify(&bytes, fleet()).unwrap();
+    assert_eq!(enrolled.enrolment(), &objects::enrolment());
+    assert_eq!(enrolled.invitation().body(), &objects::invitation());
+}
+
+#[test]
+fn head_and_node_facet() {
+    golden("head", &objects::stream(), &objects::head(), Ends::Open, objects::head_names());
+    let facet = wire::encode(&objects::node_facet());
+    let names = record("facet", [leaf("agent"), leaf("os"), list("addresses", leaf("address"))]);
+    assert_eq!(file::golden("node-facet", &facet, &names), facet);
+    assert_eq!(wire::decode::<NodeFacet>(&facet, 4096).unwrap(), objects::node_facet());
+    for at in 0..facet.len() {
+        assert!(wire::decode::<NodeFacet>(&facet[..at], 4096).is_err(), "cut at {at}");
+    }
+}
+
+#[test]
+fn order() {
+    golden("order", &objects::operator(), &objects::order(), Ends::Closed, objects::order_names());
+}
+
+#[test]
+fn cancellation() {
+    golden(
+        "cancellation",
+        &objects::operator(),
+        &objects::cancellation(),
+        Ends::Open,
+        record("body", [leaf("order"), leaf("at, in ms"), leaf("expires, in ms")]),
+    );
+}
+
+#[test]
+fn result() {
+    golden("result", &objects::executor(), &objects::result(), Ends::Open, objects::result_names());
+}
+
+#[test]
+fn every_outcome() {
+    let outcomes = objects::outcomes();
+    let bytes = wire::encode(&outcomes);
+    let names = list("outcomes", list("outcome: its number and what belongs to it", leaf("part")));
+    assert_eq!(file::golden("outcomes", &bytes, &names), bytes);
+    assert_eq!(wire::decode::<Vec<Outcome>>(&bytes, 4096).unwrap(), outcomes);
+}
+
+#[test]
+fn card() {
+    golden(
+        "card",
+        &objects::operator(),
+        &objects::card(),
+        Ends::Closed,
+        record(
+            "body",
+            [leaf("certificate"), leaf("transport key"), leaf("issued, in ms"), leaf("expires, in ms")],
+        ),
+    );
+}
+
+#[test]
+fn read_request() {
+    golden(
+        "read-request",
+        &objects::operator(),
+        &objects::read_request(),
+        Ends::Closed,
+        record("body", [leaf("certificate"), leaf("order"), leaf("issued, in ms"), leaf("expires, in ms")]),
+    );
+}
+
+#[test]
+fn departure() {
+    golden(
+        "departure",
+        &objects::stream(),
+        &objects::departure(),
+        Ends::Open,
+        record("body", [leaf("at, in ms")]),
+    );
+}
+
+// ---- the root chain
+
+#[test]
+fn root_genesis() {
+    let [one, two, _] = objects::roots();
+    let body = objects::genesis_update();
+    let made = Cosigned::sign(FleetId([0; 32]), &[&one, &two], body.clone());
+    let bytes = file::golden("root-genesis", made.bytes(), &names(objects::genesis_names()));
+    assert_eq!(made.bytes(), bytes);
+    assert_eq!(FleetId(made.id().0), fleet(), "a fleet's id is its genesis' id");
+    let read = Cosigned::<RootUpdate>::verify(&bytes, FleetId([0; 32])).unwrap();
+    assert_eq!((read.body(), read.id(), read.signers().len()), (&body, made.id(), 2));
+    hardened_root("root-genesis", &bytes);
+    // The keys are the development ones, so this fleet may exist in development builds alone.
+    let opened = RootChain::open(&bytes, fleet());
+    if cfg!(debug_assertions) {
+        assert_eq!(opened.unwrap().genesis(), &objects::genesis());
+    } else {
+        assert!(matches!(opened, Err(ChainError::BadGenesis(_))));
+    }
+}
+
+#[test]
+fn root_certify() {
+    let [one, _, three] = objects::roots();
+    let body = objects::certify_update();
+    let made = Cosigned::sign(fleet(), &[&three, &one], body.clone());
+    let bytes = file::golden("root-certify", made.bytes(), &names(objects::certify_names()));
+    assert_eq!(made.bytes(), bytes);
+    let read = Cosigned::<RootUpdate>::verify(&bytes, fleet()).unwrap();
+    assert_eq!((read.body(), read.id(), read.signers().len()), (&body, made.id(), 2));
+    hardened_root("root-certify", &bytes);
+    hardened("root-certify", Kind::Root, &bytes, fleet());
+
+    let more = Raw::<RootUpdate>(with_one_more_field(&body.to_value()), PhantomData);
+    let newer = Cosigned::sign(fleet(), &[&one, &three], more);
+    let refused = Cosigned::<RootUpdate>::verify(newer.bytes(), fleet()).unwrap_err();
+    assert_eq!(refused.to_string(), "RootUpdate has fields that this version does not know");
+}
+
+fn hardened_root(name: &str, bytes: &[u8]) {
+    assert_eq!(taken_as(bytes), [Kind::Root], "{name}");
+    for at in 0..bytes.len() {
+        assert!(taken_as(&bytes[..at]).is_empty(), "{name} cut at {at}");
+        for bit in 0..8 {
+            let mut flipped = bytes.to_vec();
+            flipped[at] ^= 1 << bit;
+            assert!(taken_as(&flipped).is_empty(), "{name}: bit {bit} of byte {at}");
+        }
+    }
+}
+
+// ---- the token
+
+#[test]
+fn join_token() {
+    let token = objects::join_token();
+    let text = token.to_text();
+    let fields = [
+        ("version", "01".to_owned()),
+        ("fleet", file::hex(&token.fleet.0)),
+        ("shield", file::hex(&token.shield)),
+        ("token key (private)", file::hex(&*token.key.seed())),
+        ("expires, in s", file::hex(&u32::try_from(token.expires.0 / 1000).unwrap().to_be_bytes())),
+        ("address: family, bytes, port", "04c0000207".to_owned() + "1f0a"),
+        ("address: family, bytes, port", "0620010db8000000000000000000000001".to_owned() + "1f0a"),
+    ];
+    let data: String = fields.iter().map(|(_, hex)| hex.as_str()).collect();
+    let mut about = vec![format!("text: {text}"), "data, before bech32m with the prefix mst:".to_owned()];
+    about.extend(fields.iter().map(|(name, hex)| format!("  {name}: {hex}")));
+    assert_eq!(file::golden_text("join-token", text.as_bytes(), &about), text.as_bytes());
+    let prefix = bech32::Hrp::parse("mst").unwrap();
+    assert_eq!(bech32::encode::<bech32::Bech32m>(prefix, &file::unhex(&data)).unwrap(), text);
+
+    let read = JoinToken::from_text(&text).unwrap();
+    assert_eq!((read.fleet, read.shield, read.expires), (token.fleet, token.shield, token.expires));
+    assert_eq!((read.key.public(), read.addresses), (token.key.public(), token.addresses));
+    for (at, was) in text.char_indices() {
+        assert!(JoinToken::from_text(&text[..at]).is_err(), "cut at {at}");
+        for is in "qpzry9x8gf2tvdw0s3jn54khce6mua7l1".chars().filter(|is| *is != was) {
+            let mut typo = text.clone();
+            typo.replace_range(at..=at, &is.to_string());
+            assert!(JoinToken::from_text(&typo).is_err(), "{is} for {was} at {at}");
+        }
+    }
+    // The checksum of plain bech32 is another one.
+    let plain = bech32::encode::<bech32::Bech32>(prefix, &file::unhex(&data)).unwrap();
+    assert_eq!(JoinToken::from_text(&plain).unwrap_err(), TokenError::Damaged);
+}
+
+// ---- parts
+
+#[test]
+fn parts_end_as_they_should() {
+    fn ends<T: Wire + PartialEq + Debug>(value: &T) -> Ends {
+        match T::from_value(with_one_more_field(&value.to_value()), "part") {
+            Ok(read) => {
+                assert_eq!(&read, value);
+                Ends::Open
+            }
+            Err(WireError::UnknownField(_)) => Ends::Closed,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let enrolment = objects::enrolment();
+    let open = [
+        ends::<HostKeys>(&enrolment.keys),
+        ends::<FacetRef>(&objects::head().facets[0]),
+        ends::<NodeFacet>(&objects::node_facet()),
+        ends::<Output>(&objects::result().stdout),
+        ends::<Outcome>(&objects::result().outcome),
+    ];
+    assert!(open.iter().all(|ends| *ends == Ends::Open));
+    let order = objects::order();
+    let closed = [
+        ends::<Genesis>(&objects::genesis()),
+        ends::<Certificate>(&objects::certificate()),
+        ends::<TagChange>(&TagChange { key: "k".into(), value: None }),
+        ends::<Roster>(&order.roster),
+        ends::<Action>(&order.action),
+        ends::<Limits>(&order.limits),
+    ];
+    assert!(closed.iter().all(|ends| *ends == Ends::Closed));
+    // These stop a stream's or the chain's meaning instead of making it unreadable.
+    let change = RootChange::Certify(objects::certificate()).to_value();
+    let read = RootChange::from_value(with_one_more_field(&change), "change").unwrap();
+    assert_eq!(read, RootChange::Unknown { tag: 1 });
+}
+
+#[test]
+fn the_development_keys_are_those_in_the_folder_and_no_release_takes_them() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/keys");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(key) = name.strip_prefix("dev-").and_then(|name| name.strip_suffix(".hex")) else {
+            continue;
+        };
+        let public = objects::development::<Root>(key).public().bytes();
+        assert!(is_development_key(&public), "{name}");
+        let expected = if cfg!(debug_assertions) { None } else { Some(KeyError::Development) };
+        assert_eq!(PublicKey::<Root>::import(public).err(), expected, "{name}");
+        count += 1;
+    }
+    assert_eq!(count, 8);
+    assert!(!is_development_key(&SecretKey::<Root>::from_seed(&[1; 32]).public().bytes()));
+    assert!(Timestamp(0) < objects::NOW);
+}

@@ -1,0 +1,423 @@
+//! The objects whose bytes are golden, and what their fields are called.
+
+use crate::file::{Names, inside, leaf, list, record};
+use muster::{
+    authority::{
+        AGENT_USER, ANY, Certificate, Departure, Enrolment, Genesis, HostCertificate, HostKeys, Invitation,
+        Op, OpAction, RootChange, RootUpdate, TagChange, Verb,
+    },
+    identity::{
+        Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,
+        SecretKey, Signed, Stream, Token, Transport, WriterId,
+    },
+    replica::{
+        Action, Cancellation, Card, FACET_NODE, FacetHash, FacetRef, Head, Limits, NodeFacet, Order, Outcome,
+        Output, ReadRequest, ResultRecord, Roster,
+    },
+    time::{Hlc, Timestamp},
+    wire::{self, Bytes},
+};
+use std::sync::OnceLock;
+
+pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+/// The development key of this name, from `keys/`.
+pub(crate) fn development<P: Purpose>(name: &str) -> SecretKey<P> {
+    let path = format!("{}/keys/dev-{name}.hex", env!("CARGO_MANIFEST_DIR"));
+    let seed = crate::file::unhex(&std::fs::read_to_string(path).unwrap());
+    SecretKey::from_seed(&seed.try_into().unwrap())
+}
+
+pub(crate) fn roots() -> [SecretKey<Root>; 3] {
+    ["root-1", "root-2", "root-3"].map(development)
+}
+pub(crate) fn operator() -> SecretKey<Operator> {
+    development("operator")
+}
+pub(crate) fn token() -> SecretKey<Token> {
+    development("token")
+}
+pub(crate) fn stream() -> SecretKey<Stream> {
+    development("stream")
+}
+pub(crate) fn executor() -> SecretKey<Executor> {
+    development("executor")
+}
+
+fn host() -> HostId {
+    HostId::of(&stream().public())
+}
+fn after(ms: u64) -> Timestamp {
+    Timestamp(NOW.0 + ms)
+}
+fn pairs(tags: &[(&str, &str)]) -> Vec<(String, String)> {
+    tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+// ---- the envelope
+
+pub(crate) fn names(body: Names) -> Names {
+    record(
+        "envelope",
+        [
+            inside(
+                "signed",
+                record(
+                    "signed",
+                    [leaf("context"), leaf("type"), leaf("version"), leaf("fleet"), leaf("signer"), body],
+                ),
+            ),
+            list("signatures", record("signature", [leaf("kind"), leaf("key"), leaf("signature, ed25519")])),
+        ],
+    )
+}
+
+fn tag_names(name: &'static str) -> Names {
+    list(name, record("tag", [leaf("key"), leaf("value")]))
+}
+
+// ---- root chain
+
+pub(crate) fn genesis() -> Genesis {
+    let mut keys: Vec<_> = roots().iter().map(SecretKey::public).collect();
+    keys.sort_unstable();
+    Genesis { name: "acme".to_owned(), roots: keys, threshold: 2, founded: NOW, nonce: [0x11; 16] }
+}
+
+pub(crate) fn genesis_update() -> RootUpdate {
+    RootUpdate { sequence: 0, parent: None, change: RootChange::Found(genesis()) }
+}
+
+/// The fleet of all objects here.
+pub(crate) fn fleet() -> FleetId {
+    static FLEET: OnceLock<FleetId> = OnceLock::new();
+    *FLEET.get_or_init(|| {
+        let [one, two, _] = roots();
+        FleetId(Cosigned::sign(FleetId([0; 32]), &[&one, &two], genesis_update()).id().0)
+    })
+}
+
+pub(crate) fn certificate() -> Certificate {
+    Certificate {
+        person: "ana".to_owned(),
+        key: operator().public(),
+        verbs: Verb::ALL.to_vec(),
+        scope: "tag.role in [web, db]".to_owned(),
+        tags: pairs(&[("role", "web"), ("env", ANY)]),
+        run_as: vec![AGENT_USER.to_owned(), "www-data".to_owned()],
+        hosts_max: Some(100),
+        not_before: NOW,
+        not_after: after(30 * 86_400_000),
+        approvals: 0,
+    }
+}
+
+pub(crate) fn certify_update() -> RootUpdate {
+    RootUpdate { sequence: 1, parent: Some(EntryId(fleet().0)), change: RootChange::Certify(certificate()) }
+}
+
+fn certificate_id() -> EntryId {
+    let [one, _, three] = roots();
+    Cosigned::sign(fleet(), &[&one, &three], certify_update()).id()
+}
+
+fn update_names(change: Names) -> Names {
+    record("update", [leaf("sequence"), leaf("parent"), change])
+}
+
+pub(crate) fn genesis_names() -> Names {
+    update_names(record(
+        "change",
+        [
+            leaf("found"),
+            record(
+                "genesis",
+                [
+                    leaf("name"),
+                    list("roots", leaf("root key")),
+                    leaf("threshold"),
+                    leaf("founded, in ms"),
+                    leaf("nonce"),
+                ],
+            ),
+        ],
+    ))
+}
+
+pub(crate) fn certify_names() -> Names {
+    update_names(record(
+        "change",
+        [
+            leaf("certify"),
+            record(
+                "certificate",
+                [
+                    leaf("person"),
+                    leaf("operator key"),
+                    list("verbs", leaf("verb")),
+                    leaf("scope"),
+                    tag_names("tags"),
+                    list("run as", leaf("user")),
+                    leaf("most hosts"),
+                    leaf("not before, in ms"),
+                    leaf("not after, in ms"),
+                    leaf("approvals"),
+                ],
+            ),
+        ],
+    ))
+}
+
+// ---- operators
+
+pub(crate) fn op() -> Op {
+    Op {
+        writer: WriterId([0x22; 16]),
+        sequence: 1,
+        previous: Some(EntryId([0x33; 32])),
+        at: Hlc((NOW.0 << 16) | 1),
+        certificate: certificate_id(),
+        supersedes: vec![EntryId([0x44; 32])],
+        action: OpAction::Tag {
+            host: host(),
+            changes: vec![
+                TagChange { key: "role".to_owned(), value: Some("web".to_owned()) },
+                TagChange { key: "env".to_owned(), value: None },
+            ],
+        },
+    }
+}
+
+pub(crate) fn op_names() -> Names {
+    record(
+        "op",
+        [
+            leaf("writer"),
+            leaf("sequence"),
+            leaf("previous"),
+            leaf("at, hybrid clock"),
+            leaf("certificate"),
+            list("supersedes", leaf("op")),
+            record("action", [leaf("tag"), leaf("host"), tag_names("changes")]),
+        ],
+    )
+}
+
+pub(crate) fn invitation() -> Invitation {
+    Invitation {
+        certificate: certificate_id(),
+        token: token().public(),
+        tags: pairs(&[("role", "web")]),
+        uses: 1,
+        issued: NOW,
+        expires: after(30 * 60_000),
+    }
+}
+
+pub(crate) fn invitation_names() -> Names {
+    record(
+        "invitation",
+        [
+            leaf("certificate"),
+            leaf("token key"),
+            tag_names("tags"),
+            leaf("uses"),
+            leaf("issued, in ms"),
+            leaf("expires, in ms"),
+        ],
+    )
+}
+
+pub(crate) fn order() -> Order {
+    Order {
+        nonce: [0x55; 16],
+        certificate: certificate_id(),
+        issued: NOW,
+        expires: after(3_600_000),
+        selector: "tag.role = web".to_owned(),
+        roster: Roster::Inline { hosts: vec![host()] },
+        action: Action::Argv { argv: [&b"uname"[..], b"-a"].map(Bytes::from).to_vec() },
+        run_as: AGENT_USER.to_owned(),
+        limits: Limits { timeout_ms: 60_000, output_bytes_max: 1 << 20 },
+        keepers: vec![host()],
+        reason: Some("look".to_owned()),
+    }
+}
+
+fn order_id() -> EntryId {
+    Signed::sign(fleet(), &operator(), order()).id()
+}
+
+pub(crate) fn order_names() -> Names {
+    record(
+        "order",
+        [
+            leaf("nonce"),
+            leaf("certificate"),
+            leaf("issued, in ms"),
+            leaf("expires, in ms"),
+            leaf("selector"),
+            record("roster", [leaf("inline"), list("hosts", leaf("host"))]),
+            record("action", [leaf("argv"), list("arguments", leaf("argument"))]),
+            leaf("run as"),
+            record("limits", [leaf("timeout, in ms"), leaf("most output, in bytes")]),
+            list("keepers", leaf("host")),
+            leaf("reason"),
+        ],
+    )
+}
+
+pub(crate) fn cancellation() -> Cancellation {
+    Cancellation { order: order_id(), at: after(1000), expires: order().expires }
+}
+
+pub(crate) fn card() -> Card {
+    Card {
+        certificate: certificate_id(),
+        transport: development::<Transport>("transport").public(),
+        issued: NOW,
+        expires: after(8 * 3_600_000),
+    }
+}
+
+pub(crate) fn read_request() -> ReadRequest {
+    ReadRequest { certificate: certificate_id(), order: order_id(), issued: NOW, expires: after(60_000) }
+}
+
+// ---- hosts
+
+pub(crate) fn enrolment() -> Enrolment {
+    Enrolment {
+        name: "web-1".to_owned(),
+        tags: pairs(&[("role", "web")]),
+        keys: HostKeys {
+            stream: stream().public(),
+            transport: development("transport").public(),
+            executor: executor().public(),
+            seal: SealPublic([0x66; 32]),
+        },
+        at: after(5000),
+    }
+}
+
+pub(crate) fn enrolment_names() -> Names {
+    record(
+        "enrolment",
+        [
+            leaf("name"),
+            tag_names("tags"),
+            record("keys", [leaf("stream"), leaf("transport"), leaf("executor"), leaf("seal, X25519")]),
+            leaf("at, in ms"),
+        ],
+    )
+}
+
+pub(crate) fn host_certificate() -> HostCertificate {
+    HostCertificate {
+        invitation: Bytes::from(Signed::sign(fleet(), &operator(), invitation()).bytes()),
+        enrolment: Bytes::from(Signed::sign(fleet(), &token(), enrolment()).bytes()),
+    }
+}
+
+pub(crate) fn host_certificate_names() -> Names {
+    record(
+        "host certificate",
+        [inside("invitation", names(invitation_names())), inside("enrolment", names(enrolment_names()))],
+    )
+}
+
+pub(crate) fn departure() -> Departure {
+    Departure { at: after(86_400_000) }
+}
+
+pub(crate) fn node_facet() -> NodeFacet {
+    NodeFacet {
+        agent: "0.1.0".to_owned(),
+        os: "Debian GNU/Linux 13 (trixie)".to_owned(),
+        addresses: vec!["192.0.2.7:7946".to_owned(), "[2001:db8::1]:7946".to_owned()],
+    }
+}
+
+pub(crate) fn head() -> Head {
+    let facet = wire::encode(&node_facet());
+    Head {
+        epoch: 1,
+        sequence: 2,
+        previous: Some(EntryId([0x77; 32])),
+        at: Hlc(after(6000).0 << 16),
+        facets: vec![FacetRef {
+            name: FACET_NODE.to_owned(),
+            hash: FacetHash::of(&facet),
+            bytes: u32::try_from(facet.len()).unwrap(),
+        }],
+    }
+}
+
+pub(crate) fn head_names() -> Names {
+    record(
+        "head",
+        [
+            leaf("epoch"),
+            leaf("sequence"),
+            leaf("previous"),
+            leaf("at, hybrid clock"),
+            list("facets", record("facet", [leaf("name"), leaf("hash, BLAKE3"), leaf("length, in bytes")])),
+        ],
+    )
+}
+
+pub(crate) fn result() -> ResultRecord {
+    ResultRecord {
+        order: order_id(),
+        host: host(),
+        outcome: Outcome::Exited { code: 0 },
+        started: after(20),
+        took_ms: 3,
+        stdout: Output { hash: *blake3::hash(b"Linux\n").as_bytes(), kept: 6, produced: 6 },
+        stderr: Output { hash: *blake3::hash(b"").as_bytes(), kept: 0, produced: 0 },
+        left_behind: 0,
+    }
+}
+
+pub(crate) fn result_names() -> Names {
+    let output =
+        |name| record(name, [leaf("hash, BLAKE3"), leaf("kept, in bytes"), leaf("produced, in bytes")]);
+    record(
+        "result",
+        [
+            leaf("order"),
+            leaf("host"),
+            record("outcome", [leaf("exited"), leaf("code")]),
+            leaf("started, in ms"),
+            leaf("took, in ms"),
+            output("stdout"),
+            output("stderr"),
+            leaf("left behind"),
+        ],
+    )
+}
+
+pub(crate) fn outcomes() -> Vec<Outcome> {
+    let why = || "because".to_owned();
+    vec![
+        Outcome::Exited { code: -1 },
+        Outcome::Signaled { signal: 9 },
+        Outcome::TimedOut {},
+        Outcome::Cancelled {},
+        Outcome::Indeterminate { why: why() },
+        Outcome::Refused { why: why() },
+        Outcome::NotStarted { code: 127, why: why() },
+    ]
+}
+
+// ---- the token
+
+pub(crate) fn join_token() -> JoinToken {
+    JoinToken {
+        fleet: fleet(),
+        shield: [0x88; 32],
+        key: token(),
+        expires: after(30 * 60_000),
+        addresses: vec!["192.0.2.7:7946".parse().unwrap(), "[2001:db8::1]:7946".parse().unwrap()],
+    }
+}
