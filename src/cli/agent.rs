@@ -6,19 +6,19 @@ use super::{
     arguments::{Agent, Join},
     chance,
     dispatch::{Context, host_name, settings_for, wait},
-    failure::{self, ExitCode, Explain as _, Failure, with_state},
+    failure::{self, ExitCode, Explain as _, Failure, Site, with_flags},
 };
 use crate::{
     executor::AgentError,
     identity::JoinToken,
-    node::{self, Places, StartError},
+    node::{self, StartError},
     services::membership::{self, JoinError, JoinWith},
     terminal::{Style, escape},
 };
 
 pub(super) fn agent(context: &mut Context, _: &Agent) -> Result<ExitCode, Failure> {
-    let places = context.places.clone();
-    let left = node::agent(&places).map_err(|error| explain_start(error, &places))?;
+    let site = context.site.clone();
+    let left = node::agent(&site.places).map_err(|error| explain_start(error, &site))?;
     if left {
         context.talk.say("this host has left its fleet; its keys are erased");
     }
@@ -33,10 +33,10 @@ pub(super) fn mesh_process() -> Result<ExitCode, Failure> {
     Ok(ExitCode::Success)
 }
 
-fn explain_start(error: StartError, places: &Places) -> Failure {
+fn explain_start(error: StartError, site: &Site) -> Failure {
     match error {
-        StartError::Settings(error) => error.explain(places),
-        StartError::Agent(AgentError::Home(error)) => error.explain(places),
+        StartError::Settings(error) => error.explain(site),
+        StartError::Agent(AgentError::Home(error)) => error.explain(site),
         StartError::Socket { path, source } if source.kind() == std::io::ErrorKind::AddrInUse => {
             let shown = escape::line(&path.display().to_string());
             Failure::new(ExitCode::Internal, format!("another agent answers at {shown}"))
@@ -44,7 +44,7 @@ fn explain_start(error: StartError, places: &Places) -> Failure {
         }
         error => Failure::new(ExitCode::Internal, escape::line(&error.to_string())).hint(format!(
             "look at what it says of itself once it runs: {}",
-            with_state(places, "muster status")
+            with_flags(site, "muster status")
         )),
     }
 }
@@ -64,15 +64,15 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
     })?;
     let name = host_name(join.host_name.as_deref(), "muster join TOKEN")?;
     if context.now > token.expires {
-        return Err(explain_join(JoinError::Expired, &context.places));
+        return Err(explain_join(JoinError::Expired, &context.site));
     }
-    let settings = settings_for(&context.places, &join.listen)?;
+    let settings = settings_for(&context.site, &join.listen)?;
     let mut fresh = chance::source(4)?;
-    let candidate = membership::prepare_candidate(&context.places.state, &mut fresh)
-        .map_err(|error| error.explain(&context.places))?;
-    settings.write(&context.places.config).map_err(|error| error.explain(&context.places))?;
+    let candidate = membership::prepare_candidate(&context.site.places.state, &mut fresh)
+        .map_err(|error| error.explain(&context.site))?;
+    settings.write(&context.site.places.config).map_err(|error| error.explain(&context.site))?;
     let with = JoinWith { token: &token, name: &name, tags: &join.labels, now: context.now };
-    let places = context.places.clone();
+    let site = context.site.clone();
     let joined = wait(async {
         tokio::time::timeout(join.timeout, membership::join(candidate, with))
             .await
@@ -80,9 +80,9 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
                 Failure::new(ExitCode::WaitOver, "joining took longer than --timeout")
                     .hint("the directory keeps its keys: run the same command again")
             })?
-            .map_err(|error| explain_join(error, &places))
+            .map_err(|error| explain_join(error, &site))
     })?;
-    let host = joined.home.host().map_err(|error| error.explain(&places))?;
+    let host = joined.home.host().map_err(|error| error.explain(&site))?;
     let document = json!({
         "fleet": joined.fleet_name,
         "fleet_id": token.fleet.to_string(),
@@ -90,8 +90,8 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
         "host_id": host.to_string(),
         "admitted_by": joined.admitted_by,
         "members": joined.members,
-        "state": places.state,
-        "config": places.config,
+        "state": site.places.state,
+        "config": site.places.config,
     });
     let shown = |style: Style| {
         format!(
@@ -103,16 +103,16 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
             joined.members,
         )
     };
-    context.output.document("joined", &document, shown).map_err(|error| error.explain(&places))?;
-    let next = escape::line(&with_state(&places, "muster agent"));
+    context.output.document("joined", &document, shown).map_err(|error| error.explain(&site))?;
+    let next = escape::line(&with_flags(&site, "muster agent"));
     context.talk.say(&format!("start this host:  {next}"));
     Ok(ExitCode::Success)
 }
 
-fn explain_join(error: JoinError, places: &Places) -> Failure {
+fn explain_join(error: JoinError, site: &Site) -> Failure {
     let text = escape::line(&error.to_string());
     match error {
-        JoinError::Home(error) => error.explain(places),
+        JoinError::Home(error) => error.explain(site),
         JoinError::Expired => {
             Failure::new(ExitCode::NotPermitted, text).hint("get a new one on a member: muster invite")
         }

@@ -1,9 +1,12 @@
 //! From what was typed to one call, and from its result to an exit code.
 
 use std::{
+    cell::RefCell,
     env,
-    io::{self, BufReader, IsTerminal as _, Stdout, Write as _},
+    ffi::OsString,
+    io::{self, BufRead, BufReader, IsTerminal as _, Write},
     path::PathBuf,
+    rc::Rc,
     time::Duration,
 };
 
@@ -16,7 +19,7 @@ use super::{
         Arguments, Global, Host, HostTag, HostUntag, Init, Invite, Leave, Listen, Select, Verb, command,
     },
     chance, clock,
-    failure::{self, ExitCode, Explain, Failure, quoted},
+    failure::{self, ExitCode, Explain, Failure, Site, quoted},
     manual, pending,
 };
 use crate::{
@@ -32,7 +35,7 @@ use crate::{
     terminal::{
         Output, Style, Talk, escape,
         prompt::Consequence,
-        style::{ColorEnvironment, wants_color},
+        style::{ColorChoice, ColorEnvironment, wants_color},
         time,
     },
     time::Timestamp,
@@ -43,12 +46,50 @@ const LISTEN_DEFAULT: &str = "0.0.0.0:7946";
 /// A day.
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// Looks a variable of the environment up.
+type Variables = Box<dyn Fn(&str) -> Option<OsString>>;
+
+/// What surrounds the process: so that a test can be that.
+pub(super) struct Surroundings {
+    pub(super) env: Variables,
+    pub(super) is_root: bool,
+    pub(super) input: Box<dyn BufRead>,
+    pub(super) out: Box<dyn Write>,
+    pub(super) err: Box<dyn Write>,
+    /// Which of the three are terminals, in that order.
+    pub(super) terminals: [bool; 3],
+    /// How many columns the terminal has, if output goes to one.
+    pub(super) columns: Option<usize>,
+    pub(super) now: Timestamp,
+}
+
+impl Surroundings {
+    /// Those that there are.
+    fn real() -> Self {
+        Self {
+            env: Box::new(|name| env::var_os(name)),
+            is_root: rustix::process::geteuid().is_root(),
+            input: Box::new(BufReader::new(io::stdin())),
+            out: Box::new(io::stdout()),
+            err: Box::new(io::stderr()),
+            terminals: [io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()],
+            columns: rustix::termios::tcgetwinsize(io::stdout())
+                .ok()
+                .map(|size| usize::from(size.ws_col))
+                .filter(|columns| *columns > 0),
+            now: clock::now(),
+        }
+    }
+}
+
 /// What every command has at hand.
 pub(super) struct Context {
-    pub(super) places: Places,
-    pub(super) output: Output<Stdout>,
+    pub(super) site: Site,
+    pub(super) output: Output<Box<dyn Write>>,
     pub(super) talk: Talk,
     pub(super) now: Timestamp,
+    /// The user's name, if the environment says.
+    user: Option<String>,
 }
 
 /// Runs what was typed.
@@ -56,41 +97,48 @@ pub fn main() -> std::process::ExitCode {
     let arguments: Vec<_> = env::args_os().collect();
     // The confined process of the agent: nothing that reads arguments or the environment runs before it.
     if arguments.get(1).is_some_and(|word| word == "mesh-process") {
-        return end(agent::mesh_process(), Style::default());
+        return match agent::mesh_process() {
+            Ok(code) => code.into(),
+            Err(failure) => {
+                let _best_effort = io::stderr().write_all(failure.render(Style::default()).as_bytes());
+                failure.kind.into()
+            }
+        };
     }
+    run(arguments, Surroundings::real()).into()
+}
+
+/// Runs `arguments`, the program's name first.
+pub(super) fn run(arguments: Vec<OsString>, mut around: Surroundings) -> ExitCode {
+    let words: Vec<String> =
+        arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let read =
         command().try_get_matches_from(arguments).and_then(|found| Arguments::from_arg_matches(&found));
-    match read {
-        Ok(arguments) => {
-            let style = style_for(&arguments.global, io::stderr().is_terminal());
-            end(dispatch(arguments), style)
+    let arguments = match read {
+        Ok(arguments) => arguments,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            let style = Style { color: around.color(ColorChoice::Auto, 1) };
+            let text = error.render();
+            let text = if style.color { text.ansi().to_string() } else { text.to_string() };
+            // A reader that went away is not an error.
+            let _broken_pipe = around.out.write_all(text.as_bytes()).and_then(|()| around.out.flush());
+            return ExitCode::Success;
         }
-        Err(error) => usage(&error),
-    }
-}
-
-fn end(result: Result<ExitCode, Failure>, style: Style) -> std::process::ExitCode {
-    match result {
-        Ok(code) => code.into(),
+        Err(error) => {
+            let _best_effort =
+                around.err.write_all(usage_text(&error.render().to_string(), &words).as_bytes());
+            return ExitCode::Usage;
+        }
+    };
+    let style = Style { color: around.color(arguments.global.color, 2) };
+    let (mut context, errors) = around.context(&arguments.global);
+    match dispatch(&mut context, arguments.command) {
+        Ok(code) => code,
         Err(failure) => {
-            let _best_effort = io::stderr().write_all(failure.render(style).as_bytes());
-            failure.kind.into()
+            errors.say(&failure.render(style));
+            failure.kind
         }
     }
-}
-
-/// What the argument parser says: help and version are data, the rest is a failure with a next step.
-fn usage(error: &clap::Error) -> std::process::ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let _broken_pipe = error.print();
-        return ExitCode::Success.into();
-    }
-    let text = error.render().to_string();
-    let mut words = env::args().skip(1).take_while(|word| !word.starts_with('-'));
-    let path: Vec<String> = words.by_ref().take(2).collect();
-    let text = usage_text(&text, &path);
-    let _best_effort = io::stderr().write_all(text.as_bytes());
-    ExitCode::Usage.into()
 }
 
 /// The parser's text with this program's last line: one next command, for the deepest command that was
@@ -103,8 +151,9 @@ pub(super) fn usage_text(text: &str, typed: &[String]) -> String {
     }
     let mut tree = command();
     let mut path = String::from("muster");
-    for word in typed {
-        let Some(next) = tree.find_subcommand(word).cloned() else { break };
+    for word in typed.iter().take_while(|word| *word != "--") {
+        // Flags and their values lie in between.
+        let Some(next) = tree.find_subcommand(word).cloned() else { continue };
         path = format!("{path} {}", next.get_name());
         tree = next;
     }
@@ -112,69 +161,97 @@ pub(super) fn usage_text(text: &str, typed: &[String]) -> String {
     format!("{body}\n\nhint: how to write it: {path} --help\n")
 }
 
-fn style_for(global: &Global, is_terminal: bool) -> Style {
-    let var = |name: &str| env::var(name).ok();
-    let (no_color, clicolor_force, term) = (var("NO_COLOR"), var("CLICOLOR_FORCE"), var("TERM"));
-    let environment = ColorEnvironment {
-        no_color: no_color.as_deref(),
-        clicolor_force: clicolor_force.as_deref(),
-        term: term.as_deref(),
-    };
-    Style { color: wants_color(global.color, environment, is_terminal) }
-}
+/// Standard error, for the talk of a command and for its failure.
+#[derive(Clone)]
+struct Shared(Rc<RefCell<Box<dyn Write>>>);
 
-fn context(global: &Global) -> Context {
-    let is_root = rustix::process::geteuid().is_root();
-    let places =
-        Places::find(global.state.as_deref(), global.socket.as_deref(), |name| env::var_os(name), is_root);
-    let now = clock::now();
-    let out_is_terminal = io::stdout().is_terminal();
-    let (in_terminal, err_terminal) = (io::stdin().is_terminal(), io::stderr().is_terminal());
-    Context {
-        places,
-        output: Output::new(
-            io::stdout(),
-            global.output,
-            out_is_terminal,
-            style_for(global, out_is_terminal),
-            now,
-        ),
-        talk: Talk::new(
-            io::stderr(),
-            BufReader::new(io::stdin()),
-            style_for(global, err_terminal),
-            in_terminal && err_terminal,
-            global.yes,
-            global.quiet,
-        ),
-        now,
+impl Shared {
+    fn say(&self, text: &str) {
+        let _best_effort = self.0.borrow_mut().write_all(text.as_bytes());
     }
 }
 
-fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let mut context = context(&arguments.global);
-    match arguments.command {
-        Verb::Demo(demo) => pending::demo(&mut context, &demo),
-        Verb::Init(init) => found(&mut context, &init),
-        Verb::Invite(request) => wait(invite(&mut context, &request)),
-        Verb::Join(join) => agent::join(&mut context, &join),
-        Verb::Leave(request) => wait(leave(&mut context, &request)),
-        Verb::Agent(start) => agent::agent(&mut context, &start),
-        Verb::Status => wait(show_status(&mut context)),
-        Verb::Host(verb) => wait(host(&mut context, verb)),
-        Verb::Hosts(list) => wait(host(&mut context, Host::Ls(list))),
-        Verb::Run(run) => pending::run(&mut context, &run),
-        Verb::Job(job) => pending::job(&mut context, &job),
-        Verb::Completion(completion) => text(&mut context, &manual::completion(completion.shell)),
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().flush()
+    }
+}
+
+impl Surroundings {
+    fn var(&self, name: &str) -> Option<String> {
+        (self.env)(name).and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty())
+    }
+
+    /// Whether to colour what goes to stream `number`.
+    fn color(&self, choice: ColorChoice, number: usize) -> bool {
+        let (no_color, clicolor_force, term) =
+            (self.var("NO_COLOR"), self.var("CLICOLOR_FORCE"), self.var("TERM"));
+        let environment = ColorEnvironment {
+            no_color: no_color.as_deref(),
+            clicolor_force: clicolor_force.as_deref(),
+            term: term.as_deref(),
+        };
+        wants_color(choice, environment, self.terminals.get(number).copied().unwrap_or_default())
+    }
+
+    fn context(self, global: &Global) -> (Context, Shared) {
+        let places = Places::find(
+            global.state.as_deref(),
+            global.socket.as_deref(),
+            |name| (self.env)(name),
+            self.is_root,
+        );
+        let site = Site { places, state: global.state.clone(), socket: global.socket.clone() };
+        let style = |number| Style { color: self.color(global.color, number) };
+        let (out_style, err_style) = (style(1), style(2));
+        let user = self.var("SUDO_USER").or_else(|| self.var("USER"));
+        let [in_terminal, out_terminal, err_terminal] = self.terminals;
+        let errors = Shared(Rc::new(RefCell::new(self.err)));
+        let context = Context {
+            site,
+            output: Output::new(self.out, global.output, out_terminal, out_style, self.now)
+                .within(self.columns),
+            talk: Talk::new(
+                errors.clone(),
+                self.input,
+                err_style,
+                in_terminal && err_terminal,
+                global.yes,
+                global.quiet,
+            ),
+            now: self.now,
+            user,
+        };
+        (context, errors)
+    }
+}
+
+fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
+    match verb {
+        Verb::Demo(demo) => pending::demo(context, &demo),
+        Verb::Init(init) => found(context, &init),
+        Verb::Invite(request) => wait(invite(context, &request)),
+        Verb::Join(join) => agent::join(context, &join),
+        Verb::Leave(request) => wait(leave(context, &request)),
+        Verb::Agent(start) => agent::agent(context, &start),
+        Verb::Status => wait(show_status(context)),
+        Verb::Host(verb) => host(context, verb),
+        Verb::Hosts(list) => host(context, Host::Ls(list)),
+        Verb::Run(run) => pending::run(context, &run),
+        Verb::Job(job) => pending::job(context, &job),
+        Verb::Completion(completion) => text(context, &manual::completion(completion.shell)),
         Verb::Man(man) => match man.dir {
             Some(dir) => {
                 let pages = manual::write_all(&dir)?;
                 context.talk.say(&format!("{pages} pages in {}", escape::line(&dir.display().to_string())));
                 Ok(ExitCode::Success)
             }
-            None => text(&mut context, &manual::page(&man.path)?),
+            None => text(context, &manual::page(&man.path)?),
         },
-        Verb::Version => version(&mut context),
+        Verb::Version => version(context),
         Verb::MeshProcess => agent::mesh_process(),
     }
 }
@@ -189,12 +266,12 @@ pub(super) fn wait<T>(command: impl Future<Output = Result<T, Failure>>) -> Resu
 }
 
 pub(super) async fn connect(context: &Context) -> Result<Client, Failure> {
-    Client::connect(&context.places.socket).await.map_err(|error| error.explain(&context.places))
+    Client::connect(&context.site.places.socket).await.map_err(|error| error.explain(&context.site))
 }
 
 fn text(context: &mut Context, bytes: &[u8]) -> Result<ExitCode, Failure> {
     let text = String::from_utf8_lossy(bytes);
-    context.output.text(&text).map_err(|error| error.explain(&context.places))?;
+    context.output.text(&text).map_err(|error| error.explain(&context.site))?;
     Ok(ExitCode::Success)
 }
 
@@ -204,7 +281,7 @@ fn version(context: &mut Context) -> Result<ExitCode, Failure> {
     context
         .output
         .document("version", &document, |_| format!("muster {version}\n"))
-        .map_err(|error| error.explain(&context.places))?;
+        .map_err(|error| error.explain(&context.site))?;
     Ok(ExitCode::Success)
 }
 
@@ -224,9 +301,10 @@ pub(super) fn host_name(given: Option<&str>, command: &str) -> Result<String, Fa
 }
 
 /// Settings with what the flags say about listening; those that are there are kept otherwise.
-pub(super) fn settings_for(places: &Places, listen: &Listen) -> Result<Settings, Failure> {
-    let there = places.config.exists();
-    let mut settings = Settings::read(&places.config).map_err(|error| error.explain(places))?;
+pub(super) fn settings_for(site: &Site, listen: &Listen) -> Result<Settings, Failure> {
+    let config = &site.places.config;
+    let there = config.exists();
+    let mut settings = Settings::read(config).map_err(|error| error.explain(site))?;
     if listen.no_listen {
         settings.listen.clear();
         settings.advertise.clear();
@@ -243,20 +321,15 @@ pub(super) fn settings_for(places: &Places, listen: &Listen) -> Result<Settings,
     Ok(settings)
 }
 
-fn person(given: Option<&str>) -> String {
-    let named = |name: &str| env::var(name).ok().filter(|name| !name.is_empty());
-    let found = given.map(str::to_owned).or_else(|| named("SUDO_USER")).or_else(|| named("USER"));
-    found.unwrap_or_else(|| "operator".to_owned())
-}
-
 fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Failure> {
-    let places = &context.places;
+    let (site, places) = (&context.site, &context.site.places);
     let recovery =
         init.recovery.clone().unwrap_or_else(|| PathBuf::from(format!("./{}-recovery.txt", init.name)));
     let host = host_name(init.host_name.as_deref(), "muster init NAME")?;
+    let person = init.person.as_deref().or(context.user.as_deref()).unwrap_or("operator");
     let request = FoundRequest {
         name: &init.name,
-        person: &person(init.person.as_deref()),
+        person,
         operator_valid: DAY * init.operator_days,
         host: &host,
         tags: &init.labels,
@@ -265,8 +338,8 @@ fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Failure> {
         recovery: &recovery,
         now: context.now,
     };
-    membership::check_found(&request).map_err(|error| error.explain(places))?;
-    let settings = settings_for(places, &init.listen)?;
+    membership::check_found(&request).map_err(|error| error.explain(site))?;
+    let settings = settings_for(site, &init.listen)?;
     if init.dry_run {
         context.talk.say(&format!(
             "would found fleet {} with host {} in {}, operator key in {}, recovery key in {}; nothing was written",
@@ -280,8 +353,8 @@ fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Failure> {
     }
     let mut fresh = chance::source(16)?;
     // Settings go first: they mean nothing without a host, and a host without them would not listen.
-    settings.write(&places.config).map_err(|error| error.explain(places))?;
-    let founded = membership::found(&request, &mut fresh).map_err(|error| error.explain(places))?;
+    settings.write(&places.config).map_err(|error| error.explain(site))?;
+    let founded = membership::found(&request, &mut fresh).map_err(|error| error.explain(site))?;
 
     let key = founded.operator.key.public().fingerprint();
     let document = json!({
@@ -303,9 +376,8 @@ fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Failure> {
             escape::line(&recovery.display().to_string()),
         )
     };
-    context.output.document("fleet", &document, shown).map_err(|error| error.explain(&context.places))?;
-    let places = &context.places;
-    let next = |command: &str| escape::line(&failure::with_state(places, command));
+    context.output.document("fleet", &document, shown).map_err(|error| error.explain(&context.site))?;
+    let next = |command: &str| escape::line(&failure::with_flags(&context.site, command));
     context
         .talk
         .say("keep the recovery key off this machine: it governs the fleet, and daily work does not need it");
@@ -316,13 +388,13 @@ fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Failure> {
 
 async fn invite(context: &mut Context, request: &Invite) -> Result<ExitCode, Failure> {
     let mut client = connect(context).await?;
-    let places = &context.places;
-    let anchor = Anchor::find(&client, &places.operators).map_err(|error| error.explain(places))?;
+    let site = &context.site;
+    let anchor = Anchor::find(&client, &site.places.operators).map_err(|error| error.explain(site))?;
     let Some(operator) = anchor.operator() else {
         let fleet = &anchor.chain().genesis().name;
         return Err(failure::not_an_operator(
             format!("this user has no operator key for fleet {fleet}"),
-            places,
+            site,
         ));
     };
     let asked = InviteRequest {
@@ -333,7 +405,7 @@ async fn invite(context: &mut Context, request: &Invite) -> Result<ExitCode, Fai
     };
     let invited = membership::invite(&mut client, operator, &asked, &chance::draw()?, context.now)
         .await
-        .map_err(|error| error.explain(places))?;
+        .map_err(|error| error.explain(site))?;
     let token = invited.token.to_text();
     let until = time::rfc3339(invited.token.expires);
     let document = json!({
@@ -347,7 +419,7 @@ async fn invite(context: &mut Context, request: &Invite) -> Result<ExitCode, Fai
     context
         .output
         .document("token", &document, |_| format!("{token}\n"))
-        .map_err(|error| error.explain(places))?;
+        .map_err(|error| error.explain(site))?;
     if invited.token.addresses.iter().all(|address| address.ip().is_loopback()) {
         context.talk.warn(
             "the token's addresses can be reached from this machine only; others need --address IP:PORT",
@@ -372,8 +444,8 @@ async fn leave(context: &mut Context, request: &Leave) -> Result<ExitCode, Failu
         },
         _ => failure,
     })?;
-    let anchor =
-        Anchor::find(&client, &context.places.operators).map_err(|error| error.explain(&context.places))?;
+    let anchor = Anchor::find(&client, &context.site.places.operators)
+        .map_err(|error| error.explain(&context.site))?;
     let fleet = anchor.chain().genesis().name.clone();
     let what = format!(
         "host {} out of fleet {} for ever, and erase its keys",
@@ -387,8 +459,8 @@ async fn leave(context: &mut Context, request: &Leave) -> Result<ExitCode, Failu
     context
         .talk
         .confirm(Consequence::Change, &format!("Take {what}?"))
-        .map_err(|error| error.explain(&context.places))?;
-    membership::leave(&mut client).await.map_err(|error| error.explain(&context.places))?;
+        .map_err(|error| error.explain(&context.site))?;
+    membership::leave(&mut client).await.map_err(|error| error.explain(&context.site))?;
     let mark = failure::good(context.talk.style(), "left");
     context.talk.say(&format!("{mark} fleet {}; the agent has ended", escape::line(&fleet)));
     Ok(ExitCode::Success)
@@ -396,10 +468,10 @@ async fn leave(context: &mut Context, request: &Leave) -> Result<ExitCode, Failu
 
 async fn show_status(context: &mut Context) -> Result<ExitCode, Failure> {
     let mut client = connect(context).await?;
-    let Context { places, output, talk, now } = context;
-    status::status(&mut client, &places.operators, *now, output, talk)
+    let Context { site, output, talk, now, .. } = context;
+    status::status(&mut client, &site.places.operators, *now, output, talk)
         .await
-        .map_err(|error| error.explain(places))?;
+        .map_err(|error| error.explain(site))?;
     Ok(ExitCode::Success)
 }
 
@@ -407,7 +479,7 @@ fn which(names: Vec<String>, select: Select) -> Which {
     Which { names, selector: select.target, labels: select.labels }
 }
 
-async fn host(context: &mut Context, verb: Host) -> Result<ExitCode, Failure> {
+fn host(context: &mut Context, verb: Host) -> Result<ExitCode, Failure> {
     // What can be told from the words alone is told before anybody is asked.
     let work = match verb {
         Host::Ls(list) => Work::List(which(Vec::new(), list.select)),
@@ -422,9 +494,13 @@ async fn host(context: &mut Context, verb: Host) -> Result<ExitCode, Failure> {
             Work::Ping(which, ping.timeout)
         }
     };
+    wait(work_on_hosts(context, work))
+}
+
+async fn work_on_hosts(context: &mut Context, work: Work) -> Result<ExitCode, Failure> {
     let mut client = connect(context).await?;
-    let Context { places, output, talk, now } = context;
-    let operators = &places.operators;
+    let Context { site, output, talk, now, .. } = context;
+    let operators = &site.places.operators;
     let done = match &work {
         Work::List(which) => hosts::list(&mut client, operators, which, output, talk).await,
         Work::Show(name) => hosts::show(&mut client, operators, name, *now, output, talk).await,
@@ -434,7 +510,7 @@ async fn host(context: &mut Context, verb: Host) -> Result<ExitCode, Failure> {
         }
         Work::Ping(which, within) => hosts::ping(&mut client, operators, which, *within, output, talk).await,
     };
-    done.map_err(|error| error.explain(places))?;
+    done.map_err(|error| error.explain(site))?;
     Ok(ExitCode::Success)
 }
 

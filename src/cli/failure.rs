@@ -1,7 +1,10 @@
 //! What went wrong, in words for people: a kind (which sets the exit code), a sentence, where it is
 //! pointed at, and what to do next. Every module's error becomes one of these here and nowhere else.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     authority::Refusal,
@@ -116,30 +119,29 @@ pub(super) fn good(style: Style, word: &'static str) -> String {
     style.mark(Mark::Good, word)
 }
 
-/// Turns an error into words. `places` is where this command looks for files and the socket.
+/// Where a command looks for files and the socket, and the flags that told it so.
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    /// Where.
+    pub(super) places: Places,
+    /// `--state`, if it was given.
+    pub(super) state: Option<PathBuf>,
+    /// `--socket`, if it was given.
+    pub(super) socket: Option<PathBuf>,
+}
+
+/// Turns an error into words. `site` is where the command looked.
 pub(super) trait Explain {
     /// In words, with what to do next.
-    fn explain(self, places: &Places) -> Failure;
+    fn explain(self, site: &Site) -> Failure;
 }
 
-/// Whether a next command must name the state directory that this one used.
-pub(super) fn needs_state(places: &Places) -> bool {
-    let default = Places::find(
-        None,
-        None,
-        |name| if name.starts_with("MUSTER_") { None } else { std::env::var_os(name) },
-        rustix::process::geteuid().is_root(),
-    );
-    places.state != default.state && std::env::var_os("MUSTER_STATE").is_none()
-}
-
-/// A next command, with the flags that it needs.
-pub(super) fn with_state(places: &Places, command: &str) -> String {
-    if needs_state(places) {
-        format!("{command} --state {}", quoted(&places.state))
-    } else {
-        command.to_owned()
-    }
+/// A next command, with the flags that say where this one looked.
+pub(super) fn with_flags(site: &Site, command: &str) -> String {
+    let flag = |name: &str, path: &Option<PathBuf>| {
+        path.as_ref().map_or_else(String::new, |path| format!(" --{name} {}", quoted(path)))
+    };
+    format!("{command}{}{}", flag("state", &site.state), flag("socket", &site.socket))
 }
 
 /// A path as a shell takes it.
@@ -154,15 +156,15 @@ pub(super) fn quoted(path: &Path) -> String {
 }
 
 impl Explain for ControlError {
-    fn explain(self, places: &Places) -> Failure {
+    fn explain(self, site: &Site) -> Failure {
         let message = self.to_string();
         match self {
             Self::NoAgent { .. } => {
                 let failure = Failure::new(ExitCode::Unreachable, message);
-                match HostHome::open(&places.state) {
-                    Ok(_) => failure.hint(format!("start it: {}", with_state(places, "muster agent"))),
+                match HostHome::open(&site.places.state) {
+                    Ok(_) => failure.hint(format!("start it: {}", with_flags(site, "muster agent"))),
                     Err(HostHomeError::NoHost { .. }) => failure
-                        .hint(format!("{} holds no host yet", places.state.display()))
+                        .hint(format!("{} holds no host yet", site.places.state.display()))
                         .hint("found a fleet with `muster init NAME`, join one with `muster join TOKEN`, or look around first: muster demo"),
                     Err(_) => failure.hint(
                         "if the agent runs with another state directory, name it with --state or --socket: muster status --socket PATH",
@@ -176,33 +178,33 @@ impl Explain for ControlError {
             Self::Version { agent, ours } => Failure::new(ExitCode::Unreachable, message).hint(format!(
                 "the {} is older; after updating it: {}",
                 if agent < ours { "agent" } else { "command line" },
-                with_state(places, "muster status"),
+                with_flags(site, "muster status"),
             )),
             Self::Gone(_) => Failure::new(ExitCode::Unreachable, message)
-                .hint(format!("whether it runs says: {}", with_state(places, "muster status"))),
+                .hint(format!("whether it runs says: {}", with_flags(site, "muster status"))),
             Self::Slow(_) => Failure::new(ExitCode::Unreachable, message)
-                .hint(format!("how it is says: {}", with_state(places, "muster status"))),
+                .hint(format!("how it is says: {}", with_flags(site, "muster status"))),
             Self::Malformed(_) => Failure::new(ExitCode::Unreachable, message)
                 .hint("compare the versions of agent and command line: muster version"),
             Self::Refused { right: true, .. } => Failure::new(ExitCode::NotPermitted, message)
-                .hint(format!("who you are to this fleet says: {}", with_state(places, "muster status"))),
+                .hint(format!("who you are to this fleet says: {}", with_flags(site, "muster status"))),
             Self::Refused { right: false, .. } => Failure::new(ExitCode::Internal, message)
-                .hint(format!("how the agent is says: {}", with_state(places, "muster status"))),
+                .hint(format!("how the agent is says: {}", with_flags(site, "muster status"))),
         }
     }
 }
 
 impl Explain for AnchorError {
-    fn explain(self, places: &Places) -> Failure {
+    fn explain(self, site: &Site) -> Failure {
         match self {
-            Self::Operator(error) => error.explain(places),
-            Self::Control(error) => error.explain(places),
+            Self::Operator(error) => error.explain(site),
+            Self::Control(error) => error.explain(site),
         }
     }
 }
 
 impl Explain for KeyFileError {
-    fn explain(self, _: &Places) -> Failure {
+    fn explain(self, _: &Site) -> Failure {
         let failure = Failure::new(ExitCode::NotPermitted, self.to_string());
         match self {
             Self::Io { path, .. } | Self::NotOurs { path, .. } => {
@@ -219,10 +221,10 @@ impl Explain for KeyFileError {
 }
 
 impl Explain for OperatorError {
-    fn explain(self, places: &Places) -> Failure {
+    fn explain(self, site: &Site) -> Failure {
         let failure = Failure::new(ExitCode::Internal, self.to_string());
         match self {
-            Self::Key(error) => error.explain(places),
+            Self::Key(error) => error.explain(site),
             Self::Io { path, .. } | Self::Damaged { path, .. } => {
                 failure.hint(format!("look at it: ls -l {}", quoted(&path)))
             }
@@ -237,7 +239,7 @@ impl Explain for OperatorError {
 }
 
 impl Explain for HostHomeError {
-    fn explain(self, places: &Places) -> Failure {
+    fn explain(self, site: &Site) -> Failure {
         let failure = Failure::new(ExitCode::Internal, self.to_string());
         match self {
             Self::Io { path, .. } => failure.hint(format!("look at it: ls -ld {}", quoted(&path))),
@@ -248,7 +250,7 @@ impl Explain for HostHomeError {
                 .hint("another host needs another directory: --state DIR")
                 .hint(format!(
                     "to take the host there out of its fleet: {}",
-                    with_state(places, "muster leave")
+                    with_flags(site, "muster leave")
                 )),
             Self::NotOurs { path, .. } => Failure { kind: ExitCode::NotPermitted, ..failure }
                 .hint(format!("run this as its owner, or look: ls -ld {}", quoted(&path))),
@@ -257,8 +259,8 @@ impl Explain for HostHomeError {
             Self::Newer { .. } => {
                 failure.hint("use the newer muster that wrote it; this one is: muster version")
             }
-            Self::Locked { .. } => failure.hint(format!("see it: {}", with_state(places, "muster status"))),
-            Self::Key(error) => error.explain(places),
+            Self::Locked { .. } => failure.hint(format!("see it: {}", with_flags(site, "muster status"))),
+            Self::Key(error) => error.explain(site),
             Self::Damaged { path, .. } => {
                 failure.hint(format!("restore it from a backup, or look: ls -l {}", quoted(&path)))
             }
@@ -267,7 +269,7 @@ impl Explain for HostHomeError {
 }
 
 impl Explain for SettingsError {
-    fn explain(self, _: &Places) -> Failure {
+    fn explain(self, _: &Site) -> Failure {
         match self {
             Self::Io { ref path, .. } => {
                 let hint = format!("look at it: ls -l {}", quoted(path));
@@ -284,7 +286,7 @@ impl Explain for SettingsError {
 }
 
 impl Explain for Refusal {
-    fn explain(self, _: &Places) -> Failure {
+    fn explain(self, _: &Site) -> Failure {
         Failure::new(ExitCode::NotPermitted, format!("not permitted: {self}"))
             .hint("what your certificate allows and until when says: muster status -o json")
     }
@@ -303,7 +305,7 @@ fn selector_failure(text: &str, error: &SelectorError) -> Failure {
 }
 
 impl Explain for PickError {
-    fn explain(self, _: &Places) -> Failure {
+    fn explain(self, _: &Site) -> Failure {
         let message = self.to_string();
         match self {
             Self::NoSuch { near, .. } => {
@@ -325,7 +327,7 @@ impl Explain for PickError {
 }
 
 impl Explain for AskError {
-    fn explain(self, _: &Places) -> Failure {
+    fn explain(self, _: &Site) -> Failure {
         match self {
             Self::NobodyToAsk => Failure::usage("this would ask first, and there is no terminal to ask on")
                 .hint("see what it would do with --dry-run, then go ahead with --yes"),
@@ -337,7 +339,7 @@ impl Explain for AskError {
 }
 
 impl Explain for OutputError {
-    fn explain(self, _: &Places) -> Failure {
+    fn explain(self, _: &Site) -> Failure {
         match &self {
             Self::Write(error) => {
                 Failure::new(ExitCode::Internal, format!("cannot write the output: {error}"))
@@ -350,23 +352,23 @@ impl Explain for OutputError {
 }
 
 impl Explain for HostsError {
-    fn explain(self, places: &Places) -> Failure {
+    fn explain(self, site: &Site) -> Failure {
         let message = self.to_string();
         match self {
-            Self::Control(error) => error.explain(places),
-            Self::Anchor(error) => error.explain(places),
-            Self::Pick(error) => error.explain(places),
-            Self::Refused(refusal) => refusal.explain(places),
-            Self::Operator(error) => error.explain(places),
-            Self::Ask(error) => error.explain(places),
-            Self::Output(error) => error.explain(places),
+            Self::Control(error) => error.explain(site),
+            Self::Anchor(error) => error.explain(site),
+            Self::Pick(error) => error.explain(site),
+            Self::Refused(refusal) => refusal.explain(site),
+            Self::Operator(error) => error.explain(site),
+            Self::Ask(error) => error.explain(site),
+            Self::Output(error) => error.explain(site),
             Self::Tag(TagError::NotAMember(_)) => {
                 Failure::usage(message).hint("who is a member: muster host ls")
             }
             Self::Tag(_) => Failure::usage(message).hint("such as: muster host tag web-1 role=web"),
-            Self::NotAnOperator { .. } => not_an_operator(message, places),
+            Self::NotAnOperator { .. } => not_an_operator(message, site),
             Self::Partly { source, .. } => {
-                let inner = source.explain(places);
+                let inner = source.explain(site);
                 Failure { kind: inner.kind, message, pointer: None, hints: inner.hints }
                     .hint("do it again: what is done is passed over")
             }
@@ -378,25 +380,25 @@ impl Explain for HostsError {
 }
 
 /// A change without an operator's key.
-pub(super) fn not_an_operator(message: String, places: &Places) -> Failure {
+pub(super) fn not_an_operator(message: String, site: &Site) -> Failure {
     Failure::new(ExitCode::NotPermitted, message).hint(format!(
         "operators' keys are looked for in {}; if another user founded the fleet, change to them: sudo -u USER muster …",
-        places.operators.display()
+        site.places.operators.display()
     ))
 }
 
 impl Explain for StatusError {
-    fn explain(self, places: &Places) -> Failure {
+    fn explain(self, site: &Site) -> Failure {
         match self {
-            Self::Control(error) => error.explain(places),
-            Self::Anchor(error) => error.explain(places),
-            Self::Output(error) => error.explain(places),
+            Self::Control(error) => error.explain(site),
+            Self::Anchor(error) => error.explain(site),
+            Self::Output(error) => error.explain(site),
         }
     }
 }
 
 impl Explain for InviteError {
-    fn explain(self, places: &Places) -> Failure {
+    fn explain(self, site: &Site) -> Failure {
         let message = self.to_string();
         match self {
             Self::Uses(_) | Self::NoTime | Self::TagTwice(_) | Self::Addresses(_) => {
@@ -407,14 +409,14 @@ impl Explain for InviteError {
             Self::Refused(Refusal::ValidTooLong) => {
                 Failure::usage("a token works for at most 30 days").hint("such as: muster invite --ttl 7d")
             }
-            Self::Refused(refusal) => refusal.explain(places),
-            Self::Control(error) => error.explain(places),
+            Self::Refused(refusal) => refusal.explain(site),
+            Self::Control(error) => error.explain(site),
         }
     }
 }
 
 impl Explain for FoundError {
-    fn explain(self, places: &Places) -> Failure {
+    fn explain(self, site: &Site) -> Failure {
         let message = self.to_string();
         match self {
             Self::FleetName(_) => Failure::usage(message).hint("such as: muster init acme"),
@@ -433,14 +435,14 @@ impl Explain for FoundError {
                 "choose another name; or, if that fleet is gone, move its key away: mv {0} {0}.old",
                 quoted(&path)
             )),
-            Self::Host(error) => error.explain(places),
-            Self::Operator(error) => error.explain(places),
-            Self::Recovery(error) => error.explain(places),
+            Self::Host(error) => error.explain(site),
+            Self::Operator(error) => error.explain(site),
+            Self::Recovery(error) => error.explain(site),
             Self::Chain(_) | Self::Enrolment(_) | Self::Refused(_) => {
                 Failure::new(ExitCode::Internal, message)
             }
             Self::HalfWay { made, source } => {
-                let inner = source.explain(places);
+                let inner = source.explain(site);
                 let there: Vec<String> =
                     made.iter().filter(|path| path.exists()).map(|path| quoted(path)).collect();
                 let failure =

@@ -11,6 +11,8 @@ mod fleet;
 mod message;
 mod pick;
 mod server;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use anchor::{Anchor, AnchorError};
 pub use client::{Client, ControlError};

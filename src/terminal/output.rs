@@ -103,6 +103,7 @@ pub struct Output<W> {
     terminal: bool,
     style: Style,
     now: Timestamp,
+    columns: Option<usize>,
     closed: bool,
 }
 
@@ -110,7 +111,14 @@ impl<W: Write> Output<W> {
     /// Writes to `sink` in `format`. `terminal`: whether a person reads it there; `now`: what
     /// relative times relate to.
     pub fn new(sink: W, format: Format, terminal: bool, style: Style, now: Timestamp) -> Self {
-        Self { sink, format, terminal, style, now, closed: false }
+        Self { sink, format, terminal, style, now, columns: None, closed: false }
+    }
+
+    /// Cuts tables to a terminal of so many columns, if their number is known.
+    #[must_use]
+    pub fn within(mut self, columns: Option<usize>) -> Self {
+        self.columns = columns;
+        self
     }
 
     /// The format, for what only some formats show.
@@ -191,7 +199,13 @@ impl<W: Write> Output<W> {
     }
 
     fn look(&self) -> Look {
-        Look { terminal: self.terminal, wide: self.format == Format::Wide, style: self.style, now: self.now }
+        Look {
+            terminal: self.terminal,
+            wide: self.format == Format::Wide,
+            style: self.style,
+            now: self.now,
+            columns: self.columns,
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), OutputError> {

@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 
 /// Terminal columns of one cell, unless the column says otherwise or the table is wide.
 const CELL_COLUMNS_MAX: usize = 48;
+/// What a column keeps where a terminal is too narrow for all.
+const CELL_COLUMNS_MIN: usize = 8;
 /// What stands for nothing, so that columns do not shift for those who split at spaces.
 const NOTHING: &str = "-";
 /// What a state shows as that this program has no word for.
@@ -79,6 +81,8 @@ pub struct Look {
     pub style: Style,
     /// What relative times relate to.
     pub now: Timestamp,
+    /// How many columns the terminal has, if that is known: what others chose is cut to fit.
+    pub columns: Option<usize>,
 }
 
 /// Renders `rows` (objects). On a terminal with header and alignment, else tab-separated without.
@@ -113,6 +117,16 @@ fn aligned(columns: &[&Column], rows: &[Value], look: Look) -> String {
             *width = (*width).max(cell.width);
         }
     }
+    if let Some(room) = look.columns.filter(|_| !look.wide) {
+        narrow(&mut widths, columns, room);
+        for line in &mut lines {
+            for ((cell, width), column) in line.iter_mut().zip(&widths).zip(columns) {
+                if cell.width > *width && column.kind == Kind::Host {
+                    *cell = Cell::plain(escape::clamp(&cell.text, *width));
+                }
+            }
+        }
+    }
     let mut out = String::new();
     for line in &lines {
         let start = out.len();
@@ -130,6 +144,22 @@ fn aligned(columns: &[&Column], rows: &[Value], look: Look) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Takes columns from the widest of those that others chose, until a line fits into `room`.
+fn narrow(widths: &mut [usize], columns: &[&Column], room: usize) {
+    let gaps = 2 * columns.len().saturating_sub(1);
+    let mut over = (widths.iter().sum::<usize>() + gaps).saturating_sub(room);
+    while over > 0 {
+        let mut theirs = widths.iter_mut().zip(columns).filter(|(_, column)| column.kind == Kind::Host);
+        let Some(first) = theirs.next() else { return };
+        let (widest, _) = theirs.fold(first, |most, next| if *next.0 > *most.0 { next } else { most });
+        if *widest <= CELL_COLUMNS_MIN {
+            return;
+        }
+        *widest -= 1;
+        over -= 1;
+    }
 }
 
 fn separated(columns: &[&Column], rows: &[Value]) -> String {
@@ -221,7 +251,7 @@ mod tests {
     ];
 
     fn look(terminal: bool) -> Look {
-        Look { terminal, wide: false, style: Style::default(), now: Timestamp(10_800_000) }
+        Look { terminal, wide: false, style: Style::default(), now: Timestamp(10_800_000), columns: None }
     }
 
     fn lines(rows: &[Value], look: Look) -> Vec<String> {
@@ -262,6 +292,18 @@ mod tests {
         let wide = lines(&rows, Look { wide: true, ..look(true) });
         assert!(wide[1].starts_with(&"x".repeat(60)));
         assert!(wide[1].ends_with("env=prod,role=web"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_cuts_what_others_chose_and_nothing_else() {
+        let rows = [json!({"name": "x".repeat(60), "state": "up", "size": 1536})];
+        for room in [30, 40, 60] {
+            let shown = lines(&rows, Look { columns: Some(room), ..look(true) });
+            assert!(shown.iter().all(|line| escape::width(line) <= room), "{shown:?}");
+            assert!(shown[1].ends_with("…  ✓ up   1.5 KiB  -"), "{shown:?}");
+        }
+        let least = lines(&rows, Look { columns: Some(5), ..look(true) });
+        assert_eq!(least[1], "xxxxxxx…  ✓ up   1.5 KiB  -");
     }
 
     #[test]
