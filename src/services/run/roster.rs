@@ -208,8 +208,8 @@ fn with_names(asked: Selector, hosts: &[&Host]) -> Selector {
 fn named(texts: &[String], replica: &Replica) -> Result<BTreeSet<HostId>, TargetError> {
     let mut ids = BTreeSet::new();
     for text in texts {
-        let names =
-            nodeset::expand(text).map_err(|error| TargetError::Names { text: text.clone(), error })?;
+        let names = nodeset::expand_within(text, ROSTER_INLINE_MAX)
+            .map_err(|error| TargetError::Names { text: text.clone(), error })?;
         for name in names {
             ids.insert(find(&name, replica)?.id());
         }

@@ -63,7 +63,8 @@ pub async fn run(
 ) -> Result<u8, RunError> {
     request.check()?;
     let mut client = Client::connect(socket).await?;
-    // With heads: who listens can keep results, and a selector may ask for what hosts say of themselves.
+    // With heads: who listens can keep results, and a selector may ask for what hosts say of themselves. That
+    // costs a fifth more than without (100 hosts: 24 ms instead of 19, unoptimised).
     let (replica, left_out) = control::fleet(&mut client, home.chain.clone(), true).await?;
     if left_out > 0 {
         streams.say(&format!("warning: {left_out} entries that the agent handed over did not hold"));
@@ -259,7 +260,13 @@ async fn watch(
                 Ok(Reply::Error { why, refused }) => {
                     break Ended::AgentGone(ControlError::Refused { why, right: refused });
                 }
-                Ok(_) => break Ended::AgentGone(ControlError::Malformed("not what came of an order".to_owned())),
+                Ok(Reply::End {}) => {
+                    break Ended::AgentGone(ControlError::Gone(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Ok(_) => {
+                    let problem = "not what came of an order".to_owned();
+                    break Ended::AgentGone(ControlError::Malformed(problem));
+                }
                 Err(error) => break Ended::AgentGone(error),
             },
             () = sleep_until(wake) => {}

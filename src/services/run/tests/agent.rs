@@ -238,6 +238,8 @@ type Pieces = dyn Fn(HostId, StreamName) -> Box<dyn Iterator<Item = Vec<u8>> + S
 pub(super) struct State {
     pub(super) orders: Vec<Signed<Order>>,
     asked: usize,
+    /// Whether the agent goes away once it has told what it knows of an order.
+    pub(super) leaves: bool,
     /// Requests to read output whose signature and order hold.
     pub(super) reads: usize,
 }
@@ -310,6 +312,9 @@ impl Handler for Agent {
                 for reply in replies {
                     answer.send(&reply).await?;
                 }
+                if self.state.lock().unwrap().leaves {
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
                 if follow {
                     answer.hung_up().await;
                     return Err(io::ErrorKind::UnexpectedEof.into());
@@ -344,7 +349,6 @@ pub(super) struct Desk {
     pub(super) home: OperatorHome,
     pub(super) socket: PathBuf,
     pub(super) state: Arc<Mutex<State>>,
-    stop: CancellationToken,
     _tasks: JoinSet<io::Result<()>>,
     _dir: tempfile::TempDir,
 }
@@ -367,8 +371,7 @@ impl Desk {
         assert_eq!(home.certificate, fleet.certificate);
         let socket = dir.path().join("agent.sock");
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let (fleet, state, stop) =
-            (Arc::new(fleet), Arc::<Mutex<State>>::default(), CancellationToken::new());
+        let (fleet, state) = (Arc::new(fleet), Arc::<Mutex<State>>::default());
         let agent = Agent {
             fleet: Arc::clone(&fleet),
             answers: Box::new(answers),
@@ -376,13 +379,8 @@ impl Desk {
             state: Arc::clone(&state),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, Arc::new(agent), stop.clone()));
-        Self { fleet, home, socket, state, stop, _tasks: tasks, _dir: dir }
-    }
-
-    /// Takes the agent away.
-    pub(super) fn stop(&self) {
-        self.stop.cancel();
+        tasks.spawn(serve(listener, Arc::new(agent), CancellationToken::new()));
+        Self { fleet, home, socket, state, _tasks: tasks, _dir: dir }
     }
 
     pub(super) async fn run(&self, request: &RunRequest) -> Ran {
@@ -404,7 +402,7 @@ impl Desk {
         let mut world = World { clock: &|| NOW, nonce: [9; 16], ask: &mut ask };
         let interrupt = async || {
             if !interrupt {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let code = run(request, &self.home, &self.socket, &mut streams, &mut world, interrupt).await;

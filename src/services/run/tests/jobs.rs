@@ -75,7 +75,7 @@ async fn a_forged_report_in_an_agents_hands_stays_a_claim() {
         told(report)
     });
     let mut request = on("db-1");
-    request.wait = std::time::Duration::from_millis(500);
+    request.wait = SHORT;
     assert_eq!(desk.run(&request).await.code(), 6);
     let id = desk.state.lock().unwrap().orders[0].id().to_string();
     let document: serde_json::Value =
@@ -97,8 +97,10 @@ async fn jobs_go_by_unique_prefix() {
     // 40 jobs and 32 first characters: two share one.
     let ids: Vec<String> =
         desk.state.lock().unwrap().orders.iter().map(|order| order.id().to_string()).collect();
-    let first =
-        (0..).map(|at| &ids[at][..1]).find(|c| ids.iter().filter(|id| id.starts_with(*c)).count() > 1);
+    let first = ids
+        .iter()
+        .map(|id| &id[..1])
+        .find(|first| ids.iter().filter(|id| id.starts_with(*first)).count() > 1);
     let error = shown(&desk, first.unwrap(), Format::Table).await.unwrap_err();
     assert!(matches!(&error, RunError::AmbiguousJob { jobs, .. } if jobs.len() > 1), "{error}");
     assert_eq!(error.code(), 2);
