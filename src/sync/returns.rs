@@ -118,7 +118,7 @@ impl Returns {
         let mut out = Out::default();
         for report in reports {
             let order = report.order;
-            if keepers(&order, replica).contains(&self.me) {
+            if keepers(&order, replica).first() == Some(&self.me) {
                 out.keep.push(report.clone());
             } else if let Some(stop) = self.next_stop(&order, replica, linked) {
                 out.send.entry(stop).or_default().push(report.clone());
@@ -248,11 +248,13 @@ impl Returns {
                 continue;
             }
             own.again = now.after(RETRY_AFTER);
-            let keepers = keepers(order, replica);
-            if keepers.contains(&me) {
+            let keepers: Vec<_> = keepers(order, replica);
+            if keepers.first() == Some(&me) {
                 out.keep.push(own.report.clone());
                 continue;
             }
+            // This host holds its own result anyway; as a keeper it counts for others alone.
+            let keepers: Vec<_> = keepers.into_iter().filter(|keeper| *keeper != me).collect();
             let mut offered = false;
             for keeper in keepers.iter().filter(|keeper| linked.contains(keeper)) {
                 out.send.entry(*keeper).or_default().push(own.report.clone());
