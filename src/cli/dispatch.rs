@@ -90,6 +90,8 @@ pub(super) struct Context {
     pub(super) now: Timestamp,
     /// The user's name, if the environment says.
     user: Option<String>,
+    /// Whether a person reads standard error.
+    talks_to_person: bool,
 }
 
 /// Runs what was typed.
@@ -224,6 +226,7 @@ impl Surroundings {
             ),
             now: self.now,
             user,
+            talks_to_person: err_terminal,
         };
         (context, errors)
     }
@@ -426,10 +429,10 @@ async fn invite(context: &mut Context, request: &Invite) -> Result<ExitCode, Fai
         );
     }
     let hosts = if request.uses == 1 { "one host".to_owned() } else { format!("{} hosts", request.uses) };
-    context.talk.say(&format!(
-        "for {hosts}, until {until} ({}); on each:  sudo muster join {token}",
-        time::ago(invited.token.expires, context.now),
-    ));
+    context.talk.say(&format!("for {hosts}, {} long (until {until})", time::duration(request.ttl)));
+    // A line to copy for a person; a log has no business with the secret.
+    let shown = if context.talks_to_person { token.as_str() } else { "TOKEN" };
+    context.talk.say(&format!("on each:  sudo muster join {shown}"));
     Ok(ExitCode::Success)
 }
 

@@ -223,7 +223,7 @@ fn mistyped_words_are_pointed_at() {
             "invalid value '5min' for '--ttl <DURATION>': unknown unit \"min\": ms, s, m, h or d",
         ),
         ("muster invite --uses 0", "0 is not in 1..=10000"),
-        ("muster hosts -o yaml", "unknown output format \"yaml\": table, wide, json, jsonl, csv or name"),
+        ("muster hosts -o yaml", "[possible values: table, wide, json, jsonl, csv, name]"),
         ("muster init acme --listen 7946", "invalid socket address syntax"),
         ("muster init acme --no-listen --listen 0.0.0.0:1", "cannot be used with '--listen <IP:PORT>'"),
         ("muster demo -n 0", "0 is not in 1..=100"),
@@ -316,10 +316,15 @@ fn a_token_is_alone_on_standard_output() {
     assert_eq!(
         said.err,
         format!(
-            "for 2 hosts, until 2026-01-01T02:00:00Z (in 2h); on each:  sudo muster join {}\n",
-            token.to_text()
+            "for 2 hosts, 2h long (until 2026-01-01T02:00:00Z)\non each:  sudo muster join {}\n",
+            "TOKEN"
         )
     );
+    // A person gets a line to copy; a log gets no secret.
+    let mut person = Home::with_agent(&fleet, &agent);
+    person.terminal = true;
+    let said = person.run("muster invite");
+    assert!(said.err.ends_with(&format!("on each:  sudo muster join {}", said.out)), "{}", said.err);
     let said = home.run("muster invite --address 127.0.0.1:1");
     assert!(said.err.starts_with("! warning: the token's addresses can be reached from this machine only"));
     assert_eq!(home.run("muster invite --ttl 31d").code, ExitCode::Usage);
