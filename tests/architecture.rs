@@ -191,7 +191,8 @@ fn wrongs(files: &[File]) -> BTreeSet<String> {
                 say(line, format!("{module} is pure and must not use {effect}"));
             }
             let barred = NOT_PRIVILEGED.iter().find(reaches);
-            if let Some(barred) = barred.filter(|_| PRIVILEGED.contains(&module)) {
+            // Tests of the confinement show that what it leaves allowed works with those libraries.
+            if let Some(barred) = barred.filter(|_| PRIVILEGED.contains(&module) && !file.is_test(line)) {
                 say(line, format!("{module} must not use {barred}"));
             }
         }
@@ -418,7 +419,8 @@ mod checker {
     fn the_privileged_part_names_no_mesh_runtime_or_store() {
         fails("executor/mod.rs", "use tokio::net;", "executor must not use tokio");
         fails("executor/os/mod.rs", "fn f() { libp2p::x() }", "executor must not use libp2p");
-        fails("journal/mod.rs", "#[cfg(test)] mod tests { use sled::Db; }", "journal must not use sled");
+        fails("journal/mod.rs", "use sled::Db;", "journal must not use sled");
+        holds("journal/mod.rs", "#[cfg(test)] mod tests { use sled::Db; }");
         holds("net/mod.rs", "use libp2p::Swarm; use tokio::net;");
     }
 

@@ -37,9 +37,7 @@ fn explain_start(error: StartError, site: &Site) -> Failure {
     match error {
         StartError::Settings(error) => error.explain(site),
         StartError::Agent(AgentError::Home(error)) => error.explain(site),
-        StartError::Agent(AgentError::Socket { path, source })
-            if source.kind() == std::io::ErrorKind::AddrInUse =>
-        {
+        StartError::Socket { path, source } if source.kind() == std::io::ErrorKind::AddrInUse => {
             let shown = escape::line(&path.display().to_string());
             Failure::new(ExitCode::Internal, format!("another agent answers at {shown}"))
                 .hint("give this one its own: --socket PATH or --state DIR")

@@ -395,6 +395,12 @@ pub struct Run {
     /// Show who would run it and sign nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// What text output looks like: auto, group, raw or quiet
+    #[arg(long, value_name = "VIEW", default_value = "auto", hide_default_value = true)]
+    pub view: RunView,
+    /// What the exit code is made of: summary, max or remote [default: remote for one named host]
+    #[arg(long, value_name = "WHAT")]
+    pub exit: Option<RunExit>,
     /// A line for /bin/sh -c, instead of a program
     #[arg(short, long = "command", value_name = "LINE", conflicts_with = "argv")]
     pub command: Option<String>,
@@ -403,10 +409,34 @@ pub struct Run {
     pub argv: Vec<OsString>,
 }
 
+/// `run --view`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RunView {
+    /// One host raw, several in groups
+    Auto,
+    /// A block for each group of hosts with the same outcome and output
+    Group,
+    /// The bytes alone, host after host
+    Raw,
+    /// Nothing but the summary
+    Quiet,
+}
+
+/// `run --exit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RunExit {
+    /// 0, 6 or 7, by the accounting
+    Summary,
+    /// The highest code of any host
+    Max,
+    /// The one host's own code, as ssh gives it
+    Remote,
+}
+
 /// `job`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Job {
-    /// List the orders that you signed here
+    /// List the orders that are known here, newest first
     Ls,
     /// Show what came of an order, host by host
     Show(JobShow),
@@ -428,9 +458,9 @@ pub struct JobOutput {
     /// The job, by unique beginning of its id
     #[arg(value_name = "JOB")]
     pub job: String,
-    /// The host, by name or unique beginning of name or id
+    /// The host, by name or unique beginning of name or id; may be left out where there is one
     #[arg(value_name = "HOST")]
-    pub host: String,
+    pub host: Option<String>,
     /// Standard error instead of standard output
     #[arg(long)]
     pub stderr: bool,

@@ -18,14 +18,14 @@ use super::{
     arguments::{
         Arguments, Global, Host, HostTag, HostUntag, Init, Invite, Leave, Listen, Select, Verb, command,
     },
-    chance, clock,
+    chance,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
-    manual, pending,
+    manual, pending, run,
 };
 use crate::{
     authority::TagChange,
     control::{Anchor, CONTROL_VERSION, Client},
-    node::{Places, Settings},
+    node::{Places, Settings, clock},
     selector::{self, parse_label},
     services::{
         hosts::{self, Which},
@@ -88,6 +88,12 @@ pub(super) struct Context {
     pub(super) output: Output<Box<dyn Write>>,
     pub(super) talk: Talk,
     pub(super) now: Timestamp,
+    /// Whether standard input, output and error are terminals.
+    pub(super) terminals: [bool; 3],
+    /// What is said for every command.
+    pub(super) global: Global,
+    /// How standard output looks.
+    pub(super) out_style: Style,
     /// The user's name, if the environment says.
     user: Option<String>,
     /// Whether a person reads standard error.
@@ -107,11 +113,11 @@ pub fn main() -> std::process::ExitCode {
             }
         };
     }
-    run(arguments, Surroundings::real()).into()
+    run_words(arguments, Surroundings::real()).into()
 }
 
 /// Runs `arguments`, the program's name first.
-pub(super) fn run(arguments: Vec<OsString>, mut around: Surroundings) -> ExitCode {
+pub(super) fn run_words(arguments: Vec<OsString>, mut around: Surroundings) -> ExitCode {
     let words: Vec<String> =
         arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let read =
@@ -225,6 +231,9 @@ impl Surroundings {
                 global.quiet,
             ),
             now: self.now,
+            terminals: self.terminals,
+            global: global.clone(),
+            out_style,
             user,
             talks_to_person: err_terminal,
         };
@@ -243,8 +252,8 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Status => wait(show_status(context)),
         Verb::Host(verb) => host(context, verb),
         Verb::Hosts(list) => host(context, Host::Ls(list)),
-        Verb::Run(run) => pending::run(context, &run),
-        Verb::Job(job) => pending::job(context, &job),
+        Verb::Run(run) => run::run(context, &run),
+        Verb::Job(job) => run::job(context, &job),
         Verb::Completion(completion) => text(context, &manual::completion(completion.shell)),
         Verb::Man(man) => match man.dir {
             Some(dir) => {

@@ -15,6 +15,7 @@ use crate::{
     services::{
         hosts::{HostsError, TagError},
         membership::{FoundError, InviteError},
+        run::RunError,
         status::StatusError,
     },
     terminal::{AskError, OutputError, Style, escape, style::Mark},
@@ -22,41 +23,65 @@ use crate::{
 
 /// Every exit code that there is. Scripts are built on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum ExitCode {
     /// Every target succeeded.
-    Success = 0,
+    Success,
     /// A local or internal failure.
-    Internal = 1,
+    Internal,
     /// Usage, selector or settings.
-    Usage = 2,
+    Usage,
     /// The selector matched no host.
-    NoHost = 3,
+    NoHost,
     /// A key is missing, revoked or not permitted.
-    NotPermitted = 4,
+    NotPermitted,
     /// The local agent or the mesh is unreachable.
-    Unreachable = 5,
+    Unreachable,
     /// At least one host failed, refused, expired, was cancelled or is indeterminate.
-    HostFailed = 6,
+    HostFailed,
     /// None of those, but some never answered by the deadline.
-    Silent = 7,
+    Silent,
     /// Stopped by the error budget or at the first failure.
-    Stopped = 8,
+    Stopped,
     /// Waiting for approval.
-    AwaitsApproval = 9,
+    AwaitsApproval,
     /// Drift or changes are present.
-    Drift = 10,
+    Drift,
     /// The wait ran out.
-    WaitOver = 124,
+    WaitOver,
     /// Interrupted.
-    Interrupted = 130,
+    Interrupted,
     /// The transport was lost; where a host's own code is passed through.
-    Lost = 255,
+    Lost,
+    /// A host's own code, where that is passed through.
+    Host(u8),
+}
+
+impl ExitCode {
+    /// The number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Internal => 1,
+            Self::Usage => 2,
+            Self::NoHost => 3,
+            Self::NotPermitted => 4,
+            Self::Unreachable => 5,
+            Self::HostFailed => 6,
+            Self::Silent => 7,
+            Self::Stopped => 8,
+            Self::AwaitsApproval => 9,
+            Self::Drift => 10,
+            Self::WaitOver => 124,
+            Self::Interrupted => 130,
+            Self::Lost => 255,
+            Self::Host(code) => code,
+        }
+    }
 }
 
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
-        Self::from(code as u8)
+        Self::from(code.number())
     }
 }
 
@@ -453,6 +478,23 @@ impl Explain for FoundError {
                         "when the cause is gone, clean up and try again: rm -r {}",
                         there.join(" ")
                     ))
+            }
+        }
+    }
+}
+
+impl Explain for RunError {
+    fn explain(self, site: &Site) -> Failure {
+        let kind = ExitCode::Host(self.code());
+        match self {
+            Self::Control(error) => error.explain(site),
+            Self::Operator(error) => error.explain(site),
+            error => {
+                let mut failure = Failure::new(kind, escape::line(&error.to_string()));
+                for hint in error.hints() {
+                    failure = failure.hint(escape::line(&hint));
+                }
+                failure
             }
         }
     }

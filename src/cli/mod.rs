@@ -7,11 +7,11 @@
 mod agent;
 mod arguments;
 mod chance;
-mod clock;
 mod dispatch;
 mod failure;
 mod manual;
 mod pending;
+mod run;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,7 @@
 //! Commands whose parts are built elsewhere and come in by replacing these functions, one each.
 
 use super::{
-    arguments::{Demo, Job, Run},
+    arguments::Demo,
     dispatch::Context,
     failure::{ExitCode, Failure},
 };
@@ -12,12 +12,4 @@ fn not_built(what: &str) -> Failure {
 
 pub(super) fn demo(_: &mut Context, _: &Demo) -> Result<ExitCode, Failure> {
     Err(not_built("demo"))
-}
-
-pub(super) fn run(_: &mut Context, _: &Run) -> Result<ExitCode, Failure> {
-    Err(not_built("run"))
-}
-
-pub(super) fn job(_: &mut Context, _: &Job) -> Result<ExitCode, Failure> {
-    Err(not_built("job"))
 }

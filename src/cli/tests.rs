@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    dispatch::{Surroundings, run},
+    dispatch::{Surroundings, run_words},
     failure::{ExitCode, Explain, Failure, Site},
 };
 use crate::{

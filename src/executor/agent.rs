@@ -4,11 +4,8 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Write as _},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::{PermissionsExt as _, chown},
-    },
-    path::{Path, PathBuf},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -16,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     Trust, TrustError,
-    child::{self, Mesh},
+    child::Mesh,
     judge::{self, Verdict, judge},
     message::{LinkError, Start, ToExecutor, ToMesh},
     os, spool,
@@ -56,14 +53,6 @@ pub enum AgentError {
     /// The journal of claims cannot be used.
     #[error("the journal of claims cannot be used: {0}")]
     Journal(#[from] JournalError),
-    /// The control socket cannot be opened.
-    #[error("cannot open the control socket {path}: {source}")]
-    Socket {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// The system refused something else.
     #[error("{what}: {source}")]
     System {
@@ -77,12 +66,14 @@ pub enum AgentError {
 /// What an agent is started with.
 #[derive(Debug)]
 pub struct ExecutorSettings {
-    /// The host's state directory.
+    /// The host's state directory, with its spool made.
     pub home: HostHome,
+    /// The lock on it.
+    pub lock: File,
     /// Where command lines connect.
     pub socket: PathBuf,
-    /// Who owns the socket beside its user.
-    pub socket_group: Option<u32>,
+    /// The socket, listening.
+    pub control: OwnedFd,
     /// The user and group that the mesh process becomes, under root.
     pub mesh_user: Option<(u32, u32)>,
     /// Where to listen, as text.
@@ -129,26 +120,21 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Takes the state directory, opens the journal and the socket. Nothing runs yet.
+    /// Opens what it judges by and the journal. Nothing runs yet.
     ///
     /// # Errors
     /// See [`AgentError`].
     pub fn start(settings: ExecutorSettings, clock: fn() -> Timestamp) -> Result<Self, AgentError> {
-        let ExecutorSettings { home, socket, socket_group, mesh_user, listen, advertise, lan } = settings;
-        let lock = home.lock()?;
+        let ExecutorSettings { home, lock, socket, control, mesh_user, listen, advertise, lan } = settings;
         let dir = home.executor_dir();
         let spool = dir.join("spool");
         let system = |what| move |source| AgentError::System { what, source };
-        own_directories(&home, &spool, mesh_user).map_err(system("cannot prepare the state directory"))?;
         let key = home.executor_key()?;
         let trust = Trust::open(&dir.join("trust"), &home.member)?;
         let claims = Claims::open(&dir.join("claims"))?;
         let signals = os::take_signals(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
             .map_err(system("cannot take signals"))?;
-        let own_dir = !socket.starts_with(home.dir());
         supervisor::adopts_orphans().map_err(system("cannot adopt orphans"))?;
-        let control = child::listen(&socket, socket_group, own_dir)
-            .map_err(|source| AgentError::Socket { path: socket.clone(), source })?;
         let now = clock();
         let settings = Start {
             member: home.member.clone(),
@@ -210,6 +196,9 @@ impl Executor {
             self.wait(now)?;
         }
         self.mesh.stop();
+        if let Err(error) = self.claims.flush() {
+            log(&format!("the journal of claims cannot be flushed: {error}"));
+        }
         let _best_effort = fs::remove_file(&self.socket);
         let left = self.left;
         if left {
@@ -224,10 +213,11 @@ impl Executor {
     }
 
     fn housekeeping(&mut self, now: Timestamp) {
-        if self.mesh.next_start.is_some_and(|at| at <= now) && self.stopping.is_none() {
-            if let Err(error) = self.mesh.start(self.settings.clone(), &self.control, now) {
-                log(&format!("the mesh process cannot be started: {error}"));
-            }
+        if self.mesh.next_start.is_some_and(|at| at <= now)
+            && self.stopping.is_none()
+            && let Err(error) = self.mesh.start(self.settings.clone(), &self.control, now)
+        {
+            log(&format!("the mesh process cannot be started: {error}"));
         }
         for at in 0..self.running.len() {
             let Some(running) = self.running.get_mut(at) else { continue };
@@ -346,7 +336,7 @@ impl Executor {
         let Some(link) = &mut self.mesh.link else { return };
         let mut broken = link.flush().and_then(|()| link.fill()).err();
         loop {
-            match link.next() {
+            match link.message() {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 Err(error) => {
@@ -538,24 +528,19 @@ impl Executor {
             log(&format!("a supervisor could not be collected: {error}"));
         }
         let started = running.started;
-        match report {
-            Ok(Some(report)) => {
-                let stopped =
-                    self.stopping.is_some() && matches!(report.outcome, supervisor::Outcome::Cancelled);
-                let outcome = if stopped {
-                    let why = "the agent was stopped, and the command ended with it".to_owned();
-                    Outcome::Indeterminate { why }
-                } else {
-                    outcome_of(&report.outcome)
-                };
-                self.finish(order, started, outcome, Some(&report));
-            }
-            Ok(None) | Err(_) => {
-                self.orphans = true;
-                let why = "its supervisor was killed, and the command with it".to_owned();
-                self.finish(order, started, Outcome::Indeterminate { why }, None);
-            }
-        }
+        let Ok(Some(report)) = report else {
+            self.orphans = true;
+            let why = "its supervisor was killed, and the command with it".to_owned();
+            return self.finish(order, started, Outcome::Indeterminate { why }, None);
+        };
+        let stopped = self.stopping.is_some() && matches!(report.outcome, supervisor::Outcome::Cancelled);
+        let outcome = if stopped {
+            let why = "the agent was stopped, and the command ended with it".to_owned();
+            Outcome::Indeterminate { why }
+        } else {
+            outcome_of(report.outcome)
+        };
+        self.finish(order, started, outcome, Some(&report));
     }
 
     /// Signs a result, syncs it, and lets it leave.
@@ -636,8 +621,8 @@ impl Executor {
     }
 }
 
-fn outcome_of(outcome: &supervisor::Outcome) -> Outcome {
-    match *outcome {
+fn outcome_of(outcome: supervisor::Outcome) -> Outcome {
+    match outcome {
         supervisor::Outcome::Exited { code } => Outcome::Exited { code },
         supervisor::Outcome::Signaled { signal } => Outcome::Signaled { signal },
         supervisor::Outcome::TimedOut => Outcome::TimedOut {},
@@ -653,31 +638,6 @@ fn outcome_of(outcome: &supervisor::Outcome) -> Outcome {
             Outcome::NotStarted { code, why }
         }
     }
-}
-
-/// Gives the mesh process its own directory and lets it read the spool, and nothing else.
-fn own_directories(home: &HostHome, spool: &Path, mesh_user: Option<(u32, u32)>) -> io::Result<()> {
-    if !spool.exists() {
-        fs::create_dir(spool)?;
-    }
-    let Some((uid, gid)) = mesh_user else {
-        return fs::set_permissions(spool, fs::Permissions::from_mode(0o700));
-    };
-    chown(spool, None, Some(gid))?;
-    // Set-group-id: the files in it belong to that group as well.
-    fs::set_permissions(spool, fs::Permissions::from_mode(0o2750))?;
-    fs::set_permissions(home.executor_dir(), fs::Permissions::from_mode(0o711))?;
-    give(&home.mesh_dir(), uid, gid)
-}
-
-fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
-    if fs::symlink_metadata(path)?.is_dir() {
-        for entry in fs::read_dir(path)? {
-            give(&entry?.path(), uid, gid)?;
-        }
-    }
-    Ok(())
 }
 
 /// One line on standard error, where the service manager or the terminal takes it.

@@ -1,8 +1,10 @@
 //! The mesh process as the executor's child: started, and started again when it ends.
 
 use std::{
-    io,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt as _},
+    },
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -104,35 +106,4 @@ impl Mesh {
             let _collected = child.wait();
         }
     }
-}
-
-use std::os::unix::process::CommandExt as _;
-
-/// Opens the socket that command lines connect to, in the place of one that nobody listens on any more.
-///
-/// # Errors
-/// When somebody listens there already, or the place cannot be written.
-pub(super) fn listen(path: &std::path::Path, group: Option<u32>, own_dir: bool) -> io::Result<OwnedFd> {
-    use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
-    if own_dir && let Some(parent) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-    }
-    match std::fs::symlink_metadata(path) {
-        Ok(about) if about.file_type().is_socket() => {
-            if UnixStream::connect(path).is_ok() {
-                return Err(io::ErrorKind::AddrInUse.into());
-            }
-            std::fs::remove_file(path)?;
-        }
-        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
-    let listener = std::os::unix::net::UnixListener::bind(path);
-    rustix::process::umask(before);
-    let listener = listener?;
-    std::os::unix::fs::chown(path, None, group)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener.into())
 }

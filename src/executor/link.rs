@@ -102,7 +102,7 @@ impl Link {
     /// # Errors
     /// When the other end is gone.
     pub fn fill(&mut self) -> Result<(), LinkError> {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = [0; 16 * 1024];
         match io::Read::read(&mut self.socket, &mut buffer) {
             Ok(0) => Err(LinkError::Gone),
             Ok(read) => {
@@ -121,7 +121,7 @@ impl Link {
     ///
     /// # Errors
     /// When it cannot be read as one.
-    pub fn next(&mut self) -> Result<Option<ToExecutor>, LinkError> {
+    pub fn message(&mut self) -> Result<Option<ToExecutor>, LinkError> {
         let body = self.reader.next_frame().map_err(|error| LinkError::Malformed(error.to_string()))?;
         Ok(match body {
             Some(body) => Some(wire::decode(&body, MESSAGE_BYTES_MAX)?),

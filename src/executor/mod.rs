@@ -8,7 +8,7 @@
 
 mod agent;
 mod child;
-pub mod confine;
+
 mod judge;
 mod link;
 pub mod message;
@@ -22,3 +22,9 @@ pub use link::{Link, receive_start};
 pub use os::Account;
 pub use spool::paths as spool_paths;
 pub use trust::{Trust, TrustError};
+
+/// What tests of the confinement try and must not succeed with.
+#[cfg(test)]
+pub(crate) mod for_tests {
+    pub(crate) use super::os::{exec, fork_into};
+}

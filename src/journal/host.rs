@@ -283,9 +283,9 @@ impl Candidate {
     ///
     /// # Errors
     /// When a file cannot be written; it is then still a candidate.
-    pub fn admit(self, member: Member, first: &[Item]) -> Result<HostHome, HostHomeError> {
+    pub fn admit(self, member: &Member, first: &[Item]) -> Result<HostHome, HostHomeError> {
         replace(&self.dir.join("mesh").join("first"), &wire::encode(&first.to_vec()))?;
-        replace(&self.dir.join("member"), &wire::encode(&member))?;
+        replace(&self.dir.join("member"), &wire::encode(member))?;
         HostHome::open(&self.dir)
     }
 }

@@ -1,6 +1,18 @@
 //! The agent's first process: from settings to a running executor.
 
-use std::{fs, io};
+use std::{
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{
+                DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown, lchown,
+            },
+            net::{UnixListener, UnixStream as StdStream},
+        },
+    },
+    path::{Path, PathBuf},
+};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -36,6 +48,22 @@ pub enum StartError {
         /// Its name.
         name: String,
     },
+    /// The control socket cannot be opened.
+    #[error("cannot open the control socket {path}: {source}")]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state directory cannot be made ready.
+    #[error("cannot prepare {path}: {source}")]
+    Prepare {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The user database.
     #[error("the user database cannot be read: {0}")]
     Users(#[from] io::Error),
@@ -53,11 +81,18 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
     let mesh_user = if root { Some(mesh_user(&settings, &home)?) } else { None };
     let socket_group = if root { socket_group(&settings)? } else { None };
     raise_descriptors();
+    let lock = home.lock().map_err(AgentError::Home)?;
+    share_directories(&home, mesh_user)
+        .map_err(|source| StartError::Prepare { path: home.dir().to_owned(), source })?;
+    let own_dir = !places.socket.starts_with(home.dir());
+    let control = open_socket(&places.socket, socket_group, own_dir)
+        .map_err(|source| StartError::Socket { path: places.socket.clone(), source })?;
     let executor = Executor::start(
         ExecutorSettings {
             home,
+            lock,
             socket: places.socket.clone(),
-            socket_group,
+            control,
             mesh_user,
             listen: settings.listen.iter().map(ToString::to_string).collect(),
             advertise: settings.advertise.iter().map(ToString::to_string).collect(),
@@ -111,4 +146,60 @@ fn raise_descriptors() {
         let _as_it_was =
             setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     }
+}
+
+/// Opens the socket that command lines connect to, in the place of one that nobody listens on any more.
+///
+/// # Errors
+/// When somebody listens there already, or the place cannot be written.
+fn open_socket(path: &Path, group: Option<u32>, own_dir: bool) -> io::Result<OwnedFd> {
+    if own_dir && let Some(parent) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(about) if about.file_type().is_socket() => {
+            if StdStream::connect(path).is_ok() {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            fs::remove_file(path)?;
+        }
+        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = listener?;
+    chown(path, None, group)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    Ok(listener.into())
+}
+
+/// Gives the mesh process its own directory and lets it read the spool, and nothing else.
+fn share_directories(home: &HostHome, mesh_user: Option<(u32, u32)>) -> io::Result<()> {
+    let spool = &home.executor_dir().join("spool");
+    if !spool.exists() {
+        fs::create_dir(spool)?;
+    }
+    let Some((uid, gid)) = mesh_user else {
+        return fs::set_permissions(spool, fs::Permissions::from_mode(0o700));
+    };
+    chown(spool, None, Some(gid))?;
+    // Set-group-id: the files in it belong to that group as well.
+    fs::set_permissions(spool, fs::Permissions::from_mode(0o2750))?;
+    fs::set_permissions(home.executor_dir(), fs::Permissions::from_mode(0o711))?;
+    let mesh = home.mesh_dir();
+    // Once only: afterwards the mesh user could have put there what is not its own.
+    if fs::symlink_metadata(&mesh)?.uid() == uid { Ok(()) } else { give(&mesh, uid, gid) }
+}
+
+fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    lchown(path, Some(uid), Some(gid))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), uid, gid)?;
+        }
+    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::{
     services::{
         hosts::serve as hosts,
         replication::Replication,
-        run::{News, OutputRequest, Runs, Sink, Ways},
+        run::{News, FetchRequest, Runs, Sink, Ways},
     },
     store::Store,
     time::Timestamp,
@@ -64,7 +64,7 @@ impl Handler for Node {
             Request::Orders {} => send_items(answer, self.store.read(Replica::order_items)).await,
             Request::Watch { order, follow } => self.watch(order, follow, answer).await,
             Request::Output { read, order, host, stream } => {
-                let request = OutputRequest { read, order, host, stream, hops: u8::MAX };
+                let request = FetchRequest { read, order, host, stream, hops: u8::MAX };
                 let way = (self.ways)(order, host).await;
                 let last = match self.runs.output(request, way, &mut Local(answer)).await {
                     Ok(()) => Reply::End {},

@@ -21,12 +21,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, level_filters::LevelFilter, warn};
 
-use super::{clock, control::Node};
+use super::{
+    clock,
+    confine::{self, Confinement},
+    control::Node,
+};
 use crate::{
     authority::Authority,
     control,
     executor::{
-        confine::{self, Confinement},
         message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
         receive_start,
     },
@@ -271,7 +274,7 @@ pub(super) fn addresses(net: &Net, advertise: &[SocketAddr], listening: &[Socket
     let everywhere = listening.iter().any(|address| address.ip().is_unspecified());
     local
         .into_iter()
-        .filter(|address| !address.ip().is_unspecified() && !(everywhere && address.ip().is_loopback()))
+        .filter(|address| !(address.ip().is_unspecified() || everywhere && address.ip().is_loopback()))
         .collect()
 }
 

@@ -6,6 +6,7 @@
 
 mod agent;
 pub mod clock;
+mod confine;
 mod control;
 mod mesh;
 mod places;

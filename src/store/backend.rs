@@ -28,6 +28,9 @@ pub enum StoreError {
 /// A row: a key, and its value or its absence.
 pub type Row = (Vec<u8>, Option<Vec<u8>>);
 
+/// What was read: the rows, and how many were damaged.
+pub type Loaded = (Vec<(Vec<u8>, Vec<u8>)>, usize);
+
 /// Keeps rows.
 pub trait Backend: Send {
     /// All rows, in the order of their keys. Those whose value does not match its hash are left out and
@@ -35,7 +38,7 @@ pub trait Backend: Send {
     ///
     /// # Errors
     /// When they cannot be read at all.
-    fn load(&mut self) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, usize), StoreError>;
+    fn load(&mut self) -> Result<Loaded, StoreError>;
 
     /// Writes rows, all or none, and makes them durable.
     ///
@@ -80,7 +83,7 @@ impl Sled {
 }
 
 impl Backend for Sled {
-    fn load(&mut self) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, usize), StoreError> {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
         let mut rows = Vec::new();
         let mut damaged = 0;
         for row in self.db.iter() {
@@ -115,7 +118,7 @@ pub struct Memory {
 }
 
 impl Backend for Memory {
-    fn load(&mut self) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, usize), StoreError> {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         Ok((rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect(), 0))
     }
@@ -144,7 +147,7 @@ pub fn open(dir: &Path) -> Result<(Sled, Option<PathBuf>), StoreError> {
             if !dir.exists() {
                 return Err(error);
             }
-            let aside = (0..)
+            let aside = (0..1000)
                 .map(|number: u32| dir.with_extension(format!("damaged-{number}")))
                 .find(|path| !path.exists())
                 .unwrap_or_else(|| dir.with_extension("damaged"));

@@ -9,5 +9,5 @@
 mod backend;
 mod state;
 
-pub use backend::{Backend, Memory, Row, Sled, StoreError, open};
+pub use backend::{Backend, Loaded, Memory, Row, Sled, StoreError, open};
 pub use state::{Change, Store};

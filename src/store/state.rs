@@ -132,7 +132,7 @@ impl Store {
                 },
                 Some(b'r') => match wire::decode::<Report>(&value, ROW_BYTES_MAX) {
                     Ok(report) => {
-                        kept.entry(report.order).or_default().entry(report.host).or_default().push(report)
+                        kept.entry(report.order).or_default().entry(report.host).or_default().push(report);
                     }
                     Err(_) => damaged += 1,
                 },

@@ -10,5 +10,6 @@ mod process;
 
 pub use account::Account;
 pub(super) use process::{
-    close_others, exec, fork_into, ignore_signals, reset_signals, set_stdio, take_signals, unblock_signals,
+    close_others, ignore_signals, reset_signals, set_stdio, take_signals, unblock_signals,
 };
+pub(crate) use process::{exec, fork_into};

@@ -14,7 +14,7 @@ use rustix::process::Pid;
 ///
 /// For processes with one thread: in the child of another, a lock that some other thread held is never
 /// given back (the allocator's is: the C library sees to it).
-pub(in crate::executor) fn fork_into(child: impl FnOnce() -> u8) -> io::Result<Pid> {
+pub(crate) fn fork_into(child: impl FnOnce() -> u8) -> io::Result<Pid> {
     // SAFETY: fork has no arguments. The child is a copy of this thread alone and so of a consistent
     // memory; it leaves through `_exit` below.
     match unsafe { libc::fork() } {
@@ -29,7 +29,7 @@ pub(in crate::executor) fn fork_into(child: impl FnOnce() -> u8) -> io::Result<P
 }
 
 /// Becomes the program at `path`. Comes back only if that failed, with the reason.
-pub(in crate::executor) fn exec(path: &CStr, argv: &[CString], environment: &[CString]) -> Errno {
+pub(crate) fn exec(path: &CStr, argv: &[CString], environment: &[CString]) -> Errno {
     let pointers = |strings: &[CString]| -> Vec<*const c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
     };

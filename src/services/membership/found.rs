@@ -237,7 +237,7 @@ pub fn found(request: &FoundRequest<'_>, fresh: &mut dyn FnMut() -> [u8; 32]) ->
     authority.absorb_host(host.clone()).map_err(|refusal| half_way(&made, refusal.into()))?;
     let first = [Item::bare(invitation.bytes()), Item::bare(host.certificate().bytes())];
     let home = candidate
-        .admit(member(&chain, fresh(), &host), &first)
+        .admit(&member(&chain, fresh(), &host), &first)
         .map_err(|error| half_way(&made, error.into()))?;
     Ok(Founded { operator, home, host })
 }

@@ -125,7 +125,7 @@ pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, Jo
         let admitted = admitted(&mut channel, &candidate, *address, peer.0, token, name, tags, now).await?;
         drop(ended);
         let (member, first, fleet_name, admitted_by, members) = admitted;
-        let home = candidate.admit(member, &first)?;
+        let home = candidate.admit(&member, &first)?;
         return Ok(Joined { home, fleet_name, admitted_by, members });
     }
     Err(JoinError::Unreachable { tried })

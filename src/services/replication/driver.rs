@@ -233,8 +233,8 @@ impl Driver {
                         self.on_done(done);
                     }
                 }
-                changed = links.changed() => {
-                    if changed.is_err() {
+                other = links.changed() => {
+                    if other.is_err() {
                         return;
                     }
                     self.on_links();
@@ -246,7 +246,7 @@ impl Driver {
 
     fn host_of(&self, peer: PeerKey) -> Option<HostId> {
         let key = PublicKey::from_bytes(peer.0);
-        self.store.read(|replica| replica.authority().host_by_transport(&key).map(|host| host.id()))
+        self.store.read(|replica| replica.authority().host_by_transport(&key).map(crate::authority::Host::id))
     }
 
     fn tell_gate(&self) {
@@ -492,8 +492,7 @@ async fn read(
     inbox: mpsc::Sender<(HostId, u64, Inbound)>,
 ) -> Done {
     loop {
-        let received = receiver.recv(RECV_WITHIN).await;
-        let message = match received {
+        let message = match receiver.recv(RECV_WITHIN).await {
             Ok(Some(message)) => Inbound::Message(message),
             Ok(None) => Inbound::Ended,
             Err(error) => {

@@ -13,7 +13,7 @@ pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Asks for one output stream.
 #[derive(Clone, Debug)]
-pub struct OutputRequest {
+pub struct FetchRequest {
     /// The signed `ReadRequest`.
     pub read: Bytes,
     /// The order.
@@ -25,7 +25,7 @@ pub struct OutputRequest {
     /// How many more hosts may pass it on.
     pub hops: u8,
 }
-wire_record!(OutputRequest { read, order, host, stream, hops });
+wire_record!(FetchRequest { read, order, host, stream, hops });
 
 /// The answer, piece by piece.
 #[derive(Clone, Debug)]
@@ -52,6 +52,6 @@ impl Protocol for FetchOutput {
     const NAME: &'static str = "/muster/output/1";
     const MESSAGE_BYTES_MAX: usize = 128 * 1024;
     const ADMITS: Standing = Standing::Card;
-    type Request = OutputRequest;
+    type Request = FetchRequest;
     type Reply = OutputReply;
 }

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::message::{CHUNK_BYTES, FetchOutput, OutputReply, OutputRequest};
+use super::message::{CHUNK_BYTES, FetchOutput, OutputReply, FetchRequest};
 use crate::{
     authority::Verb,
     control::StreamName,
@@ -114,7 +114,7 @@ impl Runs {
             };
             match change {
                 Ok(change) => {
-                    if self.concerns_executor(&change) {
+                    if Self::concerns_executor(&change) {
                         self.feed_all(&mut known).await;
                     }
                 }
@@ -124,7 +124,7 @@ impl Runs {
         }
     }
 
-    fn concerns_executor(&self, change: &Change) -> bool {
+    fn concerns_executor(change: &Change) -> bool {
         use crate::identity::{Kind, peek};
         change.items.iter().any(|(_, item)| {
             peek(&item.entry.0).is_ok_and(|header| {
@@ -231,7 +231,7 @@ impl Runs {
     /// In words, when there is none to be had.
     pub async fn output(
         &self,
-        request: OutputRequest,
+        request: FetchRequest,
         way: Option<HostId>,
         sink: &mut (impl Sink + Send),
     ) -> Result<(), String> {
@@ -243,7 +243,7 @@ impl Runs {
             return Err("no way to the host was found".to_owned());
         }
         let (host, order) = (request.host, request.order);
-        let next = OutputRequest { hops: request.hops.min(HOPS_MAX) - 1, ..request };
+        let next = FetchRequest { hops: request.hops.min(HOPS_MAX) - 1, ..request };
         let mut channel = self.open(host, way).await?;
         let gone = |error: crate::net::ChannelError| format!("the way to the host broke: {error}");
         channel.send_request(&next, PIECE_WITHIN).await.map_err(gone)?;
@@ -294,12 +294,12 @@ impl Runs {
     }
 
     /// Whether the signer may read: who holds `read`, or who signed the order.
-    fn may_read(&self, request: &OutputRequest) -> Result<(), String> {
+    fn may_read(&self, request: &FetchRequest) -> Result<(), String> {
         let now = (self.parts.clock)();
         self.parts.store.read(|replica| may_read(replica, request, self.parts.me, now))
     }
 
-    async fn own_output(&self, request: &OutputRequest, sink: &mut (impl Sink + Send)) -> Result<(), String> {
+    async fn own_output(&self, request: &FetchRequest, sink: &mut (impl Sink + Send)) -> Result<(), String> {
         let (stdout, stderr) = spool_paths(&self.parts.spool, &request.order);
         let path = match request.stream {
             StreamName::Stdout => stdout,
@@ -353,7 +353,7 @@ impl Runs {
 /// Finds the neighbour that leads to a host, as replication knows it.
 pub type Ways = Arc<dyn Fn(EntryId, HostId) -> BoxFuture<'static, Option<HostId>> + Send + Sync>;
 
-fn may_read(replica: &Replica, request: &OutputRequest, me: HostId, now: Timestamp) -> Result<(), String> {
+fn may_read(replica: &Replica, request: &FetchRequest, me: HostId, now: Timestamp) -> Result<(), String> {
     let refused = |why: &dyn std::fmt::Display| format!("reading the output is refused: {why}");
     let read = Signed::<ReadRequest>::verify(&request.read.0, replica.fleet()).map_err(|e| refused(&e))?;
     let body = read.body();

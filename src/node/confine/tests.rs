@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use super::*;
-use crate::executor::os::{self, Account};
+use crate::executor::{Account, for_tests as os};
 
 struct Place {
     directory: tempfile::TempDir,

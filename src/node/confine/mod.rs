@@ -33,18 +33,18 @@ const LANDLOCK: ABI = ABI::V6;
 
 /// What a process keeps.
 #[derive(Clone, Copy, Debug)]
-pub struct Confinement<'a> {
+pub(super) struct Confinement<'a> {
     /// The user and group to become, where the process is root.
-    pub become_user: Option<(u32, u32)>,
+    pub(super) become_user: Option<(u32, u32)>,
     /// Directories in which it may make, change and remove files. They must exist.
-    pub writable: &'a [PathBuf],
+    pub(super) writable: &'a [PathBuf],
     /// Files and directories that it may read. Those that do not exist are left out.
-    pub readable: &'a [PathBuf],
+    pub(super) readable: &'a [PathBuf],
 }
 
 /// How much of the file restrictions the kernel enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Enforced {
+pub(super) enum Enforced {
     /// All that was asked for.
     Fully,
     /// What this kernel knows.
@@ -55,19 +55,19 @@ pub enum Enforced {
 
 /// What was enforced. The parts that have no field always are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Confined {
+pub(super) struct Confined {
     /// The kernel's Landlock version; 0 for none.
-    pub landlock_abi: i32,
+    pub(super) landlock_abi: i32,
     /// What it enforces.
-    pub landlock: Enforced,
+    pub(super) landlock: Enforced,
     /// Whether the bounding set was emptied, which takes a capability. Without it there is still no way to
     /// gain one: nothing can be executed.
-    pub bounding_set_empty: bool,
+    pub(super) bounding_set_empty: bool,
 }
 
 /// Why the process is not confined. It may be in part, so it must end.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfineError {
+pub(super) enum ConfineError {
     /// The user could not be changed or the capabilities not given up.
     #[error("cannot give up {what}")]
     Privileges {
@@ -101,7 +101,7 @@ pub enum ConfineError {
 }
 
 /// Confines this process, which must have one thread. There is no way back.
-pub fn confine(confinement: &Confinement<'_>) -> Result<Confined, ConfineError> {
+pub(super) fn confine(confinement: &Confinement<'_>) -> Result<Confined, ConfineError> {
     // Built first: what can fail without the kernel fails before anything is given up.
     let filters = [clone3_filter()?, filter(rustix::process::getpid().as_raw_pid())?];
     // Opened as the user that the process was: only the rights are the new user's.
@@ -417,5 +417,4 @@ fn compile(
 }
 
 #[cfg(test)]
-#[path = "confine_tests.rs"]
 mod tests;

@@ -1,0 +1,291 @@
+//! `muster job ls`, `show` and `output`: what was ordered, and what came of it.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    RunError, Seat, Status, Streams, Tally,
+    output::Reader,
+    report,
+    view::{self, Job},
+};
+use crate::{
+    control::{self, Client, ControlError, Reply, Request, StreamName},
+    identity::{EntryId, Signed},
+    journal::OperatorHome,
+    replica::{Entry, Order, Outcome, Replica},
+    terminal::{Column, Format, Kind, Sheet, escape, time::rfc3339},
+    time::Timestamp,
+};
+
+/// How many jobs are listed unless more are asked for.
+pub const JOBS_SHOWN_DEFAULT: usize = 50;
+/// How long the agent may take between two replies.
+const REPLY_WITHIN: Duration = Duration::from_secs(30);
+/// Replies to one question about a job that are read at most, for each host of its roster.
+const REPLIES_A_HOST_MAX: usize = 8;
+/// Jobs that an ambiguous id is shown to stand for.
+const SHOWN_MAX: usize = 4;
+
+const JOBS: Sheet = Sheet {
+    thing: "job",
+    columns: &[
+        Column::new("ID", "short", Kind::Ours),
+        Column::new("AGE", "issued", Kind::Time),
+        Column::new("BY", "by", Kind::Host),
+        Column::new("HOSTS", "hosts", Kind::Ours),
+        Column::new("OK", "ok", Kind::Ours),
+        Column::new("FAILED", "failed", Kind::Ours),
+        Column::new("SILENT", "silent", Kind::Ours),
+        Column::new("COMMAND", "command", Kind::Host),
+        Column::wide("AS", "as", Kind::Host),
+        Column::wide("EXPIRES", "expires", Kind::Time),
+        Column::wide("REASON", "reason", Kind::Host),
+        Column::wide("JOB", "job", Kind::Ours),
+    ],
+};
+
+/// Which output is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputRequest {
+    /// The job's id, or a unique beginning of it.
+    pub job: String,
+    /// The host, by name, unique prefix or id; may be left out where there is one.
+    pub host: Option<String>,
+    /// Standard error instead of standard output.
+    pub stderr: bool,
+}
+
+/// The fleet, and every order that is known.
+struct Jobs {
+    client: Client,
+    replica: Replica,
+    orders: BTreeMap<EntryId, Signed<Order>>,
+    own: BTreeSet<EntryId>,
+}
+
+impl Jobs {
+    /// Asks the agent for the fleet and the live orders, and adds the orders that were signed here.
+    async fn gather(home: &OperatorHome, socket: &Path) -> Result<Self, RunError> {
+        let mut client = Client::connect(socket).await?;
+        let (mut replica, _) = control::fleet(&mut client, home.chain.clone(), false).await?;
+        client.send(&Request::Orders {}).await?;
+        loop {
+            let (items, more) = match client.reply_within(REPLY_WITHIN).await? {
+                Reply::Items { items, more } => (items, more),
+                Reply::Error { why, refused } => {
+                    return Err(ControlError::Refused { why, right: refused }.into());
+                }
+                _ => return Err(ControlError::Malformed("not the live orders".to_owned()).into()),
+            };
+            for item in items {
+                // What does not hold is no order of this fleet, whatever the agent says.
+                if let Ok(entry) = Entry::verify(&item.entry.0, replica.fleet()) {
+                    let _not_ours = replica.merge(entry, &item.facets);
+                }
+            }
+            if !more {
+                break;
+            }
+        }
+        let mut orders: BTreeMap<EntryId, Signed<Order>> =
+            replica.orders().map(|order| (order.signed().id(), order.signed().clone())).collect();
+        let mut own = BTreeSet::new();
+        for bytes in home.orders()? {
+            if let Ok(order) = Signed::<Order>::verify(&bytes.0, replica.fleet()) {
+                own.insert(order.id());
+                orders.insert(order.id(), order);
+            }
+        }
+        Ok(Self { client, replica, orders, own })
+    }
+
+    fn find(&self, prefix: &str) -> Result<Signed<Order>, RunError> {
+        let typed = prefix.to_ascii_lowercase();
+        let found: Vec<&Signed<Order>> =
+            self.orders.values().filter(|order| order.id().to_string().starts_with(&typed)).collect();
+        match found.as_slice() {
+            [one] if !typed.is_empty() => Ok((*one).clone()),
+            [] => Err(RunError::NoJob(prefix.chars().take(64).collect())),
+            many => Err(RunError::AmbiguousJob {
+                prefix: prefix.chars().take(64).collect(),
+                jobs: many
+                    .iter()
+                    .take(SHOWN_MAX)
+                    .map(|order| crate::identity::short(&order.id().0, typed.len().max(6) + 2))
+                    .chain((many.len() > SHOWN_MAX).then(|| format!("{} more", many.len() - SHOWN_MAX)))
+                    .collect(),
+            }),
+        }
+    }
+
+    /// The accounting of an order: the results remembered here, then those that the agent holds.
+    async fn tally(&mut self, home: &OperatorHome, order: &Signed<Order>) -> Result<Tally, RunError> {
+        let (id, roster) = (order.id(), order.body().roster.hosts());
+        let mut tally = Tally::new(roster);
+        if self.own.contains(&id) {
+            for held in home.reports(&id)? {
+                tally.report(held.host, report::verify(&held, id, self.replica.authority()));
+            }
+        }
+        self.client.send(&Request::Watch { order: id, follow: false }).await?;
+        for _ in 0..roster.len().saturating_mul(REPLIES_A_HOST_MAX).saturating_add(REPLIES_A_HOST_MAX) {
+            match self.client.reply_within(REPLY_WITHIN).await? {
+                Reply::Report { report } => {
+                    tally.report(report.host, report::verify(&report, id, self.replica.authority()));
+                }
+                Reply::Running { order, host } if order == id => tally.running(host, Duration::ZERO),
+                Reply::Running { .. } => {}
+                // An agent that knows no such order has nothing to add to what is remembered.
+                Reply::End {} | Reply::Error { .. } => return Ok(tally),
+                _ => return Err(ControlError::Malformed("not what came of an order".to_owned()).into()),
+            }
+        }
+        Err(ControlError::Malformed("more answers than there are hosts".to_owned()).into())
+    }
+}
+
+/// Lists jobs, the newest first, at most `limit`. Returns the exit code.
+///
+/// # Errors
+/// When the agent cannot be asked, or the list not be written.
+pub async fn ls(
+    home: &OperatorHome,
+    socket: &Path,
+    limit: usize,
+    streams: &mut Streams<'_>,
+    now: Timestamp,
+) -> Result<u8, RunError> {
+    let mut jobs = Jobs::gather(home, socket).await?;
+    let mut orders: Vec<Signed<Order>> = jobs.orders.values().cloned().collect();
+    orders.sort_by_key(|order| Reverse((order.body().issued, order.id())));
+    let more = orders.len().saturating_sub(limit);
+    orders.truncate(limit);
+    let mut rows = Vec::new();
+    for order in &orders {
+        let counts = jobs.tally(home, order).await?.counts();
+        let job = Job::new(order, &jobs.replica, now);
+        let body = order.body();
+        rows.push(json!({
+            "short": job.id.short(),
+            "job": job.id.to_string(),
+            "issued": rfc3339(body.issued),
+            "expires": rfc3339(body.expires),
+            "by": job.person(),
+            "as": body.run_as,
+            "hosts": counts.total(),
+            "ok": counts.of(Status::Ok),
+            "failed": counts.unsuccessful(),
+            "running": counts.of(Status::Running),
+            "silent": counts.of(Status::Silent),
+            "command": view::command(&body.action),
+            "reason": body.reason,
+        }));
+    }
+    streams.rows(now, &JOBS, &rows)?;
+    if more > 0 {
+        streams.say(&format!("{more} older jobs are not shown"));
+    }
+    Ok(0)
+}
+
+/// Shows one job: its order, and where every host of its roster stands. Returns the exit code.
+///
+/// # Errors
+/// When there is no such job, or the agent cannot be asked.
+pub async fn show(
+    id: &str,
+    home: &OperatorHome,
+    socket: &Path,
+    streams: &mut Streams<'_>,
+    now: Timestamp,
+) -> Result<u8, RunError> {
+    let mut jobs = Jobs::gather(home, socket).await?;
+    let order = jobs.find(id)?;
+    let tally = jobs.tally(home, &order).await?;
+    if jobs.own.contains(&order.id()) {
+        home.keep_reports(&order.id(), &tally.reports())?;
+    }
+    let mut job = Job::new(&order, &jobs.replica, now);
+    job.seen = view::last_seen(socket, &tally).await;
+    match streams.format {
+        Format::Json | Format::Jsonl => {
+            let document = Value::Object(job.document(&tally));
+            streams.document(now, "job", &document, |_| String::new())?;
+        }
+        Format::Table | Format::Wide | Format::Csv | Format::Name => {
+            if streams.out_terminal && matches!(streams.format, Format::Table | Format::Wide) {
+                let heading = view::heading(&job, streams.out_style);
+                streams.out_bytes(format!("{heading}\n\n").as_bytes())?;
+            }
+            let rows = job.rows(&tally);
+            streams.rows(now, &view::HOSTS, &rows)?;
+            streams.say(&view::summary(&tally.counts(), 0));
+        }
+    }
+    Ok(0)
+}
+
+/// Writes one output stream of one host, as it is unless a terminal shows it. Returns the exit code.
+///
+/// # Errors
+/// When there is no such job or output, or the agent cannot be asked.
+pub async fn output(
+    request: &OutputRequest,
+    home: &OperatorHome,
+    socket: &Path,
+    streams: &mut Streams<'_>,
+    now: Timestamp,
+) -> Result<u8, RunError> {
+    let mut jobs = Jobs::gather(home, socket).await?;
+    let order = jobs.find(&request.job)?;
+    let mut tally = jobs.tally(home, &order).await?;
+    let job = Job::new(&order, &jobs.replica, now);
+    let host = match (&request.host, order.body().roster.hosts()) {
+        (Some(name), _) => job.find(name).ok_or_else(|| RunError::NoOutput {
+            host: escape::line(name),
+            why: format!("job {} has no such host, or more than one", job.id.short()),
+        })?,
+        (None, [one]) => *one,
+        (None, many) => {
+            return Err(RunError::Usage {
+                problem: format!("job {} has {} hosts: say whose output", job.id.short(), many.len()),
+                hint: format!("muster job output {} HOST", job.id.short()),
+            });
+        }
+    };
+    let label = job.label(&host);
+    let nothing = |why: &str| RunError::NoOutput { host: label.clone(), why: why.to_owned() };
+    let seat = tally.seat(&host).ok_or_else(|| nothing("it is not in the roster"))?;
+    let Some(verified) = seat.verified() else {
+        return Err(match (seat.claim(), seat.status()) {
+            (Some(claim), _) => nothing(&format!("a result was claimed, but {claim}")),
+            (None, Status::Running) => nothing("it is still running"),
+            (None, _) => nothing("it has not answered"),
+        });
+    };
+    if let Outcome::Refused { why } | Outcome::Indeterminate { why } | Outcome::NotStarted { why, .. } =
+        &verified.record().outcome
+        && verified.record().stdout.produced + verified.record().stderr.produced == 0
+    {
+        return Err(nothing(&escape::line(why)));
+    }
+    let (stream, signed) = if request.stderr {
+        (StreamName::Stderr, verified.record().stderr)
+    } else {
+        (StreamName::Stdout, verified.record().stdout)
+    };
+    let reader = Reader::sign(home, socket, job.id, now);
+    let whole = job.pass_on(streams, &mut tally, &reader, host, stream, signed, false).await?;
+    Ok(match (whole, tally.seat(&host).is_some_and(Seat::spoilt)) {
+        (true, _) => 0,
+        (false, true) => 6,
+        (false, false) => 1,
+    })
+}

@@ -1,0 +1,120 @@
+//! What the command line asks for, as plain values, with the defaults in one place.
+
+use std::time::Duration;
+
+use super::RunError;
+use crate::authority::{AGENT_USER, ORDER_VALID_MAX};
+
+/// Which hosts, as they were given. All that is given narrows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// `-t EXPR`: a selector.
+    pub expression: Option<String>,
+    /// `-l key=value`, each as written.
+    pub labels: Vec<String>,
+    /// `-H`: names, unique prefixes, ids, or sets such as `web-[01-10]`, each as written.
+    pub hosts: Vec<String>,
+    /// `--all`.
+    pub all: bool,
+}
+
+/// What the exit code is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitMode {
+    /// 0, 6 or 7, by the accounting.
+    Summary,
+    /// The highest code of any host.
+    Max,
+    /// The one host's own code, as ssh gives it.
+    Remote,
+}
+
+/// How text output is laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// One host raw, several in groups.
+    #[default]
+    Auto,
+    /// A block for each group of hosts with the same outcome and output.
+    Group,
+    /// The bytes alone, host after host.
+    Raw,
+    /// Nothing but the summary.
+    Quiet,
+}
+
+/// One `muster run`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRequest {
+    /// Which hosts.
+    pub target: Target,
+    /// The program and its arguments.
+    pub argv: Vec<Vec<u8>>,
+    /// As whom. Default [`AGENT_USER`].
+    pub run_as: String,
+    /// Why, for the record.
+    pub reason: Option<String>,
+    /// How long the command may run. Default 1 h.
+    pub timeout: Duration,
+    /// How long hosts that are away may still start it. Default 1 h.
+    pub queue: Duration,
+    /// How long to wait for hosts that say nothing. Default 5 s.
+    pub wait: Duration,
+    /// How long past its time limit a running host's result is waited for. Default 30 s.
+    pub grace: Duration,
+    /// How much of each output stream a host keeps, in bytes. Default 128 MiB.
+    pub output_bytes_max: u64,
+    /// What the exit code is made of. Default: one host named by `-H` gives its own code, else the
+    /// summary's.
+    pub exit: Option<ExitMode>,
+    /// How text output is laid out.
+    pub view: View,
+    /// Do not ask.
+    pub yes: bool,
+    /// Show what would be sent, and send nothing.
+    pub dry_run: bool,
+}
+
+impl RunRequest {
+    /// A request for `argv` on `target` with the defaults.
+    pub fn new(target: Target, argv: Vec<Vec<u8>>) -> Self {
+        Self {
+            target,
+            argv,
+            run_as: AGENT_USER.to_owned(),
+            reason: None,
+            timeout: Duration::from_secs(3600),
+            queue: Duration::from_secs(3600),
+            wait: Duration::from_secs(5),
+            grace: Duration::from_secs(30),
+            output_bytes_max: 128 << 20,
+            exit: None,
+            view: View::Auto,
+            yes: false,
+            dry_run: false,
+        }
+    }
+
+    /// Finds what can be told to be wrong without asking anybody.
+    pub(super) fn check(&self) -> Result<(), RunError> {
+        let usage = |problem: &str, hint: &str| {
+            Err(RunError::Usage { problem: problem.to_owned(), hint: hint.to_owned() })
+        };
+        if self.argv.first().is_none_or(Vec::is_empty) {
+            return usage("no command", "write it after --: muster run --all -- uptime");
+        }
+        if self.argv.iter().any(|arg| arg.contains(&0)) {
+            return usage("an argument holds a NUL byte", "no program could be given it");
+        }
+        if self.run_as.is_empty() {
+            return usage("--as names no user", "leave it out to run as the agent's own user");
+        }
+        if self.timeout.is_zero() {
+            return usage("--timeout leaves the command no time", "write it as 90s, 15m or 2h");
+        }
+        if self.queue.is_zero() || self.queue > ORDER_VALID_MAX {
+            return usage("--queue must be more than nothing and at most 30d", "write it as 15m, 4h or 7d");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Where a command's words and data go. Standard output is data, standard error is talk.
+
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
+use serde_json::Value;
+
+use crate::{
+    terminal::{Format, Output, OutputError, Sheet, Style},
+    time::Timestamp,
+};
+
+/// The process's streams, and what is known of them.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact about one of three streams")]
+pub struct Streams<'a> {
+    out: &'a mut (dyn Write + Send),
+    err: &'a mut (dyn Write + Send),
+    /// Whether a person reads standard output.
+    pub out_terminal: bool,
+    /// Whether a person reads standard error.
+    pub err_terminal: bool,
+    /// Whether a person types at standard input.
+    pub in_terminal: bool,
+    /// Colour on standard output.
+    pub out_style: Style,
+    /// What `-o` says.
+    pub format: Format,
+    closed: bool,
+}
+
+impl fmt::Debug for Streams<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Streams<'a> {
+    /// Streams that no person sees, without colour.
+    pub fn new(out: &'a mut (dyn Write + Send), err: &'a mut (dyn Write + Send), format: Format) -> Self {
+        Self {
+            out,
+            err,
+            out_terminal: false,
+            err_terminal: false,
+            in_terminal: false,
+            out_style: Style::default(),
+            format,
+            closed: false,
+        }
+    }
+
+    /// Whether the reader of standard output went away.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Talks. That nobody listens is not an error.
+    pub(super) fn say(&mut self, line: &str) {
+        let _nobody_listens = writeln!(self.err, "{line}").and_then(|()| self.err.flush());
+    }
+
+    /// Shows how far it is on a terminal, in place of what was shown before; an empty text takes it away.
+    pub(super) fn progress(&mut self, text: &str) {
+        if self.err_terminal {
+            let _nobody_listens = write!(self.err, "\r\x1b[K{text}").and_then(|()| self.err.flush());
+        }
+    }
+
+    /// Writes bytes as they are to standard error. That nobody reads it is not an error.
+    pub(super) fn err_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.err.write_all(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Writes bytes as they are to standard output. That the reader went away is not an error.
+    pub(super) fn out_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        match self.out.write_all(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Hands on what was written.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self.out.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Writes one event as a line of JSON.
+    pub(super) fn event(&mut self, now: Timestamp, value: &Value) -> Result<(), OutputError> {
+        self.data(now, |output| output.event("job-event", value))
+    }
+
+    /// Writes rows in the format that was asked for.
+    pub(super) fn rows(&mut self, now: Timestamp, sheet: &Sheet, rows: &[Value]) -> Result<(), OutputError> {
+        self.data(now, |output| output.rows(sheet, rows))
+    }
+
+    /// Writes one document in the format that was asked for.
+    pub(super) fn document(
+        &mut self,
+        now: Timestamp,
+        thing: &'static str,
+        value: &Value,
+        for_people: impl FnOnce(Style) -> String,
+    ) -> Result<(), OutputError> {
+        self.data(now, |output| output.document(thing, value, for_people))
+    }
+
+    fn data(
+        &mut self,
+        now: Timestamp,
+        write: impl FnOnce(&mut Output<&mut (dyn Write + Send + 'a)>) -> Result<(), OutputError>,
+    ) -> Result<(), OutputError> {
+        if self.closed {
+            return Ok(());
+        }
+        let mut output = Output::new(&mut *self.out, self.format, self.out_terminal, self.out_style, now);
+        let result = write(&mut output);
+        self.closed = output.is_closed();
+        result
+    }
+}

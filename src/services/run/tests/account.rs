@@ -1,0 +1,157 @@
+use std::{sync::LazyLock, time::Duration};
+
+use proptest::prelude::*;
+
+use super::agent::{Fleet, Seen};
+use crate::{
+    identity::EntryId,
+    replica::Outcome,
+    services::run::{Claim, ExitMode, Patience, Status, Taken, Tally, Verified, verify},
+};
+
+const HOSTS: &[(&str, &str)] = &[("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")];
+/// The same and one more.
+static STRANGER: LazyLock<Fleet> =
+    LazyLock::new(|| Fleet::of(&[("a", "x"), ("b", "x"), ("c", "x"), ("d", "x"), ("e", "x")]));
+static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::of(HOSTS));
+const ID: EntryId = EntryId([7; 32]);
+
+fn outcomes() -> Vec<Outcome> {
+    let why = || "because".to_owned();
+    vec![
+        Outcome::Exited { code: 0 },
+        Outcome::Exited { code: 3 },
+        Outcome::Exited { code: 256 },
+        Outcome::Signaled { signal: 9 },
+        Outcome::TimedOut {},
+        Outcome::Cancelled {},
+        Outcome::Indeterminate { why: why() },
+        Outcome::Refused { why: why() },
+        Outcome::NotStarted { code: 127, why: why() },
+    ]
+}
+
+fn verified(fleet: &Fleet, at: usize, outcome: Outcome) -> Verified {
+    let member = &fleet.members[at];
+    let order = super::targets::order(fleet, |_| {});
+    let seen = Seen { fleet: fleet.chain.fleet(), id: ID, order: order.body(), asked: 1 };
+    verify(&seen.report(member, outcome, b"", b""), ID, fleet.replica.authority()).unwrap()
+}
+
+fn tally(fleet: &Fleet) -> Tally {
+    Tally::new(&fleet.members.iter().map(|member| member.id).collect::<Vec<_>>())
+}
+
+#[test]
+fn each_outcome_has_its_column_and_only_success_is_0() {
+    let fleet = Fleet::of(&HOSTS[..1]);
+    let expected = [
+        (Status::Ok, 0, 0),
+        (Status::Failed, 6, 3),
+        (Status::Failed, 6, 255),
+        (Status::Failed, 6, 137),
+        (Status::TimedOut, 6, 6),
+        (Status::Cancelled, 6, 6),
+        (Status::Indeterminate, 6, 6),
+        (Status::Refused, 6, 6),
+        (Status::NotStarted, 6, 127),
+    ];
+    for (outcome, (status, summary, remote)) in outcomes().into_iter().zip(expected) {
+        let mut tally = tally(&fleet);
+        tally.report(fleet.members[0].id, Ok(verified(&fleet, 0, outcome.clone())));
+        assert_eq!(tally.counts().of(status), 1, "{outcome:?}");
+        assert_eq!(tally.code(ExitMode::Summary), summary, "{outcome:?}");
+        assert_eq!(tally.code(ExitMode::Remote), remote, "{outcome:?}");
+        assert_eq!(tally.code(ExitMode::Max), remote, "{outcome:?}");
+    }
+}
+
+#[test]
+fn silence_is_7_and_failure_is_over_silence() {
+    let fleet = Fleet::of(HOSTS);
+    let mut tally = tally(&fleet);
+    for mode in [ExitMode::Summary, ExitMode::Max, ExitMode::Remote] {
+        assert_eq!(tally.code(mode), 7);
+    }
+    tally.report(fleet.members[0].id, Ok(verified(&fleet, 0, Outcome::Exited { code: 0 })));
+    tally.running(fleet.members[1].id, Duration::ZERO);
+    assert_eq!(tally.code(ExitMode::Summary), 7);
+    tally.report(fleet.members[2].id, Ok(verified(&fleet, 2, Outcome::Exited { code: 1 })));
+    assert_eq!(tally.code(ExitMode::Summary), 6);
+}
+
+#[test]
+fn a_claim_is_failure_until_proof_comes_and_never_replaces_it() {
+    let fleet = Fleet::of(&HOSTS[..1]);
+    let host = fleet.members[0].id;
+    let mut tally = tally(&fleet);
+    assert_eq!(tally.report(host, Err(Claim::Signature)), Taken::Claimed);
+    assert_eq!((tally.code(ExitMode::Summary), tally.code(ExitMode::Remote)), (6, 6));
+    let patience = Patience { silent: Duration::from_secs(5), running: Duration::from_secs(9) };
+    assert!(tally.wait_until(Duration::ZERO, patience).is_some(), "a claim does not end the waiting");
+    let proof = verified(&fleet, 0, Outcome::Exited { code: 0 });
+    assert_eq!(tally.report(host, Ok(proof.clone())), Taken::Settled);
+    assert_eq!(tally.code(ExitMode::Summary), 0);
+    assert_eq!(tally.report(host, Err(Claim::Signature)), Taken::Claimed);
+    assert_eq!(tally.report(host, Ok(proof)), Taken::Known);
+    assert_eq!(tally.code(ExitMode::Summary), 0);
+}
+
+#[test]
+fn two_different_results_of_one_host_are_a_conflict_and_the_first_stands() {
+    let fleet = Fleet::of(&HOSTS[..1]);
+    let host = fleet.members[0].id;
+    let mut tally = tally(&fleet);
+    tally.report(host, Ok(verified(&fleet, 0, Outcome::Exited { code: 0 })));
+    assert_eq!(tally.report(host, Ok(verified(&fleet, 0, Outcome::Exited { code: 1 }))), Taken::Conflict);
+    assert_eq!(tally.counts().of(Status::Ok), 1);
+    for mode in [ExitMode::Summary, ExitMode::Max, ExitMode::Remote] {
+        assert_eq!(tally.code(mode), 6);
+    }
+}
+
+#[test]
+fn who_works_is_waited_for_longer_than_who_is_silent_but_not_for_ever() {
+    let fleet = Fleet::of(&HOSTS[..2]);
+    let patience = Patience { silent: Duration::from_secs(5), running: Duration::from_secs(60) };
+    let mut tally = tally(&fleet);
+    let at = Duration::from_secs;
+    assert_eq!(tally.wait_until(at(0), patience), Some(at(5)));
+    assert_eq!(tally.wait_until(at(5), patience), None);
+    tally.running(fleet.members[0].id, at(2));
+    tally.running(fleet.members[0].id, at(50));
+    assert_eq!(tally.wait_until(at(6), patience), Some(at(62)), "saying it again buys no time");
+    assert_eq!(tally.wait_until(at(62), patience), None);
+    tally.report(fleet.members[0].id, Ok(verified(&fleet, 0, Outcome::Exited { code: 0 })));
+    assert_eq!(tally.wait_until(at(6), patience), None);
+    assert_eq!(tally.wait_until(at(3), patience), Some(at(5)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_arrives_every_host_is_in_one_column(
+        events in proptest::collection::vec((0_usize..5, 0_usize..12), 0..24),
+    ) {
+        let (fleet, stranger, outcomes) = (&*FLEET, &*STRANGER, outcomes());
+        let mut tally = tally(fleet);
+        for (host, what) in events {
+            let id = stranger.members[host].id;
+            match outcomes.get(what) {
+                Some(outcome) => { tally.report(id, Ok(verified(stranger, host, outcome.clone()))); }
+                None if what == 9 => { tally.report(id, Err(Claim::Signer)); }
+                None if what == 10 => tally.running(id, Duration::ZERO),
+                None => tally.spoil(id),
+            }
+            let counts = tally.counts();
+            prop_assert_eq!(counts.total(), HOSTS.len());
+            let by_hand: usize = Status::ALL.into_iter().map(|status| counts.of(status)).sum();
+            prop_assert_eq!(by_hand, HOSTS.len());
+            let clean = counts.of(Status::Ok) == HOSTS.len() && !tally.seats().any(|(_, s)| s.conflict());
+            for mode in [ExitMode::Summary, ExitMode::Max, ExitMode::Remote] {
+                prop_assert_eq!(tally.code(mode) == 0, clean, "0 is success of all and nothing else");
+            }
+        }
+    }
+}

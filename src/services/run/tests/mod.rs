@@ -1,0 +1,7 @@
+//! Claims about one order and the accounting of its hosts.
+
+mod account;
+mod agent;
+mod jobs;
+mod running;
+mod targets;
