@@ -96,8 +96,6 @@ pub(super) struct Context {
     pub(super) out_style: Style,
     /// The user's name, if the environment says.
     user: Option<String>,
-    /// Whether a person reads standard error.
-    talks_to_person: bool,
 }
 
 /// Runs what was typed.
@@ -235,7 +233,6 @@ impl Surroundings {
             global: global.clone(),
             out_style,
             user,
-            talks_to_person: err_terminal,
         };
         (context, errors)
     }
@@ -440,7 +437,7 @@ async fn invite(context: &mut Context, request: &Invite) -> Result<ExitCode, Fai
     let hosts = if request.uses == 1 { "one host".to_owned() } else { format!("{} hosts", request.uses) };
     context.talk.say(&format!("for {hosts}, {} long (until {until})", time::duration(request.ttl)));
     // A line to copy for a person; a log has no business with the secret.
-    let shown = if context.talks_to_person { token.as_str() } else { "TOKEN" };
+    let shown = if context.terminals[2] { token.as_str() } else { "TOKEN" };
     context.talk.say(&format!("on each:  sudo muster join {shown}"));
     Ok(ExitCode::Success)
 }

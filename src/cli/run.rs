@@ -12,7 +12,9 @@ use crate::{
     control::Anchor,
     journal::OperatorHome,
     node::clock,
-    services::run::{self, ExitMode, JOBS_SHOWN_DEFAULT, OutputRequest, RunRequest, Streams, Target, View, World},
+    services::run::{
+        self, ExitMode, JOBS_SHOWN_DEFAULT, OutputRequest, RunRequest, Streams, Target, View, World,
+    },
     terminal::prompt,
 };
 
@@ -22,10 +24,7 @@ fn streams() -> Result<(File, File), Failure> {
         fd.map(File::from)
             .map_err(|error| Failure::new(ExitCode::Internal, format!("cannot use the terminal: {error}")))
     };
-    Ok((
-        open(io::stdout().as_fd().try_clone_to_owned())?,
-        open(io::stderr().as_fd().try_clone_to_owned())?,
-    ))
+    Ok((open(io::stdout().as_fd().try_clone_to_owned())?, open(io::stderr().as_fd().try_clone_to_owned())?))
 }
 
 /// This user's directory for the agent's fleet.

@@ -14,7 +14,7 @@ use crate::{
     services::{
         hosts::serve as hosts,
         replication::Replication,
-        run::{News, FetchRequest, Runs, Sink, Ways},
+        run::{FetchRequest, News, Runs, Sink, Ways},
     },
     store::Store,
     time::Timestamp,

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::message::{CHUNK_BYTES, FetchOutput, OutputReply, FetchRequest};
+use super::message::{CHUNK_BYTES, FetchOutput, FetchRequest, OutputReply};
 use crate::{
     authority::Verb,
     control::StreamName,
