@@ -8,7 +8,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs::{self, File},
     net::TcpListener,
     os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
@@ -54,7 +54,6 @@ pub(crate) enum Process {
 }
 
 /// What a command line said and how it ended.
-#[derive(Debug)]
 pub(crate) struct Output {
     /// Its exit code; 128 and the signal if one ended it.
     pub(crate) code: i32,
@@ -62,6 +61,12 @@ pub(crate) struct Output {
     pub(crate) stdout: Vec<u8>,
     /// What it wrote to standard error.
     pub(crate) stderr: String,
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "code {}\nstdout: {}\nstderr: {}", self.code, clipped(&self.text()), self.stderr)
+    }
 }
 
 impl Output {
@@ -73,7 +78,7 @@ impl Output {
     /// This, if it ended with `code`; fails the test otherwise.
     #[track_caller]
     pub(crate) fn ends(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", clipped(&self.text()), self.stderr);
+        assert_eq!(self.code, code, "{self:?}");
         self
     }
 
@@ -134,7 +139,7 @@ impl Ran {
     /// This, if the command line ended with `code`.
     #[track_caller]
     pub(crate) fn ends(self, code: i32) -> Self {
-        assert_eq!(self.output.code, code, "{self:#?}");
+        assert_eq!(self.output.code, code, "{:?}", self.output);
         self
     }
 
@@ -337,9 +342,8 @@ impl Fleet {
         for _ in 0..5 {
             self.launch(name);
             let problems = self.until(&format!("the agent of {name} answers"), |fleet| {
-                if gone(fleet.executor_pid(name)).is_ok() {
-                    panic!("the agent of {name} ended: {}", fleet.log(name));
-                }
+                let there = gone(fleet.executor_pid(name)).is_err();
+                assert!(there, "the agent of {name} ended: {}", fleet.log(name));
                 let output = fleet.muster(name, &["status", "-o", "json"]);
                 if output.code == 0 { Ok(output.json()["problems"].clone()) } else { Err(output.stderr) }
             });
@@ -426,9 +430,9 @@ impl Fleet {
     pub(crate) fn set_listen(&self, name: &str, address: &str) {
         let path = self.state(name).join("agent.toml");
         let text = fs::read_to_string(&path).expect("agent.toml");
-        let rest: String =
-            text.lines().filter(|line| !line.starts_with("listen")).map(|line| format!("{line}\n")).collect();
-        fs::write(&path, format!("listen = [\"{address}\"]\n{rest}")).expect("agent.toml");
+        let mut lines = vec![format!("listen = [\"{address}\"]")];
+        lines.extend(text.lines().filter(|line| !line.starts_with("listen")).map(str::to_owned));
+        fs::write(&path, lines.join("\n") + "\n").expect("agent.toml");
     }
 
     /// The executor's process id.
@@ -646,6 +650,16 @@ impl Fleet {
                 Err(_) => std::thread::sleep(LOOK_EVERY),
             }
         }
+    }
+
+    /// Waits until `span` of real time is over, and what was to expire has expired.
+    #[track_caller]
+    pub(crate) fn passes(&self, span: Duration) {
+        let start = Instant::now();
+        self.until(&format!("{span:?} have passed"), |_| match start.elapsed() {
+            elapsed if elapsed > span => Ok(()),
+            elapsed => Err(format!("it is {elapsed:?}")),
+        });
     }
 
     fn logs(&self) -> String {

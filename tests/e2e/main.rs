@@ -13,6 +13,7 @@
 
 #[expect(dead_code, reason = "the tests that use all of it come next")]
 mod fleet;
+mod members;
 mod orders;
 
 #[expect(dead_code, reason = "not every module has a check that a machine may lack")]
