@@ -122,11 +122,7 @@ fn log_to_stderr() {
         .ok()
         .and_then(|level| level.parse::<LevelFilter>().ok())
         .unwrap_or(LevelFilter::WARN);
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .init();
+    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false).init();
 }
 
 async fn run(
@@ -165,6 +161,7 @@ async fn run(
         spool: PathBuf::from(&start.spool),
         executor: to_executor.clone(),
         events: replication.events(),
+        stream_key: home.stream_key()?,
         clock: clock::now,
     });
 
