@@ -340,7 +340,7 @@ impl Fleet {
             .arg(state)
             .env("MUSTER_OPERATORS", self.dir.join("operators"))
             .env("HOME", &self.dir)
-            .current_dir("/")
+            .current_dir(&self.dir)
             .stdin(Stdio::null());
         command
     }
