@@ -12,11 +12,12 @@ use crate::{
     time::Timestamp,
 };
 
-/// How often the end with the lower id asks whether the other is there and holds the same. Two small
-/// frames a link: 8 links stay below 200 bytes sent a second.
-const PING_EVERY: Duration = Duration::from_secs(10);
-/// A neighbour that was not heard for so long is cut off, so that another link can be made.
-const SILENT_MAX: Duration = Duration::from_secs(25);
+/// How often the end with the lower id asks whether the other is there and holds the same. With what Yamux
+/// adds when it is woken (a ping of its own from each end, at most every ten seconds) that is six small
+/// segments a link: 8 links stay below 200 bytes sent a second.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// A neighbour that was not heard for so long is cut off, so that another link can be made: two pings.
+const SILENT_MAX: Duration = Duration::from_secs(45);
 /// Digests that stay different lead to a new exchange at most this often.
 const EXCHANGE_EVERY: Duration = Duration::from_secs(20);
 /// Tips are answered at most this often: an honest neighbour sends them half as often.

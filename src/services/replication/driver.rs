@@ -48,7 +48,7 @@ const STREAMS_MAX: usize = 128;
 const TICK: Duration = Duration::from_secs(1);
 /// How long a write to a neighbour may take.
 const SEND_WITHIN: Duration = Duration::from_secs(20);
-/// Neighbours are pinged every ten seconds, so a read that takes longer than this will never end.
+/// Neighbours are pinged every twenty seconds, so a read that takes longer than this will never end.
 const RECV_WITHIN: Duration = Duration::from_secs(60);
 /// How long opening a link or a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
