@@ -18,9 +18,9 @@ use super::{
     arguments::{
         Arguments, Global, Host, HostTag, HostUntag, Init, Invite, Leave, Listen, Select, Verb, command,
     },
-    chance,
+    chance, demo,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
-    manual, pending, run,
+    manual, run,
 };
 use crate::{
     authority::TagChange,
@@ -247,7 +247,7 @@ impl Surroundings {
 
 fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
-        Verb::Demo(demo) => pending::demo(context, &demo),
+        Verb::Demo(demo) => demo::demo(context, &demo),
         Verb::Init(init) => found(context, &init),
         Verb::Invite(request) => wait(invite(context, &request)),
         Verb::Join(join) => agent::join(context, &join),
