@@ -226,7 +226,7 @@ impl Surroundings {
                 out_style,
                 self.now,
             )
-                .within(self.columns),
+            .within(self.columns),
             talk: Talk::new(
                 errors.clone(),
                 self.input,
