@@ -53,16 +53,9 @@ pub struct Global {
     #[arg(help = "The agent's socket [env: MUSTER_SOCKET; default for root: /run/muster/agent.sock]")]
     pub socket: Option<PathBuf>,
     /// Output: table, wide, json, jsonl, csv or name
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "FORMAT",
-        default_value = "table",
-        hide_default_value = true
-    )]
+    #[arg(short, long, global = true, value_name = "FORMAT")]
     #[arg(hide_possible_values = true, value_parser = words::<Format, 6>(Format::ALL.map(|(word, _)| word)))]
-    pub output: Format,
+    pub output: Option<Format>,
     /// Colour: auto, always or never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
     #[arg(hide_possible_values = true, value_parser = words::<ColorChoice, 3>(["auto", "always", "never"]))]

@@ -218,8 +218,15 @@ impl Surroundings {
         let errors = Shared(Rc::new(RefCell::new(self.err)));
         let context = Context {
             site,
-            output: Output::new(self.out, global.output, out_terminal, out_style, self.now)
-                .within(self.columns),
+            // A table that was asked for is one on a pipe as well.
+            output: Output::new(
+                self.out,
+                global.output.unwrap_or_default(),
+                out_terminal || global.output.is_some(),
+                out_style,
+                self.now,
+            )
+            .within(self.columns),
             talk: Talk::new(
                 errors.clone(),
                 self.input,

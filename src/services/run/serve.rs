@@ -22,9 +22,9 @@ use crate::{
         message::{ToExecutor, ToMesh},
         spool_paths,
     },
-    identity::{EntryId, HostId, Signed},
+    identity::{EntryId, HostId, SecretKey, Signed, Stream},
     net::{Channel, Net, NetError, PeerKey},
-    replica::{Order, ReadRequest, Replica, Report},
+    replica::{Order, RECEIPT_REPORTS_MAX, ReadRequest, Receipt, Replica, Report},
     store::{Change, Store},
     sync::Event,
     time::Timestamp,
@@ -64,6 +64,8 @@ pub struct Parts {
     pub executor: mpsc::Sender<ToExecutor>,
     /// To replication.
     pub events: mpsc::Sender<Event>,
+    /// Signs what this host keeps for others.
+    pub stream_key: SecretKey<Stream>,
     /// What time it is.
     pub clock: fn() -> Timestamp,
 }
@@ -196,19 +198,25 @@ impl Runs {
         let _stopping = self.parts.events.send(event).await;
     }
 
-    /// Keeps reports: visible at once, acknowledged when they are on disk.
+    /// Keeps reports: visible at once, acknowledged when they are on disk. What is not kept is not
+    /// acknowledged.
     pub fn keep(&self, reports: Vec<Report>, tasks: &mut JoinSet<()>) {
-        let keys: Vec<(EntryId, HostId)> = reports.iter().map(|report| (report.order, report.host)).collect();
-        for report in self.parts.store.keep(reports) {
+        let (new, held) = self.parts.store.keep(reports);
+        for report in new {
             let _nobody_watches = self.news.send(News::Report(report));
         }
-        let (store, events) = (self.parts.store.clone(), self.parts.events.clone());
+        if held.is_empty() {
+            return;
+        }
+        let parts = Arc::clone(&self.parts);
         tasks.spawn(async move {
-            match store.flushed().await {
-                Ok(()) => {
-                    let _stopping = events.send(Event::Kept(keys)).await;
-                }
-                Err(error) => warn!(%error, "results are kept in memory only, so not acknowledged"),
+            if let Err(error) = parts.store.flushed().await {
+                return warn!(%error, "results are kept in memory only, so not acknowledged");
+            }
+            let fleet = parts.store.read(Replica::fleet);
+            for kept in held.chunks(RECEIPT_REPORTS_MAX) {
+                let receipt = Signed::sign(fleet, &parts.stream_key, Receipt { kept: kept.to_vec() });
+                let _stopping = parts.events.send(Event::Kept(receipt)).await;
             }
         });
     }
