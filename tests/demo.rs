@@ -1,6 +1,7 @@
 //! `muster demo` with real processes: the story comes true, what it suggests works, and nothing is left
 //! of it however it ends.
 
+#![cfg(feature = "agent")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

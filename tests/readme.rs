@@ -1,6 +1,7 @@
 //! The README's transcripts, run as they stand: one shell, one fleet, every command in its order. Lines
 //! are compared after what differs from run to run (times, ids, keys, addresses) has been put aside.
 
+#![cfg(feature = "agent")]
 #![expect(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
