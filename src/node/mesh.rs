@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::{self, IsTerminal as _},
+    io,
     net::SocketAddr,
     os::{fd::AsFd as _, fd::OwnedFd, unix::net::UnixStream as StdStream},
     path::PathBuf,
@@ -125,7 +125,7 @@ fn log_to_stderr() {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(false)
         .init();
 }
 
