@@ -1,6 +1,15 @@
 //! The README's transcripts, run as they stand: one shell, one fleet, every command in its order. Lines
 //! are compared after what differs from run to run (times, ids, keys, addresses) has been put aside.
 
+#![cfg(feature = "agent")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what was missing by failing"
+)]
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::process::CommandExt as _,
@@ -89,7 +98,7 @@ fn os_name() -> String {
 
 /// A shell that takes one command after the other. It ends with all that it started.
 struct Shell {
-    shell: Child,
+    bash: Child,
     input: ChildStdin,
     lines: Receiver<String>,
 }
@@ -97,7 +106,7 @@ struct Shell {
 impl Shell {
     fn start(dir: &Path) -> Self {
         let bin = Path::new(env!("CARGO_BIN_EXE_muster")).parent().unwrap();
-        let mut shell = Command::new("bash")
+        let mut bash = Command::new("bash")
             .arg("--norc")
             .current_dir(dir)
             .env_clear()
@@ -112,8 +121,8 @@ impl Shell {
             .process_group(0)
             .spawn()
             .unwrap();
-        let input = shell.stdin.take().unwrap();
-        let output = BufReader::new(shell.stdout.take().unwrap());
+        let input = bash.stdin.take().unwrap();
+        let output = BufReader::new(bash.stdout.take().unwrap());
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
@@ -122,7 +131,7 @@ impl Shell {
                 }
             }
         });
-        let mut shell = Self { shell, input, lines };
+        let mut shell = Self { bash, input, lines };
         shell.input.write_all(b"exec 2>&1\n").unwrap();
         shell
     }
@@ -149,17 +158,17 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        let group = rustix::process::Pid::from_child(&self.shell);
+        let group = rustix::process::Pid::from_child(&self.bash);
         let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
         let deadline = Instant::now() + Duration::from_secs(20);
         let alive = || rustix::process::test_kill_process_group(group).is_ok();
         let mut reaped = false;
         while Instant::now() < deadline && (alive() || !reaped) {
-            reaped |= matches!(self.shell.try_wait(), Ok(Some(_)));
+            reaped |= matches!(self.bash.try_wait(), Ok(Some(_)));
             thread::yield_now();
         }
         let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        let _reaped = self.shell.wait();
+        let _reaped = self.bash.wait();
     }
 }
 

@@ -93,10 +93,11 @@ pub(super) async fn tell(fleet: &mut Fleet, teller: &mut Teller<'_>, once: bool)
     Ok(true)
 }
 
-/// Names the step that failed.
+/// Names the step that failed. What one could do about it in a fleet of one's own does not help here.
 fn named<T>(step: &str, done: Result<T, Failure>) -> Result<T, Failure> {
     done.map_err(|failure| Failure {
         message: format!("the step \"{step}\" did not come true: {}", failure.message),
+        hints: Vec::new(),
         ..failure
     })
 }
@@ -417,9 +418,11 @@ impl Story<'_, '_> {
         let mut groups: BTreeMap<(std::cmp::Reverse<&'static str>, Counts), Vec<String>> = BTreeMap::new();
         let mut rows = Vec::new();
         for agent in &mut self.fleet.agents {
-            let counts =
-                counts_until(agent, "in possession of the order", within, |counts| counts.mesh > 0).await?;
             let wanted = u64::from(agent.role == "web");
+            let what = "in possession of the order, or done with it";
+            let counts =
+                counts_until(agent, what, within, |counts| counts.mesh > 0 && counts.spawns >= wanted)
+                    .await?;
             if counts.spawns != wanted || (counts.executor > 0) != (wanted > 0) {
                 return Err(agent.failed(&format!(
                     "{} commands started and {} orders verified by its executor, where {wanted} should be",
@@ -535,7 +538,8 @@ impl Story<'_, '_> {
         }
         let within = self.within;
         let Some(agent) = self.fleet.agents.last_mut() else { return Ok(()) };
-        let status = agent.until("up", within, |_| true).await?;
+        let ran = "counting the command";
+        let status = agent.until(ran, within, |status| Counts::of(&status.counters).spawns > 0).await?;
         let counts = Counts::of(&status.counters);
         if counts.spawns != 1 {
             return Err(agent.failed(&format!("{} commands started, and not 1", counts.spawns)));

@@ -1,6 +1,10 @@
 //! What to try from a second terminal, as it can be pasted there.
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    path::{Component, Path, PathBuf},
+};
 
 use serde_json::json;
 
@@ -25,12 +29,12 @@ impl Suggestions {
     pub(super) fn new(fleet: &Fleet, called: Option<OsString>, socket: bool) -> Self {
         let mut environment = String::from("export");
         if let Some(first) = fleet.agents.first() {
-            environment.push_str(&format!(" MUSTER_STATE={}", quoted(&first.places.state)));
+            let _always = write!(environment, " MUSTER_STATE={}", quoted(&first.places.state));
             if socket {
-                environment.push_str(&format!(" MUSTER_SOCKET={}", quoted(&first.places.socket)));
+                let _always = write!(environment, " MUSTER_SOCKET={}", quoted(&first.places.socket));
             }
         }
-        environment.push_str(&format!(" MUSTER_OPERATORS={}", quoted(&fleet.operators)));
+        let _always = write!(environment, " MUSTER_OPERATORS={}", quoted(&fleet.operators));
         let program = program(called);
         let yes = if fleet.agents.len() >= ASKS_FROM_HOSTS { " --yes" } else { "" };
         let last = fleet.agents.last().map_or("web-1", |agent| agent.name.as_str());
@@ -51,7 +55,7 @@ impl Suggestions {
         let mut text = format!("\ntry, in a second terminal:\n  {}\n", self.environment);
         let width = self.commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
         for (command, why) in &self.commands {
-            text.push_str(&format!("  {command:width$}   # {why}\n"));
+            let _always = writeln!(text, "  {command:width$}   # {why}");
         }
         let commands: Vec<&str> = self.commands.iter().map(|(command, _)| command.as_str()).collect();
         let fields = json!({ "environment": self.environment, "commands": commands });
@@ -67,9 +71,10 @@ fn program(called: Option<OsString>) -> String {
     if path.components().count() < 2 && !called.as_encoded_bytes().contains(&b'/') {
         return quoted(path);
     }
-    let whole = std::env::current_dir().map(|dir| {
+    let whole = std::env::current_dir().map(|dir| -> PathBuf {
         // Without the `.` of `./muster`; links stay as they are.
-        dir.components().chain(path.components()).collect::<std::path::PathBuf>()
+        let parts = dir.components().chain(path.components());
+        parts.filter(|part| *part != Component::CurDir).collect()
     });
     quoted(&whole.unwrap_or_else(|_| path.to_owned()))
 }

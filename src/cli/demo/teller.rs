@@ -50,7 +50,7 @@ impl<'a> Teller<'a> {
         let gap = " ".repeat(WORD_COLUMNS.saturating_sub(word.len()));
         let mut text = format!("{}{gap}  {sentence}\n", self.style.mark(Mark::Good, word));
         for line in below {
-            text.push_str(&format!("{INDENT}{line}").trim_end().to_owned());
+            text.push_str(format!("{INDENT}{line}").trim_end());
             text.push('\n');
         }
         self.write(word, &text, fields)

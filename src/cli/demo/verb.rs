@@ -1,6 +1,8 @@
 //! From the command to its end: the ground, the story, the stay, and nothing left.
 
-use std::{env, fs::File, io, os::fd::AsFd as _, time::Duration};
+use std::{env, fs::File, io, os::fd::AsFd as _, pin::pin, time::Duration};
+
+use tokio::time::{Instant, interval_at};
 
 use super::{
     super::{
@@ -15,9 +17,12 @@ use super::{
     suggestions::Suggestions,
     teller::Teller,
 };
+use crate::terminal::time;
 
 /// How often it is looked whether anybody reads still.
 const LISTENED_EVERY: Duration = Duration::from_secs(1);
+/// How often it is said that it goes on.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// Most leftovers that are named.
 const LEFT_OVER_MAX: usize = 3;
 
@@ -46,11 +51,19 @@ async fn play(context: &mut Context, demo: &Demo) -> Result<ExitCode, Failure> {
     }
     let ground = Ground::make(&base, rustix::process::geteuid().is_root())?;
     let mut fleet = Fleet::plan(ground, usize::from(demo.hosts))?;
-    let told = tokio::select! {
-        biased;
-        () = signals.next() => Ok(End::Interrupted),
-        told = story::tell(&mut fleet, &mut teller, demo.once) => {
-            told.map(|heard| if heard { End::Told } else { End::Unheard })
+    let told = {
+        let mut story = pin!(story::tell(&mut fleet, &mut teller, demo.once));
+        let begun = Instant::now();
+        let mut progress = interval_at(begun + PROGRESS_EVERY, PROGRESS_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.next() => break Ok(End::Interrupted),
+                told = &mut story => break told.map(|heard| if heard { End::Told } else { End::Unheard }),
+                now = progress.tick() => {
+                    talk.say(&format!("still at it, for {}", time::took(now - begun)));
+                }
+            }
         }
     };
     let told = match told {
