@@ -184,7 +184,8 @@ struct Account {
 impl Account {
     fn open() -> Option<Self> {
         let name = format!("muster-bench-{}", std::process::id());
-        let places = [("/sys/fs/cgroup/cpuacct", "cpuacct.usage", true), ("/sys/fs/cgroup", "cpu.stat", false)];
+        let places =
+            [("/sys/fs/cgroup/cpuacct", "cpuacct.usage", true), ("/sys/fs/cgroup", "cpu.stat", false)];
         places.into_iter().find_map(|(root, file, nanoseconds)| {
             let group = Path::new(root).join(&name);
             fs::create_dir(&group).ok()?;
@@ -224,7 +225,8 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 
 /// CPU seconds of a process and of those children that it has waited for.
 fn proc_seconds(pid: u32) -> f64 {
-    let ticks: f64 = stat(pid).map_or(0.0, |fields| fields[11..15].iter().map(|x| x.parse::<f64>().unwrap()).sum());
+    let ticks: f64 =
+        stat(pid).map_or(0.0, |fields| fields[11..15].iter().map(|x| x.parse::<f64>().unwrap()).sum());
     ticks / 100.0
 }
 
@@ -323,7 +325,8 @@ impl Fleet {
             .muster(&first, &["-q", "init", "bench", "--host-name", "h001", "--listen", "127.0.0.1:0"])
             .good("init");
         fleet.start("h001");
-        let invited = fleet.muster(&first, &["-q", "invite", "-l", "role=web", "--uses", "999"]).good("invite");
+        let invited =
+            fleet.muster(&first, &["-q", "invite", "-l", "role=web", "--uses", "999"]).good("invite");
         invited.stdout.trim().clone_into(&mut fleet.token);
         for number in 2..=size {
             fleet.join(&format!("h{number:03}"));
@@ -417,7 +420,8 @@ impl Fleet {
         // Heads and addresses of the last to join are still on their way, and links over the bound go.
         let mut entries = Vec::new();
         wait_for("the fleet to be the same everywhere", || {
-            entries = self.hosts.iter().filter_map(|host| Some(number(&self.status(host)?, "entries"))).collect();
+            entries =
+                self.hosts.iter().filter_map(|host| Some(number(&self.status(host)?, "entries"))).collect();
             (entries.len() == self.hosts.len() && entries.iter().all(|one| *one == entries[0])).then_some(())
         });
         self.calm();
@@ -491,7 +495,12 @@ fn measure_program(options: &Options, table: &mut Table) {
     }
     table.row("`muster --help`", &span(&walls), "under 0.02 s", "");
     let bytes = fs::metadata(&options.muster).unwrap().len();
-    table.row("binary, as built", &format!("{:.1} MiB", bytes as f64 / 1048576.0), "20 MiB stripped", "Serf 8.5 MB");
+    table.row(
+        "binary, as built",
+        &format!("{:.1} MiB", bytes as f64 / 1048576.0),
+        "20 MiB stripped",
+        "Serf 8.5 MB",
+    );
 }
 
 fn measure_orders(fleet: &Fleet, options: &Options, table: &mut Table) {
@@ -516,7 +525,12 @@ fn measure_orders(fleet: &Fleet, options: &Options, table: &mut Table) {
     let peers = "Serf 8-30 ms, clush 15, ssh 140";
     table.row(&format!("CPU a host and order, all processes, {size} hosts"), &cpu, "10 ms", peers);
     if !bytes.is_empty() {
-        table.row(&format!("bytes sent a host and order, {size} hosts"), &format!("{:.0} B", median(&bytes)), "", "");
+        table.row(
+            &format!("bytes sent a host and order, {size} hosts"),
+            &format!("{:.0} B", median(&bytes)),
+            "",
+            "",
+        );
     }
     let mut dry = Vec::new();
     for _ in 0..options.runs {
@@ -554,7 +568,9 @@ fn measure_counts(fleet: &Fleet, table: &mut Table) {
         let syncs = syncs(fleet, host);
         let seen = syncs.map_or_else(
             || "unavailable (strace)".to_owned(),
-            |syncs| syncs.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", "),
+            |syncs| {
+                syncs.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+            },
         );
         table.row(&format!("syncs an order, {which}, {size} hosts"), &seen, "executor: 2 fdatasync", "");
     }
@@ -565,7 +581,10 @@ fn syncs(fleet: &Fleet, host: &Host) -> Option<BTreeMap<String, usize>> {
     let pids = host.pids();
     let trace = fleet.dir.join("strace");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-q", "-o"]).arg(&trace).args(["-e", "trace=fdatasync,fsync,sync_file_range,msync,syncfs"]);
+    strace
+        .args(["-f", "-q", "-o"])
+        .arg(&trace)
+        .args(["-e", "trace=fdatasync,fsync,sync_file_range,msync,syncfs"]);
     for pid in &pids {
         strace.args(["-p", &pid.to_string()]);
     }
@@ -605,7 +624,11 @@ fn measure_hung(fleet: &Fleet, table: &mut Table) {
     signal("STOP", &pids);
     let ran = fleet.run_true();
     signal("CONT", &pids);
-    let named = if ran.stdout.contains(&host.name) || ran.stderr.contains(&host.name) { "named" } else { "NOT NAMED" };
+    let named = if ran.stdout.contains(&host.name) || ran.stderr.contains(&host.name) {
+        "named"
+    } else {
+        "NOT NAMED"
+    };
     let seen = format!("{:.2} s, {named}, exit {}", ran.wall, ran.code());
     let peers = "Serf 1.0 s, exit 0, not named; pdsh 10 s, clush 15 s, exit 0; Salt 15.7 s, exit 1";
     table.row(&format!("one of {size} hosts stopped"), &seen, "under 6 s, named, exit 7", peers);
@@ -614,19 +637,27 @@ fn measure_hung(fleet: &Fleet, table: &mut Table) {
 
 fn measure_idle(fleet: &Fleet, options: &Options, table: &mut Table) {
     let size = fleet.hosts.len();
-    let links: Vec<u64> = fleet.hosts.iter().map(|host| number(&fleet.status(host).unwrap(), "links")).collect();
+    let links: Vec<u64> =
+        fleet.hosts.iter().map(|host| number(&fleet.status(host).unwrap(), "links")).collect();
     fleet.calm();
     let all: Vec<u32> = fleet.hosts.iter().flat_map(Host::pids).collect();
     let busy = |pids: &[u32]| pids.iter().copied().map(thread_seconds).sum::<f64>();
     let woken = |pids: &[u32]| pids.iter().copied().map(wakeups).sum::<u64>();
-    let each = |look: &dyn Fn(&[u32]) -> f64| -> Vec<f64> { fleet.hosts.iter().map(|host| look(&host.pids())).collect() };
-    let (cpu, bytes, wakes, start) = (each(&|pids| busy(pids)), loopback_bytes(), woken(&all), Instant::now());
+    let each = |look: &dyn Fn(&[u32]) -> f64| -> Vec<f64> {
+        fleet.hosts.iter().map(|host| look(&host.pids())).collect()
+    };
+    let (cpu, bytes, wakes, start) =
+        (each(&|pids| busy(pids)), loopback_bytes(), woken(&all), Instant::now());
     sleep(options.idle);
     let seconds = start.elapsed().as_secs_f64();
-    let sent = bytes.zip(loopback_bytes()).map(|(before, after)| (after - before) as f64 / seconds / size as f64);
+    let sent =
+        bytes.zip(loopback_bytes()).map(|(before, after)| (after - before) as f64 / seconds / size as f64);
     let wakes = (woken(&all) - wakes) as f64 / seconds / size as f64;
-    let cpu: Vec<f64> =
-        each(&|pids| busy(pids)).iter().zip(&cpu).map(|(after, before)| 100.0 * (after - before) / seconds).collect();
+    let cpu: Vec<f64> = each(&|pids| busy(pids))
+        .iter()
+        .zip(&cpu)
+        .map(|(after, before)| 100.0 * (after - before) / seconds)
+        .collect();
     let pss = each(&|pids| pids.iter().map(|pid| memory(*pid, "Pss")).sum::<u64>() as f64 / 1024.0);
     let own = each(&|pids| {
         let private = |pid: &u32| memory(*pid, "Private_Dirty") + memory(*pid, "Private_Clean");
@@ -647,7 +678,12 @@ fn measure_idle(fleet: &Fleet, options: &Options, table: &mut Table) {
         by_process(1)
     );
     table.row(&name("PSS of both processes"), &seen, "18 MiB", "Serf 7.0, MCollective 19, Salt 72");
-    table.row(&name("RSS, private"), &format!("{:.1}, {:.1} MiB", median(&rss), median(&own)), "", "Serf 15 RSS");
+    table.row(
+        &name("RSS, private"),
+        &format!("{:.1}, {:.1} MiB", median(&rss), median(&own)),
+        "",
+        "Serf 15 RSS",
+    );
     let seen = format!("{:.3} % ({:.3}-{:.3})", median(&cpu), least(&cpu), most(&cpu));
     table.row(&name("CPU of a core"), &seen, "0.2 %", "Serf 0.21-0.34, Salt 0.5-0.7");
     table.row(&name("wake-ups a second"), &format!("{wakes:.1}"), "", "");
@@ -679,7 +715,12 @@ fn measure_join(fleet: &mut Fleet, table: &mut Table) {
     let listed: Vec<f64> = times.iter().map(|(_, listed)| *listed).collect();
     table.row(&format!("`join` itself, {size} hosts"), &span(&joins), "", "Serf 0.02 s at its contact");
     let seen = format!("at most {}", span(&listed));
-    table.row(&format!("from the start of `join` until listed by all {size}, asked one by one"), &seen, "1 s", "Serf 0.55 s");
+    table.row(
+        &format!("from the start of `join` until listed by all {size}, asked one by one"),
+        &seen,
+        "1 s",
+        "Serf 0.55 s",
+    );
 }
 
 // ---------------------------------------------------------------- numbers
@@ -716,7 +757,8 @@ impl Table {
     }
 
     fn markdown(&self) -> String {
-        let mut text = "| what | measured: median (least-most) | to reach | others |\n|---|---|---|---|\n".to_owned();
+        let mut text =
+            "| what | measured: median (least-most) | to reach | others |\n|---|---|---|---|\n".to_owned();
         for row in &self.0 {
             text.push_str(&format!("| {} |\n", row.join(" | ")));
         }
