@@ -17,13 +17,28 @@ use crate::{
     terminal::{Style, escape},
 };
 
-pub(super) fn agent(context: &mut Context, _: &Agent) -> Result<ExitCode, Failure> {
+pub(super) fn agent(context: &mut Context, start: &Agent) -> Result<ExitCode, Failure> {
+    if let Some(parent) = start.with_parent
+        && !ends_with(parent)?
+    {
+        return Ok(ExitCode::Success);
+    }
     let site = context.site.clone();
     let left = node::agent(&site.places).map_err(|error| explain_start(error, &site))?;
     if left {
         context.talk.say("this host has left its fleet; its keys are erased");
     }
     Ok(ExitCode::Success)
+}
+
+/// Has the kernel tell this process to stop once its parent is gone, however that ends. False if it is
+/// gone already.
+fn ends_with(parent: i32) -> Result<bool, Failure> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM)).map_err(
+        |error| Failure::new(ExitCode::Internal, format!("cannot be told of the parent's end: {error}")),
+    )?;
+    // Asked after that, so that no end goes unnoticed.
+    Ok(rustix::process::getppid().is_some_and(|pid| pid.as_raw_pid() == parent))
 }
 
 pub(super) fn mesh_process() -> Result<ExitCode, Failure> {

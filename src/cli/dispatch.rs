@@ -18,9 +18,9 @@ use super::{
     arguments::{
         Arguments, Global, Host, HostTag, HostUntag, Init, Invite, Leave, Listen, Select, Verb, command,
     },
-    chance,
+    chance, demo,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
-    manual, pending, run,
+    manual, run,
 };
 use crate::{
     authority::TagChange,
@@ -223,8 +223,15 @@ impl Surroundings {
         let errors = Shared(Rc::new(RefCell::new(self.err)));
         let context = Context {
             site,
-            output: Output::new(self.out, global.output, out_terminal, out_style, self.now)
-                .within(self.columns),
+            // A table that was asked for is one on a pipe as well.
+            output: Output::new(
+                self.out,
+                global.output.unwrap_or_default(),
+                out_terminal || global.output.is_some(),
+                out_style,
+                self.now,
+            )
+            .within(self.columns),
             talk: Talk::new(
                 errors.clone(),
                 self.input,
@@ -245,7 +252,7 @@ impl Surroundings {
 
 fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
-        Verb::Demo(demo) => pending::demo(context, &demo),
+        Verb::Demo(demo) => demo::demo(context, &demo),
         Verb::Init(init) => found(context, &init),
         Verb::Invite(request) => wait(invite(context, &request)),
         Verb::Join(join) => agent::join(context, &join),

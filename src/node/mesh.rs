@@ -174,6 +174,7 @@ async fn run(
         spool: spool(&start),
         executor: to_executor.clone(),
         events: replication.events(),
+        stream_key: home.stream_key()?,
         clock: clock::now,
     });
 
@@ -212,6 +213,11 @@ async fn run(
     });
     serve(&mut tasks, "output", runs.clone().serve_output(Arc::clone(&ways), stopped.clone()));
     serve(&mut tasks, "join", membership::serve(me, net.clone(), store.clone(), clock::now, stopped.clone()));
+    serve(
+        &mut tasks,
+        "card",
+        membership::serve_cards(net.clone(), store.clone(), clock::now, stopped.clone()),
+    );
     serve(&mut tasks, "ping", hosts::serve(me, net.clone(), store.clone(), stopped));
 
     let node = Node {

@@ -2,18 +2,20 @@
 //! has them; straight to a keeper where that way does not answer.
 //!
 //! Nobody on the way opens a result: its signature is for the issuer to check. A host holds its own
-//! results until a keeper has said that they are on its disk; who only carries them holds nothing.
+//! results until a keeper that the order names has signed that they are on its disk; who only carries
+//! them holds nothing, and who says so in a keeper's place is not believed.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
 use super::Message;
 use crate::{
-    identity::{EntryId, HostId},
-    replica::{Replica, Report},
+    identity::{EntryId, HostId, Signed, SignedError},
+    replica::{Receipt, Replica, Report},
     time::Timestamp,
+    wire::Bytes,
 };
 
 /// How long a result may be on its way before it is offered again, another way.
@@ -174,29 +176,43 @@ impl Returns {
         }
     }
 
-    /// Reports that this host keeps are on its disk: say so, towards the hosts they are of.
-    pub fn kept(&mut self, kept: Vec<(EntryId, HostId)>) -> Vec<Returned> {
+    /// Reports that this host keeps are on its disk: its receipt goes towards the hosts they are of.
+    pub fn kept(&mut self, receipt: &Signed<Receipt>) -> Vec<Returned> {
         let mut returned = Vec::new();
-        let mut settled: BTreeMap<HostId, Vec<(EntryId, HostId)>> = BTreeMap::new();
-        for (order, host) in kept {
-            if host == self.me {
-                if self.own.remove(&order).is_some() {
-                    returned.push(Returned::Settle(order));
-                }
-            } else if let Some(way) = self.carried.get(&(order, host)) {
-                settled.entry(*way).or_default().push((order, host));
+        let mut ways = BTreeSet::new();
+        for kept in &receipt.body().kept {
+            if kept.host != self.me {
+                ways.extend(self.carried.get(&(kept.order, kept.host)));
+            } else if self.own.get(&kept.order).is_some_and(|own| own.report.record_hash() == kept.record) {
+                self.own.remove(&kept.order);
+                returned.push(Returned::Settle(kept.order));
             }
         }
-        returned.extend(
-            settled.into_iter().map(|(to, settled)| Returned::Send(to, Message::Settled { settled })),
-        );
+        let settled = || Message::Settled { receipt: Bytes::from(receipt.bytes()) };
+        returned.extend(ways.into_iter().map(|way| Returned::Send(way, settled())));
         returned
     }
 
-    /// A keeper holds these; the word came from a neighbour.
-    pub fn settled(&mut self, from: HostId, settled: Vec<(EntryId, HostId)>) -> Vec<Returned> {
-        let not_back = settled.into_iter().filter(|key| self.carried.get(key) != Some(&from)).collect();
-        self.kept(not_back)
+    /// A receipt came from a neighbour: passed on, and believed, if all of it is by a keeper of the orders
+    /// it names. One for orders that are not known here says nothing to anybody.
+    ///
+    /// # Errors
+    /// When its signature does not match: no honest host passes that on.
+    pub fn settled(
+        &mut self,
+        from: HostId,
+        receipt: &[u8],
+        replica: &Replica,
+    ) -> Result<Vec<Returned>, SignedError> {
+        let receipt = Signed::<Receipt>::verify(receipt, replica.fleet())?;
+        let keeper = HostId::of(&receipt.signer());
+        let kept = &receipt.body().kept;
+        if !kept.iter().all(|kept| keepers(&kept.order, replica).contains(&keeper)) {
+            return Ok(Vec::new());
+        }
+        let mut returned = self.kept(&receipt);
+        returned.retain(|one| !matches!(one, Returned::Send(to, _) if *to == from));
+        Ok(returned)
     }
 
     /// Hosts work on an order.
@@ -300,5 +316,95 @@ impl Out {
             }
         }
         returned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        authority::{
+            AGENT_USER,
+            sample::{Fleet, HOUR_MS, NOW, certificate, host_id, key, later},
+        },
+        identity::{Operator, Stream},
+        replica::{Action, Entry, Kept, Limits, Order, Roster},
+    };
+
+    const ME: u8 = 1;
+    const KEEPER: u8 = 2;
+    const LIAR: u8 = 3;
+
+    struct Waiting {
+        fleet: Fleet,
+        replica: Replica,
+        returns: Returns,
+        report: Report,
+    }
+
+    /// A host whose result is on its way by a liar to a keeper.
+    fn waiting() -> Waiting {
+        let ana = key::<Operator>(1);
+        let (fleet, certificates) = Fleet::with(&[certificate("ana", &ana)]);
+        let mut replica = Replica::new(fleet.authority());
+        let order = Order {
+            nonce: [1; 16],
+            certificate: certificates[0],
+            issued: NOW,
+            expires: later(HOUR_MS),
+            selector: "all".to_owned(),
+            roster: Roster::Inline { hosts: vec![host_id(ME)] },
+            action: Action::Argv { argv: vec![Bytes::from(&b"true"[..])] },
+            run_as: AGENT_USER.to_owned(),
+            limits: Limits { timeout_ms: 1000, output_bytes_max: 1000 },
+            keepers: vec![host_id(KEEPER)],
+            reason: None,
+        };
+        let order = Signed::sign(fleet.id(), &ana, order);
+        let id = order.id();
+        replica.merge(Entry::Order(order), &[]).unwrap();
+        let mut returns = Returns::new(host_id(ME));
+        returns.came(id, host_id(LIAR));
+        let record = Bytes(vec![7; 100]);
+        let report = Report { order: id, host: host_id(ME), record, stdout: None, stderr: None };
+        let sent = returns.own(vec![report.clone()], NOW, &replica, &[host_id(LIAR)]);
+        assert_eq!(sent, [Returned::Send(host_id(LIAR), Message::Reports { reports: vec![report.clone()] })]);
+        Waiting { fleet, replica, returns, report }
+    }
+
+    impl Waiting {
+        fn told(&mut self, by: u8, kept: Kept) -> Vec<Returned> {
+            let receipt = Signed::sign(self.fleet.id(), &key::<Stream>(by), Receipt { kept: vec![kept] });
+            self.returns.settled(host_id(LIAR), receipt.bytes(), &self.replica).unwrap()
+        }
+    }
+
+    #[test]
+    fn only_a_keeper_that_the_order_names_settles_a_result_and_only_the_one_it_keeps() {
+        let mut waiting = waiting();
+        let kept = waiting.report.kept();
+        assert_eq!(waiting.told(LIAR, kept), []);
+        assert_eq!(waiting.told(KEEPER, Kept { record: [0; 32], ..kept }), []);
+        let honest = Signed::sign(waiting.fleet.id(), &key::<Stream>(KEEPER), Receipt { kept: vec![kept] });
+        let mut altered = honest.bytes().to_vec();
+        *altered.last_mut().unwrap() ^= 1;
+        let forged = waiting.returns.settled(host_id(LIAR), &altered, &waiting.replica);
+        assert_eq!(forged, Err(SignedError::BadSignature));
+        assert_eq!(waiting.returns.unsettled(), 1);
+        assert_eq!(waiting.told(KEEPER, kept), [Returned::Settle(kept.order)]);
+        assert_eq!(waiting.returns.unsettled(), 0);
+    }
+
+    #[test]
+    fn a_receipt_goes_on_towards_the_host_and_never_back() {
+        let Waiting { fleet, replica, report, .. } = waiting();
+        let kept = report.kept();
+        let mut relay = Returns::new(host_id(LIAR));
+        relay.reports(host_id(ME), vec![report], &replica, &[host_id(ME), host_id(KEEPER)]);
+        let receipt = Signed::sign(fleet.id(), &key::<Stream>(KEEPER), Receipt { kept: vec![kept] });
+        let on = Message::Settled { receipt: Bytes::from(receipt.bytes()) };
+        let from_keeper = relay.settled(host_id(KEEPER), receipt.bytes(), &replica).unwrap();
+        assert_eq!(from_keeper, [Returned::Send(host_id(ME), on)]);
+        assert_eq!(relay.settled(host_id(ME), receipt.bytes(), &replica), Ok(Vec::new()));
     }
 }
