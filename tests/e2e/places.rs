@@ -431,10 +431,18 @@ fn a_full_disk_refuses_orders_in_words_loses_nothing_and_recovers() {
     assert_eq!(fleet.spawns(&before.job), once(&["a", "b"]));
     fleet.until("b has no problem any more", |fleet| match problems(fleet) {
         none if none == "[]" => Ok(()),
-        some => {
-            fleet.order("a", &["-H", "a"], &["true"]);
-            Err(some)
+        some => Err(some),
+    });
+    // What it wrote then can be read again.
+    fleet.kill9("b", Process::Mesh);
+    fleet.until("b has read its store again", |fleet| {
+        let status = at_b(fleet, &["status", "-o", "json"]);
+        if status.code != 0 {
+            return Err(status.stderr);
         }
+        let status = status.json();
+        assert_eq!(status["problems"], json!([]), "{status}");
+        if status["counters"]["mesh_starts"] == 2 { Ok(()) } else { Err(status.to_string()) }
     });
 }
 
