@@ -18,11 +18,12 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
+    clippy::format_push_string,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::cast_precision_loss,
     clippy::disallowed_methods,
     reason = "a program for developers: it says what it could not do, and ends"
 )]
