@@ -12,11 +12,12 @@ use crate::{
     time::Timestamp,
 };
 
-/// How often the end with the lower id asks whether the other is there and holds the same. Two small
-/// frames a link: 8 links stay below 200 bytes sent a second.
-const PING_EVERY: Duration = Duration::from_secs(10);
-/// A neighbour that was not heard for so long is cut off, so that another link can be made.
-const SILENT_MAX: Duration = Duration::from_secs(25);
+/// How often the end with the lower id asks whether the other is there and holds the same. With what Yamux
+/// adds when it is woken (a ping of its own from each end, at most every ten seconds) that is six small
+/// segments a link: 8 links stay below 200 bytes sent a second.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// A neighbour that was not heard for so long is cut off, so that another link can be made: two pings.
+const SILENT_MAX: Duration = Duration::from_secs(45);
 /// Digests that stay different lead to a new exchange at most this often.
 const EXCHANGE_EVERY: Duration = Duration::from_secs(20);
 /// Tips are answered at most this often: an honest neighbour sends them half as often.
@@ -104,6 +105,15 @@ impl Neighbour {
     }
 }
 
+/// A digest, and for which state of the replica it holds.
+#[derive(Clone, Copy, Debug)]
+struct Digest {
+    version: u64,
+    from: Timestamp,
+    until: Option<Timestamp>,
+    hash: [u8; 16],
+}
+
 /// Spreads, reconciles and carries results for one host.
 #[derive(Debug)]
 pub struct Machine {
@@ -111,6 +121,8 @@ pub struct Machine {
     neighbours: BTreeMap<HostId, Neighbour>,
     heads: Heads,
     returns: Returns,
+    /// The last one: it goes over all that is held, and is asked for far more often than that changes.
+    digest: Option<Digest>,
 }
 
 /// How many heads each host may still say: one that says new ones without end reaches nobody but its
@@ -141,7 +153,8 @@ impl Heads {
 impl Machine {
     /// A machine without neighbours.
     pub fn new(me: HostId) -> Self {
-        Self { me, neighbours: BTreeMap::new(), heads: Heads::default(), returns: Returns::new(me) }
+        let (heads, returns) = (Heads::default(), Returns::new(me));
+        Self { me, neighbours: BTreeMap::new(), heads, returns, digest: None }
     }
 
     /// Who is connected.
@@ -182,7 +195,7 @@ impl Machine {
                     has_set: HashSet::new(),
                 };
                 self.neighbours.insert(peer, neighbour);
-                let digest = replica.digest(now);
+                let digest = self.digest(now, replica);
                 vec![Effect::Send(peer, Message::Hello { version: SYNC_VERSION, digest })]
             }
             Event::Down(peer) => {
@@ -205,6 +218,20 @@ impl Machine {
             }
             Event::Tick => self.tick(now, replica),
         }
+    }
+
+    fn digest(&mut self, now: Timestamp, replica: &Replica) -> [u8; 16] {
+        let version = replica.version();
+        if let Some(last) = &self.digest
+            && last.version == version
+            && last.from <= now
+            && last.until.is_none_or(|until| now <= until)
+        {
+            return last.hash;
+        }
+        let hash = replica.digest(now);
+        self.digest = Some(Digest { version, from: now, until: replica.digest_until(now), hash });
+        hash
     }
 
     fn linked(&self) -> Vec<HostId> {
@@ -277,7 +304,7 @@ impl Machine {
                 if fresh.is_empty() { Vec::new() } else { vec![Effect::Merge(peer, fresh)] }
             }
             Message::Ping { nonce, digest } => {
-                let ours = replica.digest(now);
+                let ours = self.digest(now, replica);
                 let mut effects = vec![Effect::Send(peer, Message::Pong { nonce, digest: ours })];
                 effects.extend(self.compare(peer, digest, now, replica));
                 effects
@@ -307,10 +334,10 @@ impl Machine {
 
     /// Sends the tips if the neighbour holds something else, but not over and over.
     fn compare(&mut self, peer: HostId, theirs: [u8; 16], now: Timestamp, replica: &Replica) -> Vec<Effect> {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Vec::new() };
-        if theirs == replica.digest(now) {
+        if theirs == self.digest(now, replica) {
             return Vec::new();
         }
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Vec::new() };
         if neighbour.exchanged.is_some_and(|last| now.since(last) < EXCHANGE_EVERY) {
             return Vec::new();
         }
@@ -340,7 +367,7 @@ impl Machine {
 
     fn tick(&mut self, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let digest = replica.digest(now);
+        let digest = self.digest(now, replica);
         for (peer, neighbour) in &mut self.neighbours {
             if now.since(neighbour.heard) > SILENT_MAX {
                 effects.push(Effect::Close(*peer, "it was silent for too long"));

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::Sync;
 pub use crate::sync::Event;
 use crate::{
+    authority::Host,
     identity::{EntryId, HostId, PublicKey},
     net::{Channel, Net, PeerKey, Receiver, Sender},
     replica::{Item, Replica, Report},
@@ -48,7 +49,7 @@ const STREAMS_MAX: usize = 128;
 const TICK: Duration = Duration::from_secs(1);
 /// How long a write to a neighbour may take.
 const SEND_WITHIN: Duration = Duration::from_secs(20);
-/// Neighbours are pinged every ten seconds, so a read that takes longer than this will never end.
+/// Neighbours are pinged every twenty seconds, so a read that takes longer than this will never end.
 const RECV_WITHIN: Duration = Duration::from_secs(60);
 /// How long opening a link or a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -155,6 +156,11 @@ struct Driver {
     /// Members that misbehaved, and until when nothing is taken from them.
     shunned: HashMap<HostId, Timestamp>,
     patience: HashMap<HostId, Patience>,
+    /// The authority's version that the gate was told.
+    gate_told: Option<u64>,
+    /// Whom a link could be made to, and the replica's version that this is from: going over all members
+    /// each second would cost more than all else that an idle host does.
+    candidates: (Option<u64>, Vec<Candidate>),
 }
 
 /// How much a neighbour may still send that is refused: an honest one sends next to nothing of that kind,
@@ -227,6 +233,8 @@ pub fn start(
         swept: now,
         shunned: HashMap::new(),
         patience: HashMap::new(),
+        gate_told: None,
+        candidates: (None, Vec::new()),
     };
     let running = driver.run(incoming, asked, happened, inbound, stop);
     Ok((Replication { asks, events }, running))
@@ -254,6 +262,7 @@ impl Driver {
     ) {
         let mut changes = self.store.changes();
         let mut links = self.net.links();
+        let mut hints = self.net.hints();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.tell_gate();
@@ -291,14 +300,20 @@ impl Driver {
                     }
                     self.on_links();
                 }
-                _ = tick.tick() => self.on_tick(),
+                _ = tick.tick() => {
+                    if hints.has_changed().unwrap_or_default() {
+                        hints.mark_unchanged();
+                        self.candidates.0 = None;
+                    }
+                    self.on_tick();
+                }
             }
         }
     }
 
     fn host_of(&self, peer: PeerKey) -> Option<HostId> {
         let key = PublicKey::from_bytes(peer.0);
-        self.store.read(|replica| replica.authority().host_by_transport(&key).map(crate::authority::Host::id))
+        self.store.read(|replica| replica.authority().host_by_transport(&key).map(Host::id))
     }
 
     /// The host of a peer that a stream may be shared with.
@@ -306,18 +321,23 @@ impl Driver {
         self.host_of(peer).filter(|host| !self.shunned.contains_key(host))
     }
 
-    fn tell_gate(&self) {
-        let members = self.store.read(|replica| {
+    fn tell_gate(&mut self) {
+        let (version, members) = self.store.read(|replica| {
             let members = replica.authority().members();
             let welcome = members.filter(|host| !self.shunned.contains_key(&host.id()));
-            welcome.map(|host| PeerKey(host.transport().bytes())).collect()
+            let members = welcome.map(|host| PeerKey(host.transport().bytes())).collect();
+            (replica.authority_version(), members)
         });
+        self.gate_told = Some(version);
+        self.candidates.0 = None;
         self.net.set_members(members);
     }
 
     fn on_change(&mut self, change: &crate::store::Change) {
-        // Membership may have changed: the gate is told before anything is sent.
-        self.tell_gate();
+        // Where membership may have changed, the gate is told before anything is sent.
+        if self.gate_told != Some(self.store.read(Replica::authority_version)) {
+            self.tell_gate();
+        }
         self.handle(Event::Merged { from: change.from, items: change.items.to_vec() });
     }
 
@@ -502,25 +522,13 @@ impl Driver {
         }
         self.handle(Event::Tick);
         self.on_links();
-        let hints = self.net.hints().borrow().clone();
-        let members: Vec<Candidate> = self.store.read(|replica| {
-            replica
-                .authority()
-                .members()
-                .filter(|host| !self.shunned.contains_key(&host.id()))
-                .map(|host| Candidate {
-                    host: host.id(),
-                    reachable: replica.node_facet(&host.id()).is_some_and(|node| !node.addresses.is_empty())
-                        || hints.contains_key(&PeerKey(host.transport().bytes())),
-                })
-                .collect()
-        });
+        self.review_candidates();
         let links = self.net.links().borrow().clone();
         let linked: BTreeMap<HostId, bool> = links
             .iter()
             .filter_map(|(peer, link)| self.welcome(*peer).map(|host| (host, link.dialled_by_us)))
             .collect();
-        let plan = self.neighbours.step(&members, &linked, now, &mut random);
+        let plan = self.neighbours.step(&self.candidates.1, &linked, now, &mut random);
         for host in plan.dial {
             self.dial(host);
         }
@@ -532,6 +540,25 @@ impl Driver {
             self.swept = now;
             self.store.sweep(now);
         }
+    }
+
+    fn review_candidates(&mut self) {
+        let Self { store, net, shunned, candidates: (held, candidates), .. } = self;
+        store.read(|replica| {
+            if *held == Some(replica.version()) {
+                return;
+            }
+            let hints = net.hints();
+            let hints = hints.borrow();
+            let members = replica.authority().members().filter(|host| !shunned.contains_key(&host.id()));
+            let candidate = |host: &Host| Candidate {
+                host: host.id(),
+                reachable: replica.node_facet(&host.id()).is_some_and(|node| !node.addresses.is_empty())
+                    || hints.contains_key(&PeerKey(host.transport().bytes())),
+            };
+            *candidates = members.map(candidate).collect();
+            *held = Some(replica.version());
+        });
     }
 
     fn on_ask(&mut self, ask: Ask) {
