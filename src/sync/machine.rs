@@ -26,6 +26,11 @@ const ANSWER_EVERY: Duration = Duration::from_secs(10);
 /// stands until the next exchange.
 const HEADS_AT_ONCE: u32 = 30;
 const HEAD_EVERY: Duration = Duration::from_secs(10);
+/// What one neighbour may say that is of no use (entries that are held, heads over their number, kinds
+/// that nobody knows, tips too soon): so much at once, and so much a second. Honest ones say each entry
+/// about once.
+const USELESS_AT_ONCE: usize = 20_000;
+const USELESS_A_SECOND: usize = 200;
 /// Ids of entries that one neighbour is known to have; only spares a duplicate.
 const HAS_MAX: usize = 512;
 /// Bytes of entries in one message.
@@ -120,6 +125,8 @@ pub struct Machine {
     me: HostId,
     neighbours: BTreeMap<HostId, Neighbour>,
     heads: Heads,
+    /// What each neighbour may still say that is of no use.
+    useless: HashMap<HostId, (usize, Timestamp)>,
     returns: Returns,
     /// The last one: it goes over all that is held, and is asked for far more often than that changes.
     digest: Option<Digest>,
@@ -154,7 +161,8 @@ impl Machine {
     /// A machine without neighbours.
     pub fn new(me: HostId) -> Self {
         let (heads, returns) = (Heads::default(), Returns::new(me));
-        Self { me, neighbours: BTreeMap::new(), heads, returns, digest: None }
+        let useless = HashMap::new();
+        Self { me, neighbours: BTreeMap::new(), heads, useless, returns, digest: None }
     }
 
     /// Who is connected.
@@ -278,30 +286,34 @@ impl Machine {
             }
             Message::Tips { tip } => {
                 if neighbour.answered.is_some_and(|last| now.since(last) < ANSWER_EVERY) {
-                    return Vec::new();
+                    return self.bear(peer, 1, now).into_iter().collect();
                 }
                 neighbour.answered = Some(now);
                 let lacking = replica.lacking(&tip, now);
                 in_messages(lacking).map(|items| Effect::Send(peer, Message::Items { items })).collect()
             }
             Message::Items { items } => {
-                let mut fresh = Vec::new();
+                let (mut fresh, mut useless) = (Vec::new(), 0);
                 for item in items.into_iter().take(ITEMS_MAX) {
                     let Ok(header) = peek(&item.entry.0) else {
                         return vec![Effect::Close(peer, "it sent what is no entry")];
                     };
-                    if header.kind == Kind::Head as u16 && !self.heads.take(&header, now, replica) {
+                    let over = header.kind == Kind::Head as u16 && !self.heads.take(&header, now, replica);
+                    if over || Kind::of(header.kind).is_none() {
+                        useless += 1;
                         continue;
                     }
                     neighbour.note(header.id);
                     // What is held is true; what is not may be anything, and must not push out ways.
                     if replica.holds(&header.id) {
                         self.returns.came(header.id, peer);
+                        useless += 1;
                     } else {
                         fresh.push(item);
                     }
                 }
-                if fresh.is_empty() { Vec::new() } else { vec![Effect::Merge(peer, fresh)] }
+                let merge = (!fresh.is_empty()).then_some(Effect::Merge(peer, fresh));
+                merge.into_iter().chain(self.bear(peer, useless, now)).collect()
             }
             Message::Ping { nonce, digest } => {
                 let ours = self.digest(now, replica);
@@ -330,6 +342,19 @@ impl Machine {
                 self.perform(returned)
             }
         }
+    }
+
+    /// Counts what a neighbour said that was of no use; a flood of it ends the friendship.
+    fn bear(&mut self, peer: HostId, useless: usize, now: Timestamp) -> Option<Effect> {
+        let (left, at) = self.useless.entry(peer).or_insert((USELESS_AT_ONCE, now));
+        let seconds = usize::try_from(now.since(*at).as_secs()).unwrap_or(USELESS_AT_ONCE);
+        if seconds > 0 {
+            *at = now;
+            *left = left.saturating_add(seconds.saturating_mul(USELESS_A_SECOND)).min(USELESS_AT_ONCE);
+        }
+        let bears = useless <= *left;
+        *left = left.saturating_sub(useless);
+        (!bears).then_some(Effect::Shun(peer, "it floods with what is known or of no use"))
     }
 
     /// Sends the tips if the neighbour holds something else, but not over and over.

@@ -828,10 +828,7 @@ fn a_flood_neither_fills_a_host_nor_keeps_orders_from_running() {
                 orders += 1;
             }
             let (taken, took) = (sent.load(Ordering::Relaxed), start.elapsed());
-            let mut cut = flooding.is_finished();
-            if matches!(flood, Flood::Ghosts) && !cut {
-                cut = tokio::time::timeout(DEADLINE, &mut flooding).await.is_ok();
-            }
+            let cut = tokio::time::timeout(DEADLINE, &mut flooding).await.is_ok();
             flooding.abort();
             eprintln!(
                 "{flood:?}: {taken} in {took:.1?}{}; {orders} orders, the slowest {slowest:.1?}; {before} to {most} KiB",
@@ -840,7 +837,7 @@ fn a_flood_neither_fills_a_host_nor_keeps_orders_from_running() {
             assert!(taken > 0 || cut, "{flood:?} is no flood");
             assert!(slowest < Duration::from_secs(10), "{flood:?}: an order took {slowest:?}");
             assert!(most < before + ROOM_KIB, "{flood:?}: {most} KiB");
-            assert!(cut || !matches!(flood, Flood::Ghosts), "{flood:?} is not cut off");
+            assert!(cut, "{flood:?} is not cut off");
         });
     }
     nobody_crashed(&fleet, &["a", "b", "c"]);
