@@ -164,7 +164,12 @@ pub(super) fn usage_text(text: &str, typed: &[String]) -> String {
         tree = next;
     }
     let body = escape::block(&lines.join("\n"));
-    format!("{body}\n\nhint: how to write it: {path} --help\n")
+    let no_dashes = path == "muster run"
+        && text.contains("unexpected argument '")
+        && !text.contains("unexpected argument '-")
+        && !typed.iter().any(|word| word == "--");
+    let hint = if no_dashes { "hint: what to run comes after --: muster run --all -- true\n" } else { "" };
+    format!("{body}\n\n{hint}hint: how to write it: {path} --help\n")
 }
 
 /// Standard error, for the talk of a command and for its failure.

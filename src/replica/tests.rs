@@ -530,7 +530,7 @@ fn try_all_kinds(bytes: &[u8]) {
 #[test]
 fn the_world_holds_what_the_properties_are_about() {
     let replica = full();
-    let standings: Vec<_> = replica.authority().hosts().map(crate::authority::Host::standing).collect();
+    let standings: Vec<_> = replica.authority().hosts().map(Host::standing).collect();
     for standing in [Standing::Member, Standing::Left, Standing::Disowned] {
         assert!(standings.contains(&standing), "{standing:?}");
     }
