@@ -184,7 +184,7 @@ impl Store {
         thread::Builder::new()
             .name("store".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || write_in_groups(backend, rows_to_write, &flushed_by))?;
+            .spawn(move || write_in_groups(backend, &rows_to_write, &flushed_by))?;
         let store = Self {
             state: Arc::new(RwLock::new(State { replica, kept, refused: HashMap::new() })),
             changes: broadcast::channel(CHANGES_MAX).0,
@@ -419,7 +419,7 @@ fn read_item(value: &[u8], replica: &Replica) -> Option<(Entry, Vec<Bytes>)> {
 /// Gathers what comes within a moment, writes it in one batch, and says how far it is.
 fn write_in_groups(
     mut backend: impl Backend,
-    writes: mpsc::Receiver<Write>,
+    writes: &mpsc::Receiver<Write>,
     flushed: &watch::Sender<Flushed>,
 ) {
     // What could not be written is tried again with the next group.
