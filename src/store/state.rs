@@ -4,12 +4,18 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        mpsc::{self, TrySendError},
+    },
     thread,
     time::Duration,
 };
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::{Instant, sleep},
+};
 use tracing::{debug, warn};
 
 use super::backend::{Backend, Row};
@@ -27,8 +33,13 @@ const CHANGES_MAX: usize = 1024;
 const WRITES_MAX: usize = 4096;
 /// Rows that wait for a disk that refuses; over that they are in memory only.
 const UNWRITTEN_MAX: usize = 65_536;
-/// Rows are gathered for so long before they are written together.
-const GATHER: Duration = Duration::from_millis(20);
+/// Rows are gathered for so long before they are written together, unless somebody waits for them: what was
+/// acknowledged to nobody can be fetched again, and the disk is left to the executor while an order runs.
+const GATHER: Duration = Duration::from_secs(1);
+/// With so many rows they are written sooner.
+const GATHERED_MAX: usize = 4096;
+/// Between two tries to say that somebody waits, where the queue is full.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
 /// Different reports on one order by one host that are kept: which one is true is for the issuer to say.
 const REPORTS_A_HOST_MAX: usize = 4;
 /// Longest row, in bytes.
@@ -74,7 +85,7 @@ enum Write {
 pub struct Store {
     state: Arc<RwLock<State>>,
     changes: broadcast::Sender<Change>,
-    writes: mpsc::Sender<Write>,
+    writes: mpsc::SyncSender<Write>,
     marked: Arc<std::sync::atomic::AtomicU64>,
     flushed: watch::Receiver<Flushed>,
     problems: Arc<Vec<String>>,
@@ -168,12 +179,12 @@ impl Store {
         if damaged > 0 {
             problems.push(format!("{damaged} rows of the store were damaged and are fetched again"));
         }
-        let (writes, rows_to_write) = mpsc::channel(WRITES_MAX);
+        let (writes, rows_to_write) = mpsc::sync_channel(WRITES_MAX);
         let (flushed_by, flushed) = watch::channel(Flushed::default());
         thread::Builder::new()
             .name("store".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || write_in_groups(backend, rows_to_write, &flushed_by))?;
+            .spawn(move || write_in_groups(backend, &rows_to_write, &flushed_by))?;
         let store = Self {
             state: Arc::new(RwLock::new(State { replica, kept, refused: HashMap::new() })),
             changes: broadcast::channel(CHANGES_MAX).0,
@@ -351,8 +362,11 @@ impl Store {
     /// When the disk refused.
     pub async fn flushed(&self) -> Result<(), String> {
         let mark = self.marked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
-        if self.writes.send(Write::Mark(mark)).await.is_err() {
-            return Err("the store is closed".to_owned());
+        while let Err(unsent) = self.writes.try_send(Write::Mark(mark)) {
+            match unsent {
+                TrySendError::Full(_) => sleep(TRY_AGAIN).await,
+                TrySendError::Disconnected(_) => return Err("the store is closed".to_owned()),
+            }
         }
         let mut flushed = self.flushed.clone();
         match flushed.wait_for(|flushed| flushed.mark >= mark).await {
@@ -405,27 +419,27 @@ fn read_item(value: &[u8], replica: &Replica) -> Option<(Entry, Vec<Bytes>)> {
 /// Gathers what comes within a moment, writes it in one batch, and says how far it is.
 fn write_in_groups(
     mut backend: impl Backend,
-    mut writes: mpsc::Receiver<Write>,
+    writes: &mpsc::Receiver<Write>,
     flushed: &watch::Sender<Flushed>,
 ) {
     // What could not be written is tried again with the next group.
     let mut rows: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-    while let Some(first) = writes.blocking_recv() {
+    while let Ok(first) = writes.recv() {
+        let due = Instant::now() + GATHER;
         let mut mark = None;
         let mut next = Some(first);
-        let mut gathered = false;
         while let Some(write) = next {
             match write {
                 Write::Rows(more) => rows.extend(more),
-                // Somebody waits: no more gathering.
-                Write::Mark(asked) => mark = Some(asked),
+                Write::Mark(asked) => mark = mark.max(Some(asked)),
             }
-            next = writes.try_recv().ok();
-            if next.is_none() && mark.is_none() && !gathered {
-                gathered = true;
-                thread::sleep(GATHER);
-                next = writes.try_recv().ok();
-            }
+            // Where somebody waits, only what is there already still joins the group.
+            let within = if mark.is_some() || rows.len() >= GATHERED_MAX {
+                Duration::ZERO
+            } else {
+                due.saturating_duration_since(Instant::now())
+            };
+            next = writes.recv_timeout(within).ok();
         }
         let batch: Vec<Row> = rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let error = if batch.is_empty() { None } else { backend.write(batch).err().map(|e| e.to_string()) };
@@ -440,7 +454,7 @@ fn write_in_groups(
         }
         flushed.send_modify(|flushed| {
             if let Some(mark) = mark {
-                flushed.mark = mark;
+                flushed.mark = flushed.mark.max(mark);
             }
             flushed.error = error;
         });

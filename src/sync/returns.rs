@@ -20,6 +20,12 @@ use crate::{
 
 /// How long a result may be on its way before it is offered again, another way.
 pub const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// And before the first time: receipts come within a fraction of a second, and a link that was given up on
+/// the way takes with it what it carried. Soon enough for who waits the five seconds that `run` does.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// Offers after which a result counts as settled that some keeper has, though not the issuer's own host,
+/// which is the one that is asked for it.
+const OFFERS_TO_THE_FIRST: usize = 4;
 /// Orders whose way is remembered.
 const WAYS_MAX: usize = 4096;
 /// Hosts whose results came by here and are not settled yet.
@@ -47,6 +53,16 @@ struct Own {
     report: Report,
     again: Timestamp,
     tries: usize,
+    /// The issuer's own host.
+    first: Option<HostId>,
+    /// Whether some other keeper has it.
+    elsewhere: bool,
+}
+
+impl Own {
+    fn is_settled(&self) -> bool {
+        self.elsewhere && self.tries >= OFFERS_TO_THE_FIRST
+    }
 }
 
 /// The ways of orders and results through this host.
@@ -120,12 +136,14 @@ impl Returns {
         let mut out = Out::default();
         for report in reports {
             let order = report.order;
-            if keepers(&order, replica).first() == Some(&self.me) {
+            let first = keepers(&order, replica).first().copied();
+            if first == Some(self.me) {
                 out.keep.push(report.clone());
             } else if let Some(stop) = self.next_stop(&order, replica, linked) {
                 out.send.entry(stop).or_default().push(report.clone());
             }
-            self.own.insert(order, Own { report, again: now.after(RETRY_AFTER), tries: 0 });
+            let again = now.after(RETRY_FIRST);
+            self.own.insert(order, Own { report, again, tries: 0, first, elsewhere: false });
         }
         out.done()
     }
@@ -180,10 +198,16 @@ impl Returns {
     pub fn kept(&mut self, receipt: &Signed<Receipt>) -> Vec<Returned> {
         let mut returned = Vec::new();
         let mut ways = BTreeSet::new();
+        let keeper = HostId::of(&receipt.signer());
         for kept in &receipt.body().kept {
             if kept.host != self.me {
                 ways.extend(self.carried.get(&(kept.order, kept.host)));
-            } else if self.own.get(&kept.order).is_some_and(|own| own.report.record_hash() == kept.record) {
+                continue;
+            }
+            let own = self.own.get_mut(&kept.order).filter(|own| own.report.record_hash() == kept.record);
+            let Some(own) = own else { continue };
+            own.elsewhere |= own.first != Some(keeper);
+            if own.first == Some(keeper) || own.is_settled() {
                 self.own.remove(&kept.order);
                 returned.push(Returned::Settle(kept.order));
             }
@@ -259,6 +283,11 @@ impl Returns {
         let mut out = Out::default();
         let mut reach = HashSet::new();
         let me = self.me;
+        let settled: Vec<EntryId> =
+            self.own.iter().filter(|(_, own)| own.is_settled()).map(|(order, _)| *order).collect();
+        for order in &settled {
+            self.own.remove(order);
+        }
         for (order, own) in &mut self.own {
             if own.again > now {
                 continue;
@@ -288,6 +317,7 @@ impl Returns {
             own.tries += 1;
         }
         let mut returned = out.done();
+        returned.extend(settled.into_iter().map(Returned::Settle));
         returned.extend(reach.into_iter().map(Returned::Reach));
         returned
     }
@@ -334,6 +364,7 @@ mod tests {
     const ME: u8 = 1;
     const KEEPER: u8 = 2;
     const LIAR: u8 = 3;
+    const SECOND: u8 = 4;
 
     struct Waiting {
         fleet: Fleet,
@@ -357,7 +388,7 @@ mod tests {
             action: Action::Argv { argv: vec![Bytes::from(&b"true"[..])] },
             run_as: AGENT_USER.to_owned(),
             limits: Limits { timeout_ms: 1000, output_bytes_max: 1000 },
-            keepers: vec![host_id(KEEPER)],
+            keepers: vec![host_id(KEEPER), host_id(SECOND)],
             reason: None,
         };
         let order = Signed::sign(fleet.id(), &ana, order);
@@ -393,6 +424,45 @@ mod tests {
         assert_eq!(waiting.returns.unsettled(), 1);
         assert_eq!(waiting.told(KEEPER, kept), [Returned::Settle(kept.order)]);
         assert_eq!(waiting.returns.unsettled(), 0);
+    }
+
+    #[test]
+    fn a_result_that_only_another_keeper_has_is_offered_again_before_it_counts_as_settled() {
+        let mut waiting = waiting();
+        let kept = waiting.report.kept();
+        assert_eq!(waiting.told(SECOND, kept), []);
+        let (mut now, mut offers) = (NOW, 0);
+        let linked = [host_id(LIAR), host_id(KEEPER)];
+        let settled = loop {
+            now = now.after(RETRY_AFTER);
+            let returned = waiting.returns.tick(now, &waiting.replica, &linked);
+            if returned == [Returned::Settle(kept.order)] {
+                break waiting.returns.unsettled();
+            }
+            let reports = Message::Reports { reports: vec![waiting.report.clone()] };
+            assert_eq!(returned, [Returned::Send(host_id(KEEPER), reports)]);
+            offers += 1;
+        };
+        assert_eq!((settled, offers), (0, OFFERS_TO_THE_FIRST));
+    }
+
+    #[test]
+    fn the_first_keeper_settles_what_another_has_already() {
+        let mut waiting = waiting();
+        let kept = waiting.report.kept();
+        assert_eq!(waiting.told(SECOND, kept), []);
+        assert_eq!(waiting.told(KEEPER, kept), [Returned::Settle(kept.order)]);
+        assert_eq!(waiting.returns.unsettled(), 0);
+    }
+
+    #[test]
+    fn a_result_without_a_receipt_is_offered_again_within_two_seconds() {
+        let mut waiting = waiting();
+        let linked = [host_id(KEEPER)];
+        assert_eq!(waiting.returns.tick(NOW.after(RETRY_FIRST / 2), &waiting.replica, &linked), []);
+        let again = waiting.returns.tick(NOW.after(RETRY_FIRST), &waiting.replica, &linked);
+        let reports = Message::Reports { reports: vec![waiting.report.clone()] };
+        assert_eq!(again, [Returned::Send(host_id(KEEPER), reports)]);
     }
 
     #[test]
