@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
@@ -60,11 +61,11 @@ pub struct Global {
         default_value = "table",
         hide_default_value = true
     )]
-    #[arg(value_parser = Format::from_str)]
+    #[arg(hide_possible_values = true, value_parser = words::<Format, 6>(Format::ALL.map(|(word, _)| word)))]
     pub output: Format,
     /// Colour: auto, always or never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
-    #[arg(value_parser = ColorChoice::from_str)]
+    #[arg(hide_possible_values = true, value_parser = words::<ColorChoice, 3>(["auto", "always", "never"]))]
     pub color: ColorChoice,
     /// Leave remarks out; errors and warnings stay
     #[arg(short, long, global = true)]
@@ -501,6 +502,14 @@ pub struct Man {
     /// Write every page into this directory instead
     #[arg(long, value_name = "DIR", conflicts_with = "path")]
     pub dir: Option<PathBuf>,
+}
+
+/// A value that is one of these words, so that completion knows them.
+fn words<T, const N: usize>(words: [&'static str; N]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<T>())
 }
 
 /// The whole tree, with the commands grouped in the help of its root.

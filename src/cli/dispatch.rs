@@ -435,10 +435,10 @@ async fn invite(context: &mut Context, request: &Invite) -> Result<ExitCode, Fai
         );
     }
     let hosts = if request.uses == 1 { "one host".to_owned() } else { format!("{} hosts", request.uses) };
-    context.talk.say(&format!(
-        "for {hosts}, until {until} ({}); on each:  sudo muster join {token}",
-        time::ago(invited.token.expires, context.now),
-    ));
+    context.talk.say(&format!("for {hosts}, {} long (until {until})", time::duration(request.ttl)));
+    // A line to copy for a person; a log has no business with the secret.
+    let shown = if context.terminals[2] { token.as_str() } else { "TOKEN" };
+    context.talk.say(&format!("on each:  sudo muster join {shown}"));
     Ok(ExitCode::Success)
 }
 

@@ -104,7 +104,7 @@ impl Home {
     /// Runs a line, split at spaces; `~` is this home.
     fn run(&self, line: &str) -> Said {
         let (out, err) = (Sink::default(), Sink::default());
-        let code = run(self.words(line), self.around(Box::new(out.clone()), Box::new(err.clone())));
+        let code = run_words(self.words(line), self.around(Box::new(out.clone()), Box::new(err.clone())));
         let text = |sink: Sink| {
             let text = String::from_utf8(sink.0.borrow().clone()).unwrap();
             text.replace(&self.dir.path().display().to_string(), "~")
@@ -203,6 +203,8 @@ fn without_an_agent_the_next_step_depends_on_what_is_there() {
             said.err
         );
     }
+    assert_eq!(home.run("muster run --all -- true").code.number(), 5);
+    assert_eq!(home.run("muster job ls").code.number(), 5);
     let said = home.run("muster leave");
     assert!(said.err.contains("it must run so that the other hosts learn"), "{}", said.err);
 }
@@ -223,7 +225,7 @@ fn mistyped_words_are_pointed_at() {
             "invalid value '5min' for '--ttl <DURATION>': unknown unit \"min\": ms, s, m, h or d",
         ),
         ("muster invite --uses 0", "0 is not in 1..=10000"),
-        ("muster hosts -o yaml", "unknown output format \"yaml\": table, wide, json, jsonl, csv or name"),
+        ("muster hosts -o yaml", "[possible values: table, wide, json, jsonl, csv, name]"),
         ("muster init acme --listen 7946", "invalid socket address syntax"),
         ("muster init acme --no-listen --listen 0.0.0.0:1", "cannot be used with '--listen <IP:PORT>'"),
         ("muster demo -n 0", "0 is not in 1..=100"),
@@ -267,13 +269,17 @@ fn a_failure_points_and_says_what_to_do_next() {
     );
     let (out, err) = (Sink::default(), Sink::default());
     let words = ["muster", "hosts", "-t", "tag.role == web"].map(OsString::from).to_vec();
-    let code = run(words, home.around(Box::new(out), Box::new(err.clone())));
+    let code = run_words(words, home.around(Box::new(out), Box::new(err.clone())));
     assert_eq!(code, ExitCode::Usage);
     let err = String::from_utf8(err.0.borrow().clone()).unwrap();
     assert!(err.contains("\n  tag.role == web\n           ^^\nhint: "), "{err}");
     let words = ["muster", "hosts", "-t", "tag.role = mail"].map(OsString::from).to_vec();
-    let code = run(words, home.around(Box::new(Sink::default()), Box::new(Sink::default())));
+    let code = run_words(words, home.around(Box::new(Sink::default()), Box::new(Sink::default())));
     assert_eq!(code, ExitCode::NoHost);
+    let said = home.run("muster run -- true");
+    assert_eq!(said.code.number(), 2);
+    assert!(said.err.starts_with("error: no target") && said.err.contains("\nhint: "), "{}", said.err);
+    assert_eq!(home.run("muster run -H mail-1 -- true").code.number(), 3);
     assert_eq!(home.run("muster host ping db-1").code, ExitCode::Silent);
     assert_eq!(home.run("muster status -o csv").code, ExitCode::Usage);
 }
@@ -283,7 +289,9 @@ fn who_is_no_operator_is_told_where_keys_are_looked_for() {
     let (fleet, agent) = fleet();
     let mut home = Home::with_agent(&fleet, &agent);
     home.vars.insert("MUSTER_OPERATORS".to_owned(), home.path("none").into());
-    for line in ["muster host tag web-1 a=b --yes", "muster invite"] {
+    for line in
+        ["muster host tag web-1 a=b --yes", "muster invite", "muster run --all -- true", "muster job ls"]
+    {
         let said = home.run(line);
         assert_eq!(said.code, ExitCode::NotPermitted, "{line}");
         assert!(
@@ -316,10 +324,15 @@ fn a_token_is_alone_on_standard_output() {
     assert_eq!(
         said.err,
         format!(
-            "for 2 hosts, until 2026-01-01T02:00:00Z (in 2h); on each:  sudo muster join {}\n",
-            token.to_text()
+            "for 2 hosts, 2h long (until 2026-01-01T02:00:00Z)\non each:  sudo muster join {}\n",
+            "TOKEN"
         )
     );
+    // A person gets a line to copy; a log gets no secret.
+    let mut person = Home::with_agent(&fleet, &agent);
+    person.terminal = true;
+    let said = person.run("muster invite");
+    assert!(said.err.ends_with(&format!("on each:  sudo muster join {}", said.out)), "{}", said.err);
     let said = home.run("muster invite --address 127.0.0.1:1");
     assert!(said.err.starts_with("! warning: the token's addresses can be reached from this machine only"));
     assert_eq!(home.run("muster invite --ttl 31d").code, ExitCode::Usage);
@@ -357,7 +370,7 @@ fn a_reader_that_went_away_is_no_error_and_a_full_disk_is() {
         let gone = Box::new(Refusing(io::ErrorKind::BrokenPipe));
         let err = Sink::default();
         assert_eq!(
-            run(home.words(line), home.around(gone, Box::new(err.clone()))),
+            run_words(home.words(line), home.around(gone, Box::new(err.clone()))),
             ExitCode::Success,
             "{line}"
         );
@@ -365,7 +378,10 @@ fn a_reader_that_went_away_is_no_error_and_a_full_disk_is() {
     }
     let full = Box::new(Refusing(io::ErrorKind::StorageFull));
     let err = Sink::default();
-    assert_eq!(run(home.words("muster hosts"), home.around(full, Box::new(err.clone()))), ExitCode::Internal);
+    assert_eq!(
+        run_words(home.words("muster hosts"), home.around(full, Box::new(err.clone()))),
+        ExitCode::Internal
+    );
     let err = String::from_utf8(err.0.borrow().clone()).unwrap();
     assert!(err.starts_with("error: cannot write the output: no storage space"), "{err}");
 }

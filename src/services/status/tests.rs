@@ -54,9 +54,10 @@ async fn an_operator_sees_the_agent_on_one_screen() {
   agent     0.1.0, started 2h ago, processes 41 (executor) and 42 (mesh)
   listens   10.0.0.1:7946
   members   2, 1 linked
-  holds     9 entries, 1 live orders, 0 results not yet settled
+  holds     9 entries, 1 live order, 0 results not yet settled
   confined  no capabilities, seccomp, landlock 5
-  you are   ana, {key}, until in 30d
+  you are   ana, {key}
+            certificate until 2026-01-31T00:00:00Z (in 30d)
   link      b at 10.0.0.2:7946, 1m ago, 0.4 ms
   link      a stranger at 10.0.0.9:1\\x1b, 1m ago
 ! problem: the store was moved aside\\x1b[2J

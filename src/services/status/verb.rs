@@ -124,6 +124,10 @@ fn page(document: &Value, style: Style, now: Timestamp) -> String {
     let list = |path: &str| -> Vec<&Value> {
         document.pointer(path).and_then(Value::as_array).into_iter().flatten().collect()
     };
+    let counted = |path: &str, one: &str, many: &str| match document.pointer(path).and_then(Value::as_u64) {
+        Some(1) => format!("1 {one}"),
+        count => format!("{} {many}", count.unwrap_or_default()),
+    };
     let problems = list("/problems");
     let state = if problems.is_empty() { (Mark::Good, "running") } else { (Mark::Warning, "running") };
     let mut page = format!(
@@ -154,19 +158,17 @@ fn page(document: &Value, style: Style, now: Timestamp) -> String {
     line(
         "holds",
         &format!(
-            "{} entries, {} live orders, {} results not yet settled",
-            text("/entries"),
-            text("/orders"),
-            text("/results_unsettled"),
+            "{}, {}, {} not yet settled",
+            counted("/entries", "entry", "entries"),
+            counted("/orders", "live order", "live orders"),
+            counted("/results_unsettled", "result", "results"),
         ),
     );
     line("confined", &text("/confinement"));
     if document.pointer("/operator").is_some_and(Value::is_object) {
+        line("you are", &format!("{}, {}", text("/operator/person"), text("/operator/key")));
         let until = document.pointer("/operator/until");
-        line(
-            "you are",
-            &format!("{}, {}, until {}", text("/operator/person"), text("/operator/key"), when(until)),
-        );
+        line("", &format!("certificate until {} ({})", text("/operator/until"), when(until)));
     }
     for peer in list("/peers") {
         let field = |key: &str| peer.get(key).and_then(Value::as_str).map(escape::cell);
