@@ -1,29 +1,61 @@
-//! Results on their way back: to the neighbour that the order came from, hop by hop, until a keeper
-//! has them; straight to a keeper where that way does not answer.
+//! Results on their way back: straight to the issuer's host where that is a neighbour, else to the
+//! neighbour that the order came from, hop by hop, until a keeper has them; straight to a keeper where
+//! that way does not answer.
 //!
 //! Nobody on the way opens a result: its signature is for the issuer to check. A host holds its own
-//! results until a keeper has said that they are on its disk; who only carries them holds nothing.
+//! results until a keeper has said that they are on its disk; who only carries them holds nothing but the
+//! way back. A keeper that is not the issuer's host owes it what it keeps, and offers that when it meets it.
+//!
+//! *Who may settle:* that a keeper has a result is believed of that keeper itself, or of the neighbour
+//! that the result was sent to, and passed on only along the way it came. One neighbour's word only makes
+//! a host quiet for a while: it offers the result once more, by another neighbour, and forgets it when that
+//! one says so too. So no single liar on the way makes a result vanish; and the executor has it on disk,
+//! and says it again after a restart, until it is settled.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    hash::Hash,
     time::Duration,
 };
 
 use super::Message;
 use crate::{
-    identity::{EntryId, HostId},
-    replica::{Replica, Report},
+    identity::{EntryId, HostId, Payload as _},
+    replica::{INLINE_OUTPUT_BYTES_MAX, Replica, Report, ResultRecord},
     time::Timestamp,
 };
 
 /// How long a result may be on its way before it is offered again, another way.
 pub const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// The wait doubles up to this while nobody answers.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// How long after one neighbour's word a result is offered once more by another; up to twice this.
+const CONFIRM_AFTER: Duration = Duration::from_secs(60);
+/// So often it is offered for that; after that only to a new neighbour.
+const CONFIRMS_MAX: u32 = 4;
+/// The same report is not passed on again within this, so that no circle of ways keeps it running.
+const PASS_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A result of an order that is not known here, or no longer, is held for so long.
+const UNKNOWN_MAX: Duration = Duration::from_secs(2 * 3600);
+/// How soon a keeper tries again to pass on what it owes; doubles up to the longest.
+const OWED_EVERY: Duration = Duration::from_secs(30);
+const OWED_EVERY_MAX: Duration = Duration::from_secs(960);
+/// So often it tries; after that when it meets the issuer's host, or has more for one.
+const OWED_TRIES_MAX: u32 = 8;
+/// Keepers that one step asks to reach.
+const REACH_MAX: usize = 8;
 /// Orders whose way is remembered.
 const WAYS_MAX: usize = 4096;
-/// Hosts whose results came by here and are not settled yet.
+/// Hosts whose results or starts came by here and are remembered.
 const CARRIED_MAX: usize = 65_536;
+/// Results of this host that are held in memory until they are settled; the executor has all of them.
+const OWN_MAX: usize = 8192;
+/// Neighbours that one result came from, or was sent to, and that are remembered.
+const ENDS_MAX: usize = 3;
 /// Reports in one message.
-const REPORTS_A_MESSAGE: usize = 32;
+pub(super) const REPORTS_A_MESSAGE: usize = 32;
+/// Settled results in one message.
+const SETTLED_A_MESSAGE: usize = 4096;
 
 /// What is to be done about results.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,13 +70,98 @@ pub enum Returned {
     Running(EntryId, Vec<HostId>),
     /// Connect to this keeper.
     Reach(HostId),
+    /// Send these, which this host keeps.
+    Pass(HostId, Vec<(EntryId, HostId)>),
+}
+
+/// A table that forgets what it took in first.
+#[derive(Debug)]
+struct Bounded<K, V> {
+    rows: HashMap<K, V>,
+    order: VecDeque<K>,
+    limit: usize,
+}
+
+impl<K: Eq + Hash + Copy, V> Bounded<K, V> {
+    fn new(limit: usize) -> Self {
+        Self { rows: HashMap::new(), order: VecDeque::new(), limit }
+    }
+
+    fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key)
+    }
+
+    fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.rows.get_mut(key)
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.rows.insert(key, value).is_none() {
+            self.order.push_back(key);
+            if self.order.len() > self.limit
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.rows.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// A few neighbours, the newest last.
+#[derive(Clone, Debug, Default)]
+struct Ends(Vec<HostId>);
+
+impl Ends {
+    fn add(&mut self, host: HostId) {
+        self.0.retain(|other| *other != host);
+        self.0.push(host);
+        if self.0.len() > ENDS_MAX {
+            self.0.remove(0);
+        }
+    }
+
+    fn has(&self, host: &HostId) -> bool {
+        self.0.contains(host)
+    }
 }
 
 #[derive(Debug)]
 struct Own {
     report: Report,
+    /// When its order was last known here.
+    known: Timestamp,
     again: Timestamp,
-    tries: usize,
+    tries: u32,
+    sent: Ends,
+    /// Whose word it is that a keeper has it, if that is not a keeper.
+    said_by: Option<HostId>,
+}
+
+impl Own {
+    fn wait(&self) -> Duration {
+        let factor = 1_u32 << self.tries.min(6);
+        if self.said_by.is_some() {
+            // Spread by the order's id, so that a fleet's results are not offered again all at once.
+            let jitter = u64::from(self.report.order.0[0]) * 235;
+            (CONFIRM_AFTER + Duration::from_millis(jitter)) * factor
+        } else {
+            (RETRY_AFTER * factor).min(RETRY_AFTER_MAX)
+        }
+    }
+
+    /// Whether it waits for nothing but a new neighbour.
+    fn quiet(&self) -> bool {
+        self.said_by.is_some() && self.tries >= CONFIRMS_MAX
+    }
+}
+
+#[derive(Debug, Default)]
+struct Carried {
+    from: Ends,
+    to: Option<HostId>,
+    mark: [u8; 32],
+    passed: Timestamp,
+    settled: bool,
 }
 
 /// The ways of orders and results through this host.
@@ -52,12 +169,16 @@ struct Own {
 pub struct Returns {
     me: HostId,
     /// Which neighbour an order came from first.
-    ways: HashMap<EntryId, HostId>,
-    ways_order: VecDeque<EntryId>,
-    /// Which neighbour a host's result came from.
-    carried: HashMap<(EntryId, HostId), HostId>,
-    carried_order: VecDeque<(EntryId, HostId)>,
+    ways: Bounded<EntryId, HostId>,
+    /// Which neighbour a host's result came from, and where it went.
+    carried: Bounded<(EntryId, HostId), Carried>,
+    /// When word that a host works on an order was last passed on.
+    started: Bounded<(EntryId, HostId), Timestamp>,
     own: BTreeMap<EntryId, Own>,
+    /// What is kept here and the issuer's host may not have.
+    owed: BTreeMap<EntryId, BTreeSet<HostId>>,
+    owed_again: Timestamp,
+    owed_tries: u32,
 }
 
 impl Returns {
@@ -65,46 +186,47 @@ impl Returns {
     pub fn new(me: HostId) -> Self {
         Self {
             me,
-            ways: HashMap::new(),
-            ways_order: VecDeque::new(),
-            carried: HashMap::new(),
-            carried_order: VecDeque::new(),
+            ways: Bounded::new(WAYS_MAX),
+            carried: Bounded::new(CARRIED_MAX),
+            started: Bounded::new(CARRIED_MAX),
             own: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            owed_again: Timestamp(0),
+            owed_tries: 0,
         }
     }
 
-    /// How many results of this host no keeper has yet.
+    /// How many results of this host no keeper has yet, as far as one can believe it.
     pub fn unsettled(&self) -> usize {
         self.own.len()
     }
 
+    /// How many of those nobody has said anything of.
+    pub fn unanswered(&self) -> usize {
+        self.own.values().filter(|own| own.said_by.is_none()).count()
+    }
+
     /// Which neighbour leads to a host whose result came by here.
     pub fn way_to(&self, order: EntryId, host: HostId) -> Option<HostId> {
-        self.carried.get(&(order, host)).copied()
+        self.carried.get(&(order, host)).and_then(|carried| carried.from.0.last()).copied()
     }
 
-    /// An entry came from a neighbour: if it is an order, that is where results go. The first stays.
+    /// An order came from a neighbour and was taken: that is where results go. The first stays.
     pub fn came(&mut self, order: EntryId, from: HostId) {
-        if self.ways.contains_key(&order) {
-            return;
-        }
-        self.ways.insert(order, from);
-        self.ways_order.push_back(order);
-        if self.ways_order.len() > WAYS_MAX
-            && let Some(oldest) = self.ways_order.pop_front()
-        {
-            self.ways.remove(&oldest);
+        if self.ways.get(&order).is_none() {
+            self.ways.insert(order, from);
         }
     }
 
-    /// The next stop for what belongs to an order: the way it came, else a keeper that is linked.
+    /// The next stop for what belongs to an order: the issuer's host if it is linked, the way it came, else
+    /// another keeper that is linked.
     fn next_stop(&self, order: &EntryId, replica: &Replica, linked: &[HostId]) -> Option<HostId> {
-        if let Some(way) = self.ways.get(order)
-            && linked.contains(way)
-        {
-            return Some(*way);
-        }
-        keepers(order, replica).into_iter().find(|keeper| linked.contains(keeper))
+        let keepers = keepers(order, replica);
+        let first = keepers.first().filter(|first| linked.contains(first));
+        first
+            .or_else(|| self.ways.get(order).filter(|way| linked.contains(way)))
+            .or_else(|| keepers.iter().find(|keeper| linked.contains(keeper)))
+            .copied()
     }
 
     /// Results of this host.
@@ -118,12 +240,19 @@ impl Returns {
         let mut out = Out::default();
         for report in reports {
             let order = report.order;
+            let mut sent = Ends::default();
             if keepers(&order, replica).first() == Some(&self.me) {
                 out.keep.push(report.clone());
             } else if let Some(stop) = self.next_stop(&order, replica, linked) {
+                sent.add(stop);
                 out.send.entry(stop).or_default().push(report.clone());
             }
-            self.own.insert(order, Own { report, again: now.after(RETRY_AFTER), tries: 0 });
+            let again = now.after(RETRY_AFTER);
+            self.own.insert(order, Own { report, known: now, again, tries: 0, sent, said_by: None });
+            if self.own.len() > OWN_MAX {
+                let oldest = self.own.iter().min_by_key(|(_, own)| own.known).map(|(order, _)| *order);
+                oldest.and_then(|order| self.own.remove(&order));
+            }
         }
         out.done()
     }
@@ -133,49 +262,53 @@ impl Returns {
         &mut self,
         from: HostId,
         reports: Vec<Report>,
+        now: Timestamp,
         replica: &Replica,
         linked: &[HostId],
     ) -> Vec<Returned> {
         let mut out = Out::default();
-        for report in reports {
+        for report in reports.into_iter().filter(fits) {
             // Only for orders that are known, and hosts that they name.
-            let known = replica
-                .order(&report.order)
-                .is_some_and(|order| order.body().roster.index_of(&report.host).is_some());
-            if !known || report.host == self.me {
+            let Some(order) = replica.order(&report.order) else { continue };
+            if order.body().roster.index_of(&report.host).is_none() {
                 continue;
             }
-            self.carry((report.order, report.host), from);
-            let keepers = keepers(&report.order, replica);
+            let key = (report.order, report.host);
+            let keepers = &order.body().keepers;
+            let mark = mark(&report);
+            if self.carried.get(&key).is_none() {
+                self.carried.insert(key, Carried::default());
+            }
+            let stop = self.next_stop(&report.order, replica, linked);
+            let Some(carried) = self.carried.get_mut(&key) else { continue };
+            carried.from.add(from);
+            carried.settled = false;
             if keepers.contains(&self.me) {
-                out.keep.push(report.clone());
+                // What others say of this host is passed on like anything, but is not its own word.
+                if report.host != self.me {
+                    out.keep.push(report.clone());
+                }
                 if keepers.first() == Some(&self.me) {
                     continue;
                 }
             }
-            // A keeper that is not the issuer's own host passes it on as well, if there is a way.
-            if let Some(stop) = self.next_stop(&report.order, replica, linked)
-                && stop != from
-            {
+            let again =
+                carried.mark == mark && carried.passed <= now && now.since(carried.passed) < PASS_AGAIN_AFTER;
+            // A keeper that is not the issuer's own host passes it on as well. Where no way is known, or it
+            // would go back, any neighbour may know one; nobody passes it on twice in a moment.
+            let others: Vec<HostId> = linked.iter().copied().filter(|peer| *peer != from).collect();
+            let turn = usize::from(mark[0]) + usize::try_from(now.0 / 10_000).unwrap_or(0);
+            let any = others.get(turn % others.len().max(1)).copied();
+            if let Some(stop) = stop.filter(|stop| *stop != from).or(any).filter(|_| !again) {
+                (carried.to, carried.mark, carried.passed) = (Some(stop), mark, now);
                 out.send.entry(stop).or_default().push(report);
             }
         }
         out.done()
     }
 
-    fn carry(&mut self, key: (EntryId, HostId), from: HostId) {
-        if self.carried.insert(key, from).is_none() {
-            self.carried_order.push_back(key);
-            if self.carried_order.len() > CARRIED_MAX
-                && let Some(oldest) = self.carried_order.pop_front()
-            {
-                self.carried.remove(&oldest);
-            }
-        }
-    }
-
     /// Reports that this host keeps are on its disk: say so, towards the hosts they are of.
-    pub fn kept(&mut self, kept: Vec<(EntryId, HostId)>) -> Vec<Returned> {
+    pub fn kept(&mut self, kept: Vec<(EntryId, HostId)>, replica: &Replica) -> Vec<Returned> {
         let mut returned = Vec::new();
         let mut settled: BTreeMap<HostId, Vec<(EntryId, HostId)>> = BTreeMap::new();
         for (order, host) in kept {
@@ -183,20 +316,68 @@ impl Returns {
                 if self.own.remove(&order).is_some() {
                     returned.push(Returned::Settle(order));
                 }
-            } else if let Some(way) = self.carried.get(&(order, host)) {
+                continue;
+            }
+            let keepers = keepers(&order, replica);
+            let carried = self.carried.get_mut(&(order, host));
+            let passed = carried.as_ref().is_some_and(|carried| carried.settled);
+            if keepers.contains(&self.me)
+                && keepers.first() != Some(&self.me)
+                && !passed
+                && self.owed.entry(order).or_default().insert(host)
+            {
+                self.owed_tries = 0;
+            }
+            for way in carried.iter().flat_map(|carried| &carried.from.0) {
                 settled.entry(*way).or_default().push((order, host));
             }
         }
-        returned.extend(
-            settled.into_iter().map(|(to, settled)| Returned::Send(to, Message::Settled { settled })),
-        );
+        returned.extend(say_settled(settled));
         returned
     }
 
     /// A keeper holds these; the word came from a neighbour.
-    pub fn settled(&mut self, from: HostId, settled: Vec<(EntryId, HostId)>) -> Vec<Returned> {
-        let not_back = settled.into_iter().filter(|key| self.carried.get(key) != Some(&from)).collect();
-        self.kept(not_back)
+    pub fn settled(
+        &mut self,
+        from: HostId,
+        settled: Vec<(EntryId, HostId)>,
+        now: Timestamp,
+        replica: &Replica,
+    ) -> Vec<Returned> {
+        let mut returned = Vec::new();
+        let mut on: BTreeMap<HostId, Vec<(EntryId, HostId)>> = BTreeMap::new();
+        for (order, host) in settled {
+            let keepers = keepers(&order, replica);
+            let keeper = keepers.contains(&from);
+            if host == self.me {
+                let Some(own) = self.own.get_mut(&order) else { continue };
+                if keeper || own.sent.has(&from) && own.said_by.is_some_and(|other| other != from) {
+                    self.own.remove(&order);
+                    returned.push(Returned::Settle(order));
+                } else if own.sent.has(&from) && own.said_by.is_none() {
+                    own.said_by = Some(from);
+                    own.tries = 0;
+                    own.again = now.after(own.wait());
+                }
+                continue;
+            }
+            let Some(carried) = self.carried.get_mut(&(order, host)) else { continue };
+            if !keeper && carried.to != Some(from) {
+                continue;
+            }
+            // Only the issuer's own host pays what is owed to it: word from the way could be this keeper's
+            // own, come round in a circle.
+            if keepers.first() == Some(&from) {
+                pay(&mut self.owed, order, host);
+            }
+            if !std::mem::replace(&mut carried.settled, true) {
+                for way in carried.from.0.iter().filter(|way| **way != from) {
+                    on.entry(*way).or_default().push((order, host));
+                }
+            }
+        }
+        returned.extend(say_settled(on));
+        returned
     }
 
     /// Hosts work on an order.
@@ -205,80 +386,199 @@ impl Returns {
         from: Option<HostId>,
         order: EntryId,
         hosts: Vec<HostId>,
+        now: Timestamp,
         replica: &Replica,
         linked: &[HostId],
     ) -> Vec<Returned> {
         let Some(admitted) = replica.order(&order) else { return Vec::new() };
-        let hosts: Vec<_> =
-            hosts.into_iter().filter(|host| admitted.body().roster.index_of(host).is_some()).collect();
+        let mut fresh = Vec::new();
+        for host in hosts {
+            let passed = self.started.get(&(order, host)).copied();
+            let again = passed.is_some_and(|at| at <= now && now.since(at) < PASS_AGAIN_AFTER);
+            if !again && admitted.body().roster.index_of(&host).is_some() {
+                self.started.insert((order, host), now);
+                fresh.push(host);
+            }
+        }
         let keepers = keepers(&order, replica);
         let mut returned = Vec::new();
+        if fresh.is_empty() {
+            return returned;
+        }
         if keepers.contains(&self.me) {
-            returned.push(Returned::Running(order, hosts.clone()));
+            returned.push(Returned::Running(order, fresh.clone()));
         }
         if keepers.first() != Some(&self.me)
             && let Some(stop) = self.next_stop(&order, replica, linked)
             && Some(stop) != from
         {
-            returned.push(Returned::Send(stop, Message::Running { order, hosts }));
+            returned.push(Returned::Send(stop, Message::Running { order, hosts: fresh }));
         }
         returned
     }
 
-    /// A new link: what is unsettled goes there at once if that is a keeper, and by it if nothing else
-    /// leads anywhere.
+    /// A new link: what is unsettled goes there at once if that is a keeper, and soon if it is another
+    /// neighbour than those that were asked. The issuer's host gets what is owed to it.
     pub fn linked(&mut self, peer: HostId, now: Timestamp, replica: &Replica) -> Vec<Returned> {
         let mut out = Out::default();
         for (order, own) in &mut self.own {
             if keepers(order, replica).contains(&peer) {
+                own.sent.add(peer);
                 own.again = now.after(RETRY_AFTER);
                 out.send.entry(peer).or_default().push(own.report.clone());
+            } else if own.quiet() && own.said_by != Some(peer) {
+                own.tries = CONFIRMS_MAX - 1;
+                own.again = now.after(CONFIRM_AFTER);
             }
         }
-        out.done()
+        let mut returned = out.done();
+        let owed: Vec<_> = self
+            .owed
+            .iter()
+            .filter(|(order, _)| keepers(order, replica).first() == Some(&peer))
+            .flat_map(|(order, hosts)| hosts.iter().map(|host| (*order, *host)))
+            .collect();
+        returned.extend(self.pass(peer, owed));
+        returned
+    }
+
+    /// Notes that what is kept goes to `to`, so that its word on it counts.
+    fn pass(&mut self, to: HostId, owed: Vec<(EntryId, HostId)>) -> Option<Returned> {
+        for key in &owed {
+            if self.carried.get(key).is_none() {
+                self.carried.insert(*key, Carried::default());
+            }
+            if let Some(carried) = self.carried.get_mut(key) {
+                carried.to = Some(to);
+            }
+        }
+        (!owed.is_empty()).then_some(Returned::Pass(to, owed))
     }
 
     /// Offers again what is due: to the next keeper in turn, linked or to be reached.
     pub fn tick(&mut self, now: Timestamp, replica: &Replica, linked: &[HostId]) -> Vec<Returned> {
         let mut out = Out::default();
-        let mut reach = HashSet::new();
+        let mut reach = BTreeSet::new();
         let me = self.me;
+        self.own.retain(|order, own| {
+            if replica.order(order).is_some() {
+                own.known = now;
+            }
+            now.since(own.known) < UNKNOWN_MAX
+        });
         for (order, own) in &mut self.own {
-            if own.again > now {
+            // A clock that was set back must not keep a result here.
+            own.again = own.again.min(now.after(own.wait() * 2));
+            if own.again > now || own.quiet() {
                 continue;
             }
-            own.again = now.after(RETRY_AFTER);
-            let keepers: Vec<_> = keepers(order, replica);
+            own.tries += 1;
+            own.again = now.after(own.wait());
+            let Some(admitted) = replica.order(order) else { continue };
+            let keepers = &admitted.body().keepers;
             if keepers.first() == Some(&me) {
                 out.keep.push(own.report.clone());
                 continue;
             }
             // This host holds its own result anyway; as a keeper it counts for others alone.
-            let keepers: Vec<_> = keepers.into_iter().filter(|keeper| *keeper != me).collect();
+            let keepers: Vec<HostId> = keepers.iter().copied().filter(|keeper| *keeper != me).collect();
             let mut offered = false;
             for keeper in keepers.iter().filter(|keeper| linked.contains(keeper)) {
+                own.sent.add(*keeper);
                 out.send.entry(*keeper).or_default().push(own.report.clone());
                 offered = true;
             }
-            if !offered {
-                // Any neighbour may lead to a keeper; the keepers themselves are tried in turn.
-                if let Some(neighbour) = linked.get(own.tries % linked.len().max(1)) {
-                    out.send.entry(*neighbour).or_default().push(own.report.clone());
-                }
-                if let Some(keeper) = keepers.get(own.tries % keepers.len().max(1)) {
-                    reach.insert(*keeper);
-                }
+            if offered {
+                continue;
             }
-            own.tries += 1;
+            // Any neighbour may lead to a keeper; the keepers themselves are tried in turn.
+            let turn = own.tries as usize - 1;
+            let others: Vec<&HostId> = linked.iter().filter(|peer| own.said_by != Some(**peer)).collect();
+            if let Some(neighbour) = others.get(turn % others.len().max(1)) {
+                own.sent.add(**neighbour);
+                out.send.entry(**neighbour).or_default().push(own.report.clone());
+            }
+            if own.said_by.is_none()
+                && reach.len() < REACH_MAX
+                && let Some(keeper) = keepers.get(turn % keepers.len().max(1))
+            {
+                reach.insert(*keeper);
+            }
         }
         let mut returned = out.done();
+        returned.extend(self.pay_back(now, replica, linked, &mut reach));
         returned.extend(reach.into_iter().map(Returned::Reach));
         returned
     }
+
+    /// Offers the issuers' hosts what is owed to them.
+    fn pay_back(
+        &mut self,
+        now: Timestamp,
+        replica: &Replica,
+        linked: &[HostId],
+        reach: &mut BTreeSet<HostId>,
+    ) -> Vec<Returned> {
+        let wait = (OWED_EVERY * (1 << self.owed_tries.min(6))).min(OWED_EVERY_MAX);
+        self.owed_again = self.owed_again.min(now.after(wait));
+        if self.owed_again > now || self.owed_tries >= OWED_TRIES_MAX || self.owed.is_empty() {
+            return Vec::new();
+        }
+        self.owed_again = now.after(wait);
+        self.owed_tries += 1;
+        self.owed.retain(|order, _| replica.order(order).is_some());
+        let mut by_stop: BTreeMap<HostId, Vec<(EntryId, HostId)>> = BTreeMap::new();
+        for (order, hosts) in &self.owed {
+            let Some(first) = keepers(order, replica).first().copied() else { continue };
+            if !linked.contains(&first) && reach.len() < REACH_MAX {
+                reach.insert(first);
+            }
+            // Links come and go, and with them ways: after the first time, any neighbour may know another.
+            let any = linked.get(self.owed_tries as usize % linked.len().max(1)).copied();
+            let known = self.next_stop(order, replica, linked);
+            let stop = if self.owed_tries == 1 || known == Some(first) { known.or(any) } else { any };
+            if let Some(stop) = stop {
+                by_stop.entry(stop).or_default().extend(hosts.iter().map(|host| (*order, *host)));
+            }
+        }
+        by_stop.into_iter().filter_map(|(stop, owed)| self.pass(stop, owed)).collect()
+    }
 }
 
-fn keepers(order: &EntryId, replica: &Replica) -> Vec<HostId> {
-    replica.order(order).map(|order| order.body().keepers.clone()).unwrap_or_default()
+fn pay(owed: &mut BTreeMap<EntryId, BTreeSet<HostId>>, order: EntryId, host: HostId) {
+    if let Some(hosts) = owed.get_mut(&order) {
+        hosts.remove(&host);
+        if hosts.is_empty() {
+            owed.remove(&order);
+        }
+    }
+}
+
+/// Whether a report is no longer than one may be.
+fn fits(report: &Report) -> bool {
+    let output: usize = [&report.stdout, &report.stderr].into_iter().flatten().map(|out| out.0.len()).sum();
+    report.record.0.len() <= ResultRecord::BYTES_MAX && output as u64 <= INLINE_OUTPUT_BYTES_MAX
+}
+
+fn mark(report: &Report) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&report.record.0);
+    for output in [&report.stdout, &report.stderr].into_iter().flatten() {
+        hasher.update(&output.0);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn keepers<'a>(order: &EntryId, replica: &'a Replica) -> &'a [HostId] {
+    replica.order(order).map_or(&[], |order| order.body().keepers.as_slice())
+}
+
+fn say_settled(settled: BTreeMap<HostId, Vec<(EntryId, HostId)>>) -> Vec<Returned> {
+    let chunked = settled.into_iter().flat_map(|(to, settled)| {
+        let chunks: Vec<_> = settled.chunks(SETTLED_A_MESSAGE).map(<[_]>::to_vec).collect();
+        chunks.into_iter().map(move |settled| Returned::Send(to, Message::Settled { settled }))
+    });
+    chunked.collect()
 }
 
 /// Reports gathered by where they go.
