@@ -2,17 +2,19 @@
 //! own writes to disk in groups.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
-    thread,
-    time::Duration,
 };
 
-use tokio::sync::{broadcast, mpsc, watch};
-use tracing::{debug, warn};
+use tokio::sync::broadcast;
+use tracing::debug;
 
-use super::backend::{Backend, Row};
+use super::{
+    backend::{Backend, Row},
+    kept::Kept,
+    writer::Writer,
+};
 use crate::{
     authority::Refusal,
     identity::{EntryId, HostId},
@@ -22,15 +24,7 @@ use crate::{
 };
 
 /// Changes that a slow reader may be behind before it has to compare instead.
-const CHANGES_MAX: usize = 1024;
-/// Rows on their way to the disk.
-const WRITES_MAX: usize = 4096;
-/// Rows that wait for a disk that refuses; over that they are in memory only.
-const UNWRITTEN_MAX: usize = 65_536;
-/// Rows are gathered for so long before they are written together.
-const GATHER: Duration = Duration::from_millis(20);
-/// Different reports on one order by one host that are kept: which one is true is for the issuer to say.
-const REPORTS_A_HOST_MAX: usize = 4;
+const CHANGES_MAX: usize = 256;
 /// Longest row, in bytes.
 const ROW_BYTES_MAX: usize = 1024 * 1024;
 
@@ -46,14 +40,8 @@ pub struct Change {
 #[derive(Debug)]
 struct State {
     replica: Replica,
-    /// Reports kept for issuers.
-    kept: BTreeMap<EntryId, BTreeMap<HostId, Vec<Report>>>,
+    kept: Kept,
     refused: HashMap<&'static str, u64>,
-}
-
-enum Write {
-    Rows(Vec<Row>),
-    Mark(u64),
 }
 
 /// A handle on the store; clones share it.
@@ -61,16 +49,8 @@ enum Write {
 pub struct Store {
     state: Arc<RwLock<State>>,
     changes: broadcast::Sender<Change>,
-    writes: mpsc::Sender<Write>,
-    marked: Arc<std::sync::atomic::AtomicU64>,
-    flushed: watch::Receiver<Flushed>,
+    writer: Arc<Writer>,
     problems: Arc<Vec<String>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Flushed {
-    mark: u64,
-    error: Option<String>,
 }
 
 impl std::fmt::Debug for Store {
@@ -89,14 +69,6 @@ fn entry_key(entry: &Entry) -> Vec<u8> {
 
 fn id_key(id: &EntryId) -> Vec<u8> {
     [&b"e"[..], &id.0].concat()
-}
-
-fn report_key(report: &Report) -> Vec<u8> {
-    let mut key = vec![b'r'];
-    key.extend_from_slice(&report.order.0);
-    key.extend_from_slice(&report.host.0);
-    key.extend(blake3::hash(&report.record.0).as_bytes().iter().take(8));
-    key
 }
 
 impl Store {
@@ -121,19 +93,17 @@ impl Store {
             ));
         }
         let (rows, mut damaged) = backend.load()?;
-        let mut kept: BTreeMap<EntryId, BTreeMap<HostId, Vec<Report>>> = BTreeMap::new();
-        let mut entries: Vec<(Entry, Vec<Bytes>)> = Vec::new();
-        let mut fresh = Vec::new();
+        let mut kept = Kept::default();
+        let mut entries: Vec<(Option<Vec<u8>>, Entry, Vec<Bytes>)> = Vec::new();
+        let mut writes: Vec<Row> = Vec::new();
         for (key, value) in rows {
             match key.first() {
                 Some(b'e' | b'h') => match read_item(&value, &replica) {
-                    Some(entry) => entries.push(entry),
+                    Some((entry, facets)) => entries.push((Some(key), entry, facets)),
                     None => damaged += 1,
                 },
                 Some(b'r') => match wire::decode::<Report>(&value, ROW_BYTES_MAX) {
-                    Ok(report) => {
-                        kept.entry(report.order).or_default().entry(report.host).or_default().push(report);
-                    }
+                    Ok(report) => kept.load(report),
                     Err(_) => damaged += 1,
                 },
                 _ => damaged += 1,
@@ -141,35 +111,35 @@ impl Store {
         }
         for item in first {
             if let Ok(entry) = Entry::verify(&item.entry.0, replica.fleet()) {
-                fresh.push((entry_key(&entry), Some(wire::encode(item))));
-                entries.push((entry, item.facets.clone()));
+                writes.push((entry_key(&entry), Some(wire::encode(item))));
+                entries.push((None, entry, item.facets.clone()));
             }
         }
-        entries.sort_by_key(|(entry, _)| (entry.rank(), sequence(entry)));
-        for (entry, facets) in entries {
-            if let Err(refusal) = replica.merge(entry, &facets) {
-                debug!(%refusal, "an entry of the store no longer holds");
+        entries.sort_by_key(|(_, entry, _)| (entry.rank(), sequence(entry)));
+        let mut ends = Vec::new();
+        for (key, entry, facets) in entries {
+            let id = entry.id();
+            match replica.merge(entry, &facets) {
+                Ok(_) => ends.extend(key.map(|key| (key, id))),
+                // Its row stays: what it needs may be among those that were damaged, and comes again.
+                Err(refusal) => debug!(%refusal, "an entry of the store does not hold now"),
             }
         }
-        replica.sweep(now);
+        let past = replica.sweep(now);
+        writes.extend(kept.sweep(&past, &replica, now));
+        // What was superseded or is past has no row any more.
+        let superseded = ends.into_iter().filter(|(_, id)| !replica.holds(id));
+        writes.extend(superseded.map(|(key, _)| (key, None)));
         if damaged > 0 {
             problems.push(format!("{damaged} rows of the store were damaged and are fetched again"));
         }
-        let (writes, rows_to_write) = mpsc::channel(WRITES_MAX);
-        let (flushed_by, flushed) = watch::channel(Flushed::default());
-        thread::Builder::new()
-            .name("store".to_owned())
-            .stack_size(256 * 1024)
-            .spawn(move || write_in_groups(backend, rows_to_write, &flushed_by))?;
         let store = Self {
             state: Arc::new(RwLock::new(State { replica, kept, refused: HashMap::new() })),
             changes: broadcast::channel(CHANGES_MAX).0,
-            writes,
-            marked: Arc::default(),
-            flushed,
+            writer: Arc::new(Writer::start(backend)?),
             problems: Arc::new(problems),
         };
-        store.write(fresh);
+        store.writer.write(writes);
         Ok(store)
     }
 
@@ -224,51 +194,60 @@ impl Store {
             }
         }
         if !new.is_empty() {
-            self.write(rows);
+            self.writer.write(rows);
             // Nobody listening is no error.
             let _listeners = self.changes.send(Change { from, items: Arc::new(new.clone()) });
         }
         (new, refusal)
     }
 
-    /// Keeps reports for their issuer; returns those that were not held already.
+    /// Keeps reports for their issuer; returns those that were not held already. Nothing is verified
+    /// unless two reports of one host differ: then what is not signed by its executor gives way.
     pub fn keep(&self, reports: Vec<Report>) -> Vec<Report> {
-        let mut new = Vec::new();
-        {
+        let (new, rows) = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let State { replica, kept, refused } = &mut *state;
+            let mut rows = Vec::new();
+            let mut new = Vec::new();
             for report in reports {
-                let held = state.kept.entry(report.order).or_default().entry(report.host).or_default();
-                if held.len() < REPORTS_A_HOST_MAX && held.iter().all(|other| other.record != report.record) {
-                    held.push(report.clone());
-                    new.push(report);
+                match kept.keep(&report, replica, &mut rows) {
+                    Ok(true) => new.push(report),
+                    Ok(false) => {}
+                    Err(reason) => *refused.entry(reason).or_default() += 1,
                 }
             }
-        }
-        if !new.is_empty() {
-            self.write(new.iter().map(|report| (report_key(report), Some(wire::encode(report)))).collect());
-        }
+            (new, rows)
+        };
+        self.writer.write(rows);
         new
     }
 
     /// The reports kept for an order.
     pub fn kept(&self, order: &EntryId) -> Vec<Report> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.kept.get(order).map(|hosts| hosts.values().flatten().cloned().collect()).unwrap_or_default()
+        self.state.read().unwrap_or_else(PoisonError::into_inner).kept.of(order)
+    }
+
+    /// Whether this very report is kept.
+    pub fn keeps(&self, report: &Report) -> bool {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).kept.holds(report)
+    }
+
+    /// Which hosts' reports on which orders are kept.
+    pub fn kept_keys(&self) -> Vec<(EntryId, HostId)> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).kept.keys()
     }
 
     /// Forgets what expired long ago, on disk as well.
     pub fn sweep(&self, now: Timestamp) {
-        let mut rows = Vec::new();
-        {
+        let rows = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            for id in state.replica.sweep(now) {
-                rows.push((id_key(&id), None));
-                for report in state.kept.remove(&id).into_iter().flat_map(BTreeMap::into_values).flatten() {
-                    rows.push((report_key(&report), None));
-                }
-            }
-        }
-        self.write(rows);
+            let State { replica, kept, .. } = &mut *state;
+            let past = replica.sweep(now);
+            let mut rows = kept.sweep(&past, replica, now);
+            rows.extend(past.iter().map(|id| (id_key(id), None)));
+            rows
+        };
+        self.writer.write(rows);
     }
 
     /// Hears of every change from now on.
@@ -279,7 +258,7 @@ impl Store {
     /// What was wrong with the store when it was opened.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.problems.to_vec();
-        if let Some(error) = &self.flushed.borrow().error {
+        if let Some(error) = self.writer.error() {
             problems.push(format!("the store cannot be written: {error}"));
         }
         problems
@@ -291,27 +270,12 @@ impl Store {
         state.refused.iter().map(|(reason, count)| (format!("entries_refused_{reason}"), *count)).collect()
     }
 
-    fn write(&self, rows: Vec<Row>) {
-        if !rows.is_empty() && self.writes.try_send(Write::Rows(rows)).is_err() {
-            // The disk is too slow or gone. The rows are in memory and on the peers.
-            warn!("the store does not keep up; some rows are in memory only");
-        }
-    }
-
     /// Waits until everything that was written before is on disk. Safe to drop.
     ///
     /// # Errors
-    /// When the disk refused.
+    /// When the disk refused. It is tried again, but what asked must not count on it.
     pub async fn flushed(&self) -> Result<(), String> {
-        let mark = self.marked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
-        if self.writes.send(Write::Mark(mark)).await.is_err() {
-            return Err("the store is closed".to_owned());
-        }
-        let mut flushed = self.flushed.clone();
-        match flushed.wait_for(|flushed| flushed.mark >= mark).await {
-            Ok(flushed) => flushed.error.clone().map_or(Ok(()), Err),
-            Err(_) => Err("the store is closed".to_owned()),
-        }
+        self.writer.flushed().await
     }
 }
 
@@ -333,47 +297,6 @@ fn read_item(value: &[u8], replica: &Replica) -> Option<(Entry, Vec<Bytes>)> {
     Some((entry, item.facets))
 }
 
-/// Gathers what comes within a moment, writes it in one batch, and says how far it is.
-fn write_in_groups(
-    mut backend: impl Backend,
-    mut writes: mpsc::Receiver<Write>,
-    flushed: &watch::Sender<Flushed>,
-) {
-    // What could not be written is tried again with the next group.
-    let mut rows: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-    while let Some(first) = writes.blocking_recv() {
-        let mut mark = None;
-        let mut next = Some(first);
-        let mut gathered = false;
-        while let Some(write) = next {
-            match write {
-                Write::Rows(more) => rows.extend(more),
-                // Somebody waits: no more gathering.
-                Write::Mark(asked) => mark = Some(asked),
-            }
-            next = writes.try_recv().ok();
-            if next.is_none() && mark.is_none() && !gathered {
-                gathered = true;
-                thread::sleep(GATHER);
-                next = writes.try_recv().ok();
-            }
-        }
-        let batch: Vec<Row> = rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        let error = if batch.is_empty() { None } else { backend.write(batch).err().map(|e| e.to_string()) };
-        match &error {
-            None => rows.clear(),
-            Some(error) => {
-                warn!(%error, "the store cannot be written");
-                if rows.len() > UNWRITTEN_MAX {
-                    rows.clear();
-                }
-            }
-        }
-        flushed.send_modify(|flushed| {
-            if let Some(mark) = mark {
-                flushed.mark = mark;
-            }
-            flushed.error = error;
-        });
-    }
-}
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -198,10 +198,12 @@ impl Runs {
 
     /// Keeps reports: visible at once, acknowledged when they are on disk.
     pub fn keep(&self, reports: Vec<Report>, tasks: &mut JoinSet<()>) {
-        let keys: Vec<(EntryId, HostId)> = reports.iter().map(|report| (report.order, report.host)).collect();
-        for report in self.parts.store.keep(reports) {
+        for report in self.parts.store.keep(reports.clone()) {
             let _nobody_watches = self.news.send(News::Report(report));
         }
+        // What was not taken (forged, or too many) is not acknowledged.
+        let held = reports.iter().filter(|report| self.parts.store.keeps(report));
+        let keys: Vec<(EntryId, HostId)> = held.map(|report| (report.order, report.host)).collect();
         let (store, events) = (self.parts.store.clone(), self.parts.events.clone());
         tasks.spawn(async move {
             match store.flushed().await {
