@@ -504,7 +504,10 @@ impl Replica {
 
     fn with_facets(&self, head: &Signed<Head>) -> Item {
         let facets = head.body().facets.iter().filter_map(|facet| self.facets.get(&facet.hash));
-        Item { entry: Bytes::from(head.bytes()), facets: facets.map(|(bytes, _)| Bytes::from(&**bytes)).collect() }
+        Item {
+            entry: Bytes::from(head.bytes()),
+            facets: facets.map(|(bytes, _)| Bytes::from(&**bytes)).collect(),
+        }
     }
 
     /// Everything that is held, in the order in which it can be applied: what is written to disk.

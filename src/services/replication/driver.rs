@@ -1,14 +1,18 @@
 //! The loop around the machine.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
-    task::JoinSet,
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot},
+    task::{JoinSet, yield_now},
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -17,23 +21,41 @@ use tracing::{debug, info};
 use super::Sync;
 pub use crate::sync::Event;
 use crate::{
-    identity::{EntryId, HostId, PublicKey},
-    net::{Channel, Net, PeerKey, Receiver, Sender},
-    replica::{Replica, Report},
+    identity::{EntryId, HostId, Kind, PublicKey, peek},
+    net::{Channel, Hints, Net, PeerKey, Receiver, Sender},
+    replica::{Item, Replica, Report},
     routing::{Candidate, Neighbours},
     store::Store,
-    sync::{Effect, Machine, Message},
+    sync::{Effect, Machine, Message, in_reports},
     time::Timestamp,
 };
 
 /// Messages that wait for a slow neighbour before it is cut off.
-const OUTBOX_MAX: usize = 512;
-/// Messages from all neighbours that wait to be handled.
+const OUTBOX_MAX: usize = 1024;
+/// Bytes that wait for one, likewise: more than one answer to its tips.
+const OUTBOX_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// Bytes that are written to a neighbour at a time.
+const WRITE_BYTES: usize = 256 * 1024;
+/// Bytes that wait above which a neighbour that takes some is alive, whatever it says.
+const BACKLOG_BYTES: usize = 512 * 1024;
+/// Messages from all neighbours that wait to be handled: at most one of each, since the next one is
+/// read when that is done.
 const INBOX_MAX: usize = 256;
+/// Entries that are verified and merged before everything else has its turn.
+const MERGED_A_TURN: usize = 32;
 /// Events from this host's other services that wait.
 const EVENTS_MAX: usize = 1024;
-/// Streams of neighbours at a time.
-const STREAMS_MAX: usize = 128;
+/// Streams of neighbours at a time. A host that alone has an address has all others as neighbours.
+const STREAMS_MAX: usize = 512;
+/// Streams that one member may open in a [`CALM`]; two hosts that dial each other need two.
+const STREAMS_A_CALM: u32 = 6;
+/// A stream that lasted so long proves that two hosts get on.
+const CALM: Duration = Duration::from_secs(10);
+/// A link without a stream is given up after so long.
+const STREAMLESS_MAX: Duration = Duration::from_secs(60);
+/// First wait before a stream is opened again that ended at once; doubles up to the longest.
+const REOPEN_AFTER: Duration = Duration::from_millis(500);
+const REOPEN_AFTER_MAX: Duration = Duration::from_secs(20);
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a write to a neighbour may take.
@@ -110,13 +132,39 @@ impl Replication {
 
 struct Stream {
     outbox: mpsc::Sender<Message>,
+    flow: Arc<Flow>,
+    moved: u64,
     since: Timestamp,
     serial: u64,
+    proved: bool,
+}
+
+/// What goes through an outbox, in bytes.
+#[derive(Debug, Default)]
+struct Flow {
+    waiting: AtomicUsize,
+    written: AtomicU64,
 }
 
 enum Inbound {
-    Message(Message),
+    /// The permit is for the next message: it comes when this one is done.
+    Message(Message, OwnedSemaphorePermit),
     Ended,
+}
+
+/// Entries of one message, on their way into the store.
+struct Merging {
+    peer: HostId,
+    items: VecDeque<Item>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A link that has no stream.
+#[derive(Clone, Copy)]
+struct Streamless {
+    since: Timestamp,
+    tries: u32,
+    again: Timestamp,
 }
 
 struct Driver {
@@ -130,10 +178,16 @@ struct Driver {
     inbox: mpsc::Sender<(HostId, u64, Inbound)>,
     mail: mpsc::Sender<Mail>,
     tasks: JoinSet<Done>,
+    merging: VecDeque<Merging>,
+    dialling: HashSet<HostId>,
     opening: HashSet<HostId>,
+    streamless: BTreeMap<HostId, Streamless>,
+    /// Streams that members opened since `calmed`.
+    arrivals: HashMap<HostId, u32>,
+    calmed: Timestamp,
     serial: u64,
-    linked: HashSet<HostId>,
     swept: Timestamp,
+    candidates: Option<(u64, Hints, Vec<Candidate>)>,
 }
 
 enum Done {
@@ -171,10 +225,15 @@ pub fn start(
         inbox,
         mail,
         tasks: JoinSet::new(),
+        merging: VecDeque::new(),
+        dialling: HashSet::new(),
         opening: HashSet::new(),
+        streamless: BTreeMap::new(),
+        arrivals: HashMap::new(),
+        calmed: now,
         serial: 0,
-        linked: HashSet::new(),
         swept: now,
+        candidates: None,
     };
     let running = driver.run(incoming, asked, happened, inbound, stop);
     Ok((Replication { asks, events }, running))
@@ -205,9 +264,14 @@ impl Driver {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.tell_gate();
+        // What was kept before a restart may still be owed to the issuers' hosts.
+        let kept = self.store.kept_keys();
+        self.handle(Event::Kept(kept));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                // Verifying takes long: a few entries, then everybody else.
+                () = yield_now(), if !self.merging.is_empty() => self.merge_some(),
                 Some((peer, serial, message)) = inbound.recv() => self.on_inbound(peer, serial, message),
                 change = changes.recv() => match change {
                     Ok(change) => {
@@ -217,13 +281,16 @@ impl Driver {
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         debug!(missed, "behind the store");
                         self.tell_gate();
+                        self.handle(Event::Missed);
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 Some(event) = happened.recv() => self.handle(event),
                 Some(ask) = asked.recv() => self.on_ask(ask),
                 Some(arrival) = incoming.next() => {
-                    if let Some(host) = self.host_of(arrival.peer) {
+                    if let Some(host) = self.host_of(arrival.peer)
+                        && self.may_arrive(host)
+                    {
                         let (sender, receiver) = arrival.channel.split_acceptor();
                         self.on_stream(host, sender, receiver);
                     }
@@ -256,10 +323,49 @@ impl Driver {
         self.net.set_members(members);
     }
 
+    /// What came from a neighbour was merged here, and is spread already.
     fn on_change(&mut self, change: &crate::store::Change) {
+        if change.from.is_none() {
+            self.on_merged(None, change.items.to_vec());
+        }
+    }
+
+    fn on_merged(&mut self, from: Option<HostId>, items: Vec<(EntryId, Item)>) {
         // Membership may have changed: the gate is told before anything is sent.
-        self.tell_gate();
-        self.handle(Event::Merged { from: change.from, items: change.items.to_vec() });
+        if items.iter().any(|(_, item)| bears_on_members(item)) {
+            self.tell_gate();
+        }
+        self.handle(Event::Merged { from, items });
+    }
+
+    /// Merges the next few entries of whoever waits longest.
+    fn merge_some(&mut self) {
+        let Some(mut merging) = self.merging.pop_front() else { return };
+        let turn = merging.items.len().min(MERGED_A_TURN);
+        let items = merging.items.drain(..turn).collect();
+        // What is new is announced by the store, and spread from here.
+        let (new, refusal) = self.store.merge(Some(merging.peer), items, (self.clock)());
+        if let Some(refusal) = refusal {
+            debug!(peer = %merging.peer, %refusal, "an entry was not taken");
+        }
+        let peer = merging.peer;
+        if !merging.items.is_empty() {
+            self.merging.push_back(merging);
+        }
+        if !new.is_empty() {
+            self.on_merged(Some(peer), new);
+        }
+    }
+
+    /// Whether a member may open one more stream now.
+    fn may_arrive(&mut self, host: HostId) -> bool {
+        let arrivals = self.arrivals.entry(host).or_default();
+        *arrivals += 1;
+        let may = *arrivals <= STREAMS_A_CALM;
+        if !may {
+            debug!(%host, "opens too many streams");
+        }
+        may
     }
 
     fn on_inbound(&mut self, peer: HostId, serial: u64, inbound: Inbound) {
@@ -267,59 +373,104 @@ impl Driver {
             return;
         }
         match inbound {
-            Inbound::Message(message) => self.handle(Event::Message(peer, message)),
-            Inbound::Ended => self.down(peer),
+            Inbound::Message(message, permit) => {
+                self.handle_with(Event::Message(peer, message), Some(permit));
+            }
+            Inbound::Ended => {
+                self.down(peer);
+                self.neighbours.lost((self.clock)());
+                self.on_links();
+            }
         }
     }
 
     fn down(&mut self, peer: HostId) {
-        if self.streams.remove(&peer).is_some() {
-            self.neighbours.lost((self.clock)());
-            self.handle(Event::Down(peer));
+        let Some(stream) = self.streams.remove(&peer) else { return };
+        let now = (self.clock)();
+        if !stream.proved {
+            self.neighbours.dialled(peer, false, now, &mut random);
+            self.failed_to_open(peer, now);
         }
+        self.merging.retain(|merging| merging.peer != peer);
+        self.handle(Event::Down(peer));
+    }
+
+    fn failed_to_open(&mut self, peer: HostId, now: Timestamp) {
+        let row = self.streamless.entry(peer).or_insert(Streamless { since: now, tries: 0, again: now });
+        let wait = REOPEN_AFTER * (1 << row.tries.min(6));
+        row.tries += 1;
+        row.again = now.after(wait.min(REOPEN_AFTER_MAX));
     }
 
     /// A stream to a neighbour is open; it takes the place of an older one.
     fn on_stream(&mut self, peer: HostId, sender: Sender<Message>, receiver: Receiver<Message>) {
         if self.streams.remove(&peer).is_some() {
+            self.merging.retain(|merging| merging.peer != peer);
             self.handle(Event::Down(peer));
         }
         self.serial += 1;
         let serial = self.serial;
         let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
-        self.tasks.spawn(write(sender, outgoing));
+        let flow = Arc::new(Flow::default());
+        self.tasks.spawn(write(sender, outgoing, Arc::clone(&flow)));
         self.tasks.spawn(read(receiver, peer, serial, self.inbox.clone()));
-        self.streams.insert(peer, Stream { outbox, since: (self.clock)(), serial });
+        let stream = Stream { outbox, flow, moved: 0, since: (self.clock)(), serial, proved: false };
+        self.streams.insert(peer, stream);
         self.handle(Event::Up(peer));
     }
 
     fn handle(&mut self, event: Event) {
+        self.handle_with(event, None);
+    }
+
+    /// Does what the machine says. The permit is given back when all of it is done.
+    fn handle_with(&mut self, event: Event, mut permit: Option<OwnedSemaphorePermit>) {
         let now = (self.clock)();
         let store = self.store.clone();
         let effects = store.read(|replica| self.machine.handle(event, now, replica));
         for effect in effects {
-            self.perform(effect, now);
+            match effect {
+                Effect::Merge(peer, items) => {
+                    let merging = Merging { peer, items: items.into(), _permit: permit.take() };
+                    self.merging.push_back(merging);
+                }
+                effect => self.perform(effect),
+            }
         }
     }
 
-    fn perform(&mut self, effect: Effect, now: Timestamp) {
+    fn send(&mut self, peer: HostId, message: Message) {
+        let Some(stream) = self.streams.get(&peer) else { return };
+        let weight = weight(&message);
+        let waiting = stream.flow.waiting.fetch_add(weight, Ordering::Relaxed);
+        if waiting + weight > OUTBOX_BYTES_MAX || stream.outbox.try_send(message).is_err() {
+            debug!(%peer, "does not keep up and is cut off");
+            self.cut(peer);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Send(peer, message) => {
-                let full = self.streams.get(&peer).is_some_and(|s| s.outbox.try_send(message).is_err());
-                if full {
-                    debug!(%peer, "does not keep up and is cut off");
-                    self.cut(peer);
-                }
-            }
-            Effect::Merge(peer, items) => {
-                // What is new is announced by the store, and spread from there.
-                let (_, refusal) = self.store.merge(Some(peer), items, now);
-                if let Some(refusal) = refusal {
-                    debug!(%peer, %refusal, "an entry was not taken");
+            Effect::Send(peer, message) => self.send(peer, message),
+            // Only a message brings entries; see above.
+            Effect::Merge(..) => {}
+            Effect::Pass(peer, kept) => {
+                let orders: BTreeMap<EntryId, HashSet<HostId>> =
+                    kept.into_iter().fold(BTreeMap::new(), |mut orders, (order, host)| {
+                        orders.entry(order).or_insert_with(HashSet::new).insert(host);
+                        orders
+                    });
+                for (order, hosts) in orders {
+                    let mut reports = self.store.kept(&order);
+                    reports.retain(|report| hosts.contains(&report.host));
+                    for message in in_reports(&reports) {
+                        self.send(peer, message);
+                    }
                 }
             }
             Effect::Close(peer, why) => {
                 debug!(%peer, why, "neighbour closed");
+                self.neighbours.lost((self.clock)());
                 self.cut(peer);
             }
             Effect::Keep(reports) => self.post(Mail::Keep(reports)),
@@ -352,11 +503,17 @@ impl Driver {
             let addresses = replica.node_facet(&host).map(|node| node.listen()).unwrap_or_default();
             peer_key(replica, &host).map(|key| (key, addresses))
         });
-        let Some((key, mut addresses)) = found else { return };
+        let (key, mut addresses) = match found {
+            Some(found) if host != self.me => found,
+            _ => return self.neighbours.dialled(host, false, (self.clock)(), &mut random),
+        };
         if let Some(seen) = self.net.hints().borrow().get(&key) {
             addresses.extend(seen.iter().copied());
         }
-        if addresses.is_empty() || host == self.me {
+        if addresses.is_empty() {
+            return self.neighbours.dialled(host, false, (self.clock)(), &mut random);
+        }
+        if !self.dialling.insert(host) {
             return;
         }
         let net = self.net.clone();
@@ -369,14 +526,26 @@ impl Driver {
         });
     }
 
-    /// Opens the stream on links that this end dialled and that have none.
+    /// Opens the stream on links that this end dialled and that have none, and gives up links on which
+    /// neither end gets one.
     fn on_links(&mut self) {
+        let now = (self.clock)();
         let links = self.net.links().borrow().clone();
         let mut linked = HashSet::new();
+        let mut given_up = Vec::new();
         for (peer, link) in links {
             let Some(host) = self.host_of(peer) else { continue };
             linked.insert(host);
-            if link.dialled_by_us && !self.streams.contains_key(&host) && self.opening.insert(host) {
+            if self.streams.contains_key(&host) {
+                continue;
+            }
+            let row = self.streamless.entry(host).or_insert(Streamless { since: now, tries: 0, again: now });
+            // A clock that was set back.
+            row.since = row.since.min(now);
+            row.again = row.again.min(now.after(REOPEN_AFTER_MAX));
+            if now.since(row.since) > STREAMLESS_MAX {
+                given_up.push(host);
+            } else if link.dialled_by_us && row.again <= now && self.opening.insert(host) {
                 let net = self.net.clone();
                 self.tasks.spawn(async move {
                     match net.open::<Sync>(peer, OPEN_WITHIN).await {
@@ -389,12 +558,19 @@ impl Driver {
                 });
             }
         }
-        self.linked = linked;
+        for host in given_up {
+            debug!(%host, "a link without a stream is given up");
+            self.neighbours.dialled(host, false, now, &mut random);
+            self.cut(host);
+        }
+        let streams = &self.streams;
+        self.streamless.retain(|host, _| linked.contains(host) || streams.contains_key(host));
     }
 
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Dialled(host, reached) => {
+                self.dialling.remove(&host);
                 self.neighbours.dialled(host, reached, (self.clock)(), &mut random);
                 self.on_links();
             }
@@ -403,6 +579,8 @@ impl Driver {
                 if let Some(channel) = channel {
                     let (sender, receiver) = channel.split_opener();
                     self.on_stream(host, sender, receiver);
+                } else {
+                    self.failed_to_open(host, (self.clock)());
                 }
             }
             Done::Other => {}
@@ -411,26 +589,37 @@ impl Driver {
 
     fn on_tick(&mut self) {
         let now = (self.clock)();
+        let mut alive = Vec::new();
+        for (host, stream) in &mut self.streams {
+            let written = stream.flow.written.load(Ordering::Relaxed);
+            let moves = std::mem::replace(&mut stream.moved, written) != written;
+            if moves && stream.flow.waiting.load(Ordering::Relaxed) > BACKLOG_BYTES {
+                alive.push(*host);
+            }
+            stream.since = stream.since.min(now);
+            if !stream.proved && now.since(stream.since) > CALM {
+                stream.proved = true;
+                self.streamless.remove(host);
+                self.neighbours.proved(host);
+            }
+        }
+        for host in alive {
+            self.handle(Event::Moves(host));
+        }
+        if now < self.calmed || now.since(self.calmed) > CALM {
+            self.calmed = now;
+            self.arrivals.clear();
+        }
         self.handle(Event::Tick);
         self.on_links();
-        let hints = self.net.hints().borrow().clone();
-        let members: Vec<Candidate> = self.store.read(|replica| {
-            replica
-                .authority()
-                .members()
-                .map(|host| Candidate {
-                    host: host.id(),
-                    reachable: replica.node_facet(&host.id()).is_some_and(|node| !node.addresses.is_empty())
-                        || hints.contains_key(&PeerKey(host.transport().bytes())),
-                })
-                .collect()
-        });
         let links = self.net.links().borrow().clone();
         let linked: BTreeMap<HostId, bool> = links
             .iter()
             .filter_map(|(peer, link)| self.host_of(*peer).map(|host| (host, link.dialled_by_us)))
             .collect();
-        let plan = self.neighbours.step(&members, &linked, now, &mut random);
+        self.look_for_candidates();
+        let members = self.candidates.as_ref().map_or(&[][..], |(_, _, members)| members.as_slice());
+        let plan = self.neighbours.step(members, &linked, now, &mut random);
         for host in plan.dial {
             self.dial(host);
         }
@@ -438,10 +627,28 @@ impl Driver {
             info!(%host, "one link too many, given up");
             self.cut(host);
         }
-        if now.since(self.swept) > SWEEP_EVERY {
+        if now < self.swept || now.since(self.swept) > SWEEP_EVERY {
             self.swept = now;
             self.store.sweep(now);
         }
+    }
+
+    /// Who could be linked: looked up again only when an entry or an announcement came.
+    fn look_for_candidates(&mut self) {
+        let hints = self.net.hints().borrow().clone();
+        let revision = self.store.read(Replica::revision);
+        if self.candidates.as_ref().is_some_and(|(at, seen, _)| *at == revision && *seen == hints) {
+            return;
+        }
+        let members = self.store.read(|replica| {
+            let candidate = |host: &crate::authority::Host| Candidate {
+                host: host.id(),
+                reachable: replica.node_facet(&host.id()).is_some_and(|node| !node.listen().is_empty())
+                    || hints.contains_key(&PeerKey(host.transport().bytes())),
+            };
+            replica.authority().members().map(candidate).collect()
+        });
+        self.candidates = Some((revision, hints, members));
     }
 
     fn on_ask(&mut self, ask: Ask) {
@@ -472,14 +679,45 @@ impl Driver {
     }
 }
 
-async fn write(mut sender: Sender<Message>, mut outgoing: mpsc::Receiver<Message>) -> Done {
-    let mut batch = Vec::new();
-    while outgoing.recv_many(&mut batch, 64).await > 0 {
+/// Whether an entry may make somebody a member, or none.
+fn bears_on_members(item: &Item) -> bool {
+    let others = [Kind::Op, Kind::Head, Kind::Order, Kind::Cancellation];
+    peek(&item.entry.0).is_ok_and(|header| others.into_iter().all(|kind| kind as u16 != header.kind))
+}
+
+/// About how long a message is, in bytes.
+fn weight(message: &Message) -> usize {
+    32 + match message {
+        Message::Hello { .. } | Message::Ping { .. } | Message::Pong { .. } => 0,
+        Message::Tips { tip } => tip.held.len() * 17 + tip.ops.len() * 40 + tip.heads.len() * 64,
+        Message::Items { items } => items.iter().map(Item::weight).sum(),
+        Message::Reports { reports } => reports.iter().map(report_weight).sum(),
+        Message::Settled { settled } => settled.len() * 70,
+        Message::Running { hosts, .. } => hosts.len() * 35,
+    }
+}
+
+fn report_weight(report: &Report) -> usize {
+    let output = [&report.stdout, &report.stderr].into_iter().flatten().map(|out| out.0.len());
+    96 + report.record.0.len() + output.sum::<usize>()
+}
+
+async fn write(mut sender: Sender<Message>, mut outgoing: mpsc::Receiver<Message>, flow: Arc<Flow>) -> Done {
+    while let Some(first) = outgoing.recv().await {
+        let mut bytes = weight(&first);
+        let mut batch = vec![first];
+        while bytes < WRITE_BYTES
+            && let Ok(next) = outgoing.try_recv()
+        {
+            bytes += weight(&next);
+            batch.push(next);
+        }
         if let Err(error) = sender.send_all(&batch, SEND_WITHIN).await {
             debug!(%error, "neighbour not written to");
             return Done::Other;
         }
-        batch.clear();
+        flow.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        flow.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
     let _gone = sender.close(SEND_WITHIN).await;
     Done::Other
@@ -491,9 +729,12 @@ async fn read(
     serial: u64,
     inbox: mpsc::Sender<(HostId, u64, Inbound)>,
 ) -> Done {
+    // One message at a time: the rest stays with the sender until this one is done.
+    let turn = Arc::new(Semaphore::new(1));
     loop {
+        let Ok(permit) = Arc::clone(&turn).acquire_owned().await else { return Done::Other };
         let message = match receiver.recv(RECV_WITHIN).await {
-            Ok(Some(message)) => Inbound::Message(message),
+            Ok(Some(message)) => Inbound::Message(message, permit),
             Ok(None) => Inbound::Ended,
             Err(error) => {
                 debug!(%error, "neighbour not read");
