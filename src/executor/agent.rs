@@ -486,13 +486,16 @@ impl Executor {
             environment: vec![("MUSTER_JOB".to_owned(), id.to_string())],
         };
         match supervisor::supervise(&spawn) {
-            Ok(supervised) => self.running.push(Running {
-                order: id,
-                issuer: order.signer(),
-                started: now,
-                announced: false,
-                supervised,
-            }),
+            Ok(supervised) => {
+                self.count("spawns");
+                self.running.push(Running {
+                    order: id,
+                    issuer: order.signer(),
+                    started: now,
+                    announced: false,
+                    supervised,
+                });
+            }
             Err(error) => {
                 let why = format!("no supervisor could be started: {error}");
                 self.finish(id, now, Outcome::NotStarted { code: 126, why }, None);

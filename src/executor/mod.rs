@@ -24,7 +24,7 @@ pub use spool::paths as spool_paths;
 pub use trust::{Trust, TrustError};
 
 /// What tests of the confinement try and must not succeed with.
-#[cfg(test)]
+#[cfg(all(test, feature = "agent"))]
 pub(crate) mod for_tests {
     pub(crate) use super::os::{exec, fork_into};
 }

@@ -319,6 +319,8 @@ impl HostHome {
         let member: Member = wire::decode(&bytes, FILE_BYTES_MAX).map_err(|error: WireError| {
             HostHomeError::Damaged { path: path.clone(), problem: error.to_string() }
         })?;
+        let holds = member.chain().and_then(|_| member.enrolled().map_err(|error| error.to_string()));
+        holds.map_err(|problem| HostHomeError::Damaged { path, problem })?;
         Ok(Self { dir: dir.to_owned(), member })
     }
 

@@ -76,7 +76,12 @@ pub enum StartError {
 /// See [`StartError`].
 pub fn agent(places: &Places) -> Result<bool, StartError> {
     let settings = Settings::read(&places.config)?;
-    let home = HostHome::open(&places.state).map_err(AgentError::Home)?;
+    // The parts of the agent change to other directories.
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|source| StartError::Prepare { path: path.to_owned(), source })
+    };
+    let (state, socket) = (absolute(&places.state)?, absolute(&places.socket)?);
+    let home = HostHome::open(&state).map_err(AgentError::Home)?;
     let root = rustix::process::geteuid().is_root();
     let mesh_user = if root { Some(mesh_user(&settings, &home)?) } else { None };
     let socket_group = if root { socket_group(&settings)? } else { None };
@@ -84,14 +89,14 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
     let lock = home.lock().map_err(AgentError::Home)?;
     share_directories(&home, mesh_user)
         .map_err(|source| StartError::Prepare { path: home.dir().to_owned(), source })?;
-    let own_dir = !places.socket.starts_with(home.dir());
-    let control = open_socket(&places.socket, socket_group, own_dir)
-        .map_err(|source| StartError::Socket { path: places.socket.clone(), source })?;
+    let own_dir = !socket.starts_with(home.dir());
+    let control = open_socket(&socket, socket_group, own_dir)
+        .map_err(|source| StartError::Socket { path: socket.clone(), source })?;
     let executor = Executor::start(
         ExecutorSettings {
             home,
             lock,
-            socket: places.socket.clone(),
+            socket,
             control,
             mesh_user,
             listen: settings.listen.iter().map(ToString::to_string).collect(),
@@ -188,7 +193,11 @@ fn share_directories(home: &HostHome, mesh_user: Option<(u32, u32)>) -> io::Resu
     chown(spool, None, Some(gid))?;
     // Set-group-id: the files in it belong to that group as well.
     fs::set_permissions(spool, fs::Permissions::from_mode(0o2750))?;
-    fs::set_permissions(home.executor_dir(), fs::Permissions::from_mode(0o711))?;
+    // What stands above is made open to walk through; all that is secret in it has a mode of its own.
+    for dir in [home.dir(), &home.executor_dir()] {
+        let mode = fs::metadata(dir)?.mode() & 0o7777;
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode | 0o011))?;
+    }
     let mesh = home.mesh_dir();
     // Once only: afterwards the mesh user could have put there what is not its own.
     if fs::symlink_metadata(&mesh)?.uid() == uid { Ok(()) } else { give(&mesh, uid, gid) }

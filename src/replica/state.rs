@@ -92,7 +92,8 @@ pub struct Replica {
     orders: BTreeMap<EntryId, Admitted<Order>>,
     cancellations: BTreeMap<EntryId, Signed<Cancellation>>,
     forked_hosts: BTreeSet<HostId>,
-    revision: u64,
+    version: u64,
+    authority_version: u64,
 }
 
 impl Replica {
@@ -110,14 +111,19 @@ impl Replica {
             orders: BTreeMap::new(),
             cancellations: BTreeMap::new(),
             forked_hosts: BTreeSet::new(),
-            revision: 0,
+            version: 0,
+            authority_version: 0,
         }
     }
 
-    /// Grows whenever something is taken or forgotten, so that what was computed from a replica can be
-    /// used for as long as it stays the same.
-    pub fn revision(&self) -> u64 {
-        self.revision
+    /// Counts the changes of this replica: while it stays the same, so does all that is held.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Counts those changes that may have changed who belongs or who may do what.
+    pub fn authority_version(&self) -> u64 {
+        self.authority_version
     }
 
     /// The fleet.
@@ -150,6 +156,8 @@ impl Replica {
         if self.ids.contains(&id) {
             return Ok(Merged::Known);
         }
+        let shows_only =
+            matches!(entry, Entry::Invitation(_) | Entry::Head(_) | Entry::Order(_) | Entry::Cancellation(_));
         let merged = match entry {
             Entry::Root(update) => {
                 let new = self
@@ -220,7 +228,8 @@ impl Replica {
             self.ids.insert(id);
         }
         if merged != Merged::Known {
-            self.revision += 1;
+            self.version += 1;
+            self.authority_version += u64::from(!shows_only);
         }
         Ok(merged)
     }
@@ -400,7 +409,7 @@ impl Replica {
         for id in &gone {
             self.ids.remove(id);
         }
-        self.revision += u64::from(!gone.is_empty());
+        self.version += u64::from(!gone.is_empty());
         gone
     }
 
@@ -408,16 +417,6 @@ impl Replica {
     /// answered for nor taken.
     pub fn is_past(expires: Option<Timestamp>, now: Timestamp) -> bool {
         expires.is_some_and(|expires| expires.after(HELD_AFTER_EXPIRY) < now)
-    }
-
-    /// When the next of what is held will be past: until then, and without a change, [`Replica::digest`]
-    /// stays the same.
-    pub fn next_past(&self, now: Timestamp) -> Option<Timestamp> {
-        let orders = self.orders.values().map(|order| order.body().expires);
-        let cancellations = self.cancellations.values().map(|cancellation| cancellation.body().expires);
-        let invitations = self.invitations.values().map(|invitation| invitation.body().expires);
-        let past = |expires: Timestamp| expires.after(HELD_AFTER_EXPIRY);
-        orders.chain(cancellations).chain(invitations).map(past).filter(|past| *past >= now).min()
     }
 
     /// What is held, for another to find what it lacks.
@@ -446,6 +445,16 @@ impl Replica {
     /// A hash of what is held; equal on two hosts that lack nothing of each other.
     pub fn digest(&self, now: Timestamp) -> [u8; 16] {
         half(blake3::hash(&wire::encode(&self.tip(now))).as_bytes())
+    }
+
+    /// Until when the digest of `now` stays what it is if nothing is merged: then an entry that stands alone
+    /// is past.
+    pub fn digest_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let orders = self.orders.values().map(|order| order.body().expires);
+        let cancellations = self.cancellations.values().map(|cancellation| cancellation.body().expires);
+        let invitations = self.invitations.values().map(|invitation| invitation.body().expires);
+        let live = orders.chain(cancellations).chain(invitations).filter(|e| !Self::is_past(Some(*e), now));
+        live.min().map(|expires| expires.after(HELD_AFTER_EXPIRY))
     }
 
     /// Ids, ranks and bytes of everything that is in a set rather than in a stream.

@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, time::Duration};
 use super::backend::Row;
 use crate::{
     identity::{EntryId, HostId, Signed},
-    replica::{Replica, Report, ResultRecord},
+    replica::{Output, Replica, Report, ResultRecord},
     time::Timestamp,
-    wire,
+    wire::{self, Bytes},
 };
 
 /// Different reports on one order that one host's executor signed: which one is true is for the issuer to say.
@@ -41,7 +41,7 @@ fn key(report: &Report) -> Vec<u8> {
     let mut key = vec![b'r'];
     key.extend_from_slice(&report.order.0);
     key.extend_from_slice(&report.host.0);
-    key.extend(blake3::hash(&wire::encode(report)).as_bytes().iter().take(8));
+    key.extend(blake3::hash(&report.record.0).as_bytes().iter().take(8));
     key
 }
 
@@ -50,21 +50,26 @@ fn weight(report: &Report) -> usize {
     256 + report.record.0.len() + output.sum::<usize>()
 }
 
-/// Whether the host's executor signed it, for this order, with this output.
-fn genuine(report: &Report, replica: &Replica) -> bool {
+/// Whether the host's executor signed its record, for this order.
+fn verifies(report: &Report, replica: &Replica) -> bool {
     let authority = replica.authority();
     let Some(host) = authority.host(&report.host) else { return false };
-    let Ok(record) = Signed::<ResultRecord>::verify(&report.record.0, authority.fleet()) else {
-        return false;
-    };
-    let body = record.body();
-    let outputs = [(&report.stdout, body.stdout), (&report.stderr, body.stderr)];
-    record.signer() == host.enrolled().enrolment().keys.executor
-        && body.order == report.order
-        && body.host == report.host
-        && outputs.into_iter().all(|(bytes, output)| {
-            bytes.as_ref().is_none_or(|bytes| *blake3::hash(&bytes.0).as_bytes() == output.hash)
+    Signed::<ResultRecord>::verify(&report.record.0, authority.fleet()).is_ok_and(|record| {
+        record.signer() == host.enrolled().enrolment().keys.executor
+            && record.body().order == report.order
+            && record.body().host == report.host
+    })
+}
+
+/// Whether the output that its record names came along, whole. Checks no signature.
+fn has_its_output(report: &Report) -> bool {
+    let is = |bytes: &Option<Bytes>, output: &Output| {
+        bytes.as_ref().is_some_and(|bytes| {
+            bytes.0.len() as u64 == output.kept && *blake3::hash(&bytes.0).as_bytes() == output.hash
         })
+    };
+    Signed::<ResultRecord>::own(&report.record.0)
+        .is_ok_and(|record| is(&report.stdout, &record.stdout) && is(&report.stderr, &record.stderr))
 }
 
 impl Kept {
@@ -82,40 +87,43 @@ impl Kept {
         replica: &Replica,
         rows: &mut Vec<Row>,
     ) -> Result<bool, &'static str> {
-        if self.bytes + weight(report) > BYTES_MAX {
-            return if self.holds(report) { Ok(false) } else { Err("reports_full") };
-        }
+        let full = self.bytes + weight(report) > BYTES_MAX;
         let held = self.orders.entry(report.order).or_default().entry(report.host).or_default();
-        if held.iter().any(|one| one.report == *report) {
-            return Ok(false);
-        }
-        let conflict = !held.is_empty();
-        if conflict {
-            if !genuine(report, replica) {
-                return Err("report_forged");
+        let mut genuine = false;
+        match held.iter().position(|one| one.report.record == report.record) {
+            // Output is outside of the signature and proves itself by its hash.
+            Some(at) if held.get(at).is_some_and(|one| has_its_output(&one.report)) => return Ok(false),
+            Some(_) if !has_its_output(report) => return Ok(false),
+            // Its row has the same key.
+            Some(at) => {
+                let one = held.swap_remove(at);
+                genuine = one.genuine;
+                self.bytes -= weight(&one.report);
             }
-            held.retain_mut(|one| {
-                one.genuine = one.genuine || genuine(&one.report, replica);
-                if !one.genuine {
-                    self.bytes -= weight(&one.report);
-                    rows.push((key(&one.report), None));
+            None if full => return Err("reports_full"),
+            None if held.is_empty() => {}
+            None => {
+                genuine = verifies(report, replica);
+                if !genuine {
+                    return Err("report_forged");
                 }
-                one.genuine
-            });
-            if held.len() >= REPORTS_A_HOST_MAX {
-                return Err("reports_of_one_host");
+                held.retain_mut(|one| {
+                    one.genuine = one.genuine || verifies(&one.report, replica);
+                    if !one.genuine {
+                        self.bytes -= weight(&one.report);
+                        rows.push((key(&one.report), None));
+                    }
+                    one.genuine
+                });
+                if held.len() >= REPORTS_A_HOST_MAX {
+                    return Err("reports_of_one_host");
+                }
             }
         }
         self.bytes += weight(report);
         rows.push((key(report), Some(wire::encode(report))));
-        held.push(One { report: report.clone(), genuine: conflict });
+        held.push(One { report: report.clone(), genuine });
         Ok(true)
-    }
-
-    /// Whether this very report is held.
-    pub(super) fn holds(&self, report: &Report) -> bool {
-        let held = self.orders.get(&report.order).and_then(|hosts| hosts.get(&report.host));
-        held.is_some_and(|held| held.iter().any(|one| one.report == *report))
     }
 
     /// Those on one order.
@@ -128,7 +136,8 @@ impl Kept {
     pub(super) fn keys(&self) -> Vec<(EntryId, HostId)> {
         let of = |(order, hosts): (&EntryId, &BTreeMap<HostId, Vec<One>>)| {
             let order = *order;
-            hosts.keys().map(move |host| (order, *host)).collect::<Vec<_>>()
+            let held = hosts.iter().filter(|(_, held)| !held.is_empty());
+            held.map(move |(host, _)| (order, *host)).collect::<Vec<_>>()
         };
         self.orders.iter().flat_map(of).collect()
     }

@@ -13,4 +13,4 @@ mod state;
 mod writer;
 
 pub use backend::{Backend, Loaded, Memory, Row, Sled, StoreError, open};
-pub use state::{Change, Store};
+pub use state::{Change, Merging, Store};

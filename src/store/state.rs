@@ -18,7 +18,7 @@ use super::{
 use crate::{
     authority::Refusal,
     identity::{EntryId, HostId},
-    replica::{Entry, Item, Merged, Place, Replica, Report},
+    replica::{self, Entry, Item, Merged, Place, Replica, Report},
     time::Timestamp,
     wire::{self, Bytes},
 };
@@ -35,6 +35,19 @@ pub struct Change {
     pub from: Option<HostId>,
     /// The entries.
     pub items: Arc<Vec<(EntryId, Item)>>,
+}
+
+/// What came of merging what a neighbour sent.
+#[derive(Debug)]
+pub struct Merging {
+    /// What was new.
+    pub new: Vec<(EntryId, Item)>,
+    /// Why the last of those that were not taken was not.
+    pub refusal: Option<String>,
+    /// Whether one had a signature that does not match: nobody who verifies what it takes sends that.
+    pub forged: bool,
+    /// How many were not taken that the sender should not have taken either, as far as is known here.
+    pub unfit: usize,
 }
 
 #[derive(Debug)]
@@ -156,17 +169,30 @@ impl Store {
         items: Vec<Item>,
         now: Timestamp,
     ) -> (Vec<(EntryId, Item)>, Option<String>) {
+        let merging = self.merge_judged(from, items, now);
+        (merging.new, merging.refusal)
+    }
+
+    /// As [`Store::merge`], and says what to think of who sent them. Nothing after a forged entry is
+    /// looked at.
+    pub fn merge_judged(&self, from: Option<HostId>, items: Vec<Item>, now: Timestamp) -> Merging {
         let fleet = self.read(Replica::fleet);
         let mut refusal = None;
         let mut verified = Vec::new();
         let mut refused = Vec::new();
+        let (mut forged, mut unfit) = (false, 0);
         for item in items {
             match Entry::verify(&item.entry.0, fleet) {
                 Ok(entry) if Replica::is_past(entry.expires(), now) => refused.push("expired"),
                 Ok(entry) => verified.push((entry, item)),
                 Err(error) => {
-                    refused.push("not_verified");
+                    unfit += usize::from(!error.is_newer());
+                    forged = error.is_forged();
+                    refused.push(if forged { "forged" } else { "not_verified" });
                     refusal = Some(error.to_string());
+                    if forged {
+                        break;
+                    }
                 }
             }
         }
@@ -184,6 +210,8 @@ impl Store {
                     }
                     Ok(Merged::Known) => {}
                     Err(error) => {
+                        // Full tables are nobody's fault.
+                        unfit += usize::from(!matches!(error, Refusal::TooMany { .. }));
                         refused.push(if order { "order_refused" } else { reason(&error) });
                         refusal = Some(error.to_string());
                     }
@@ -198,38 +226,38 @@ impl Store {
             // Nobody listening is no error.
             let _listeners = self.changes.send(Change { from, items: Arc::new(new.clone()) });
         }
-        (new, refusal)
+        Merging { new, refusal, forged, unfit }
     }
 
-    /// Keeps reports for their issuer; returns those that were not held already. Nothing is verified
-    /// unless two reports of one host differ: then what is not signed by its executor gives way.
-    pub fn keep(&self, reports: Vec<Report>) -> Vec<Report> {
-        let (new, rows) = {
+    /// Keeps reports for their issuer; returns those that were not held already, and what is held of
+    /// those that came.
+    ///
+    /// The first report on an order by a host is kept as it comes. Where a second one differs, one of
+    /// them may be forged: then both are verified, and what does not verify makes room.
+    pub fn keep(&self, reports: Vec<Report>) -> (Vec<Report>, Vec<replica::Kept>) {
+        let (mut new, mut holds, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             let State { replica, kept, refused } = &mut *state;
-            let mut rows = Vec::new();
-            let mut new = Vec::new();
             for report in reports {
                 match kept.keep(&report, replica, &mut rows) {
-                    Ok(true) => new.push(report),
-                    Ok(false) => {}
+                    Ok(is_new) => {
+                        holds.push(report.kept());
+                        if is_new {
+                            new.push(report);
+                        }
+                    }
                     Err(reason) => *refused.entry(reason).or_default() += 1,
                 }
             }
-            (new, rows)
-        };
+        }
         self.writer.write(rows);
-        new
+        (new, holds)
     }
 
     /// The reports kept for an order.
     pub fn kept(&self, order: &EntryId) -> Vec<Report> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).kept.of(order)
-    }
-
-    /// Whether this very report is kept.
-    pub fn keeps(&self, report: &Report) -> bool {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).kept.holds(report)
     }
 
     /// Which hosts' reports on which orders are kept.

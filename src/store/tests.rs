@@ -190,11 +190,11 @@ async fn a_disk_that_refuses_is_a_problem_and_heals_by_itself() {
     let (order, item) = world.order(1);
     store.merge(None, vec![item], NOW);
     let report = world.report(order, 1, 1);
-    assert_eq!(store.keep(vec![report.clone()]).len(), 1);
+    assert_eq!(store.keep(vec![report.clone()]).0.len(), 1);
     assert!(store.flushed().await.is_err());
     assert!(store.problems()[0].contains("cannot be written"), "{:?}", store.problems());
     // Offered again it is no news, but it is not on disk either, and nobody may say so.
-    assert_eq!(store.keep(vec![report.clone()]), []);
+    assert_eq!(store.keep(vec![report.clone()]).0, []);
     assert!(store.flushed().await.is_err());
     disk.refuse(false);
     // Nothing more is written: it tries again by itself.
@@ -268,14 +268,11 @@ async fn a_forged_report_that_is_quicker_gives_way_and_one_that_is_later_is_not_
     }
     assert_eq!(store.kept(&order).len(), 1, "one, unverified");
     let genuine = world.report(order, 1, 7);
-    assert_eq!(store.keep(vec![genuine.clone()]), std::slice::from_ref(&genuine));
+    assert_eq!(store.keep(vec![genuine.clone()]), (vec![genuine.clone()], vec![genuine.kept()]));
     assert_eq!(store.kept(&order), std::slice::from_ref(&genuine));
     let late = world.report(order, 2, 99);
-    assert_eq!(store.keep(vec![late.clone()]), []);
-    assert!(store.keeps(&genuine) && !store.keeps(&late), "only what is kept is acknowledged");
-    // The right signature under output that was put there by somebody else.
-    let altered = Report { stdout: Some(Bytes::from(&b"x"[..])), ..genuine.clone() };
-    assert_eq!(store.keep(vec![altered]), []);
+    assert_eq!(store.keep(vec![late]), (vec![], vec![]), "only what is kept is acknowledged");
+    assert_eq!(store.keep(vec![genuine.clone()]).1, [genuine.kept()]);
     store.flushed().await.unwrap();
     let reports = disk.rows().into_iter().filter(|(key, _)| key[0] == b'r').count();
     assert_eq!(reports, 1, "and what gave way is off the disk");
@@ -284,4 +281,37 @@ async fn a_forged_report_that_is_quicker_gives_way_and_one_that_is_later_is_not_
         store.keep(vec![world.report(order, 1, other)]);
     }
     assert_eq!(store.kept(&order).len(), 4);
+}
+
+#[tokio::test]
+async fn a_true_record_with_anothers_output_is_replaced_by_the_whole_report() {
+    let world = World::new();
+    let disk = Disk::default();
+    let store = world.start(&disk, NOW);
+    let (order, item) = world.order(1);
+    store.merge(None, vec![item], NOW);
+    let (stdout, stderr) = (Bytes::from(&b"hello"[..]), Bytes::default());
+    let output = |bytes: &Bytes| {
+        let length = bytes.0.len() as u64;
+        Output { hash: *blake3::hash(&bytes.0).as_bytes(), kept: length, produced: length }
+    };
+    let record = ResultRecord {
+        order,
+        host: host_id(1),
+        outcome: Outcome::Exited { code: 0 },
+        started: NOW,
+        took_ms: 1,
+        stdout: output(&stdout),
+        stderr: output(&stderr),
+        left_behind: 0,
+    };
+    let record = Bytes::from(Signed::sign(world.fleet.id(), &key(1), record).bytes());
+    let truth = Report { order, host: host_id(1), record, stdout: Some(stdout), stderr: Some(stderr) };
+    let altered = Report { stdout: Some(Bytes::from(&b"jello"[..])), ..truth.clone() };
+    let stripped = Report { stdout: None, stderr: None, ..truth.clone() };
+    store.keep(vec![altered.clone()]);
+    assert_eq!(store.keep(vec![truth.clone()]).0, std::slice::from_ref(&truth));
+    assert_eq!(store.keep(vec![altered, stripped]).0, []);
+    store.flushed().await.unwrap();
+    assert_eq!(world.start(&disk, NOW).kept(&order), [truth]);
 }

@@ -10,16 +10,17 @@ use super::{
     bucket::{Bucket, Rate},
 };
 use crate::{
-    identity::{EntryId, HostId, Kind, PublicKey, Stream, peek},
-    replica::{Item, Replica, Report, Tip},
+    identity::{EntryId, HostId, Kind, PublicKey, Signed, Stream, peek},
+    replica::{Item, Receipt, Replica, Report, Tip},
     time::Timestamp,
 };
 
-/// How often the end with the lower id asks whether the other is there and holds the same. Two small
-/// frames a link: 8 links stay below 200 bytes sent a second.
-const PING_EVERY: Duration = Duration::from_secs(10);
-/// A neighbour that was not heard for so long is cut off, so that another link can be made.
-const SILENT_MAX: Duration = Duration::from_secs(25);
+/// How often the end with the lower id asks whether the other is there and holds the same. With what Yamux
+/// adds when it is woken (a ping of its own from each end, at most every ten seconds) that is six small
+/// segments a link: 8 links stay below 200 bytes sent a second.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// A neighbour that was not heard for so long is cut off, so that another link can be made: two pings.
+const SILENT_MAX: Duration = Duration::from_secs(45);
 /// Between two ticks lies about a second. After more than this the host slept or its clock was set, and
 /// nobody's silence means anything.
 const SLEPT: Duration = Duration::from_secs(10);
@@ -53,6 +54,8 @@ const CHECKS: Rate = Rate { burst: 4_096, every_ms: 20 };
 const HEADS: Rate = Rate { burst: 30, every_ms: 5_000 };
 /// Reports and words about orders: rosters of 512, several at once.
 const REPORTS: Rate = Rate { burst: 8_192, every_ms: 5 };
+/// What a receipt counts among them: it is verified.
+const RECEIPT_COST: u64 = 4;
 
 /// What happened.
 #[derive(Debug)]
@@ -78,8 +81,10 @@ pub enum Event {
     Results(Vec<Report>),
     /// The executor says that this host works on an order.
     Working(EntryId),
-    /// Reports that this host keeps are on disk now.
-    Kept(Vec<(EntryId, HostId)>),
+    /// Reports that this host keeps are on disk now, and this is its word for it.
+    Kept(Signed<Receipt>),
+    /// Reports that were kept before this host was started: the issuers' hosts may not have them.
+    Owed(Vec<(EntryId, HostId)>),
     /// Time passed.
     Tick,
 }
@@ -93,6 +98,8 @@ pub enum Effect {
     Merge(HostId, Vec<Item>),
     /// Cut a neighbour off.
     Close(HostId, &'static str),
+    /// Cut a neighbour off that did what no honest one does, and keep it off for a while.
+    Shun(HostId, &'static str),
     /// Keep these reports for the issuer, and say [`Event::Kept`] when they are on disk.
     Keep(Vec<Report>),
     /// Tell the executor that a keeper holds its result.
@@ -181,7 +188,7 @@ impl Account {
 #[derive(Clone, Copy, Debug)]
 struct Digest {
     bytes: [u8; 16],
-    revision: u64,
+    version: u64,
     from: Timestamp,
     until: Option<Timestamp>,
 }
@@ -271,9 +278,13 @@ impl Machine {
                 let returned = self.returns.running(None, order, vec![self.me], now, replica, &linked);
                 self.perform(returned)
             }
-            Event::Kept(kept) => {
-                let returned = self.returns.kept(kept, replica);
+            Event::Kept(receipt) => {
+                let returned = self.returns.kept(&receipt, replica);
                 self.perform(returned)
+            }
+            Event::Owed(kept) => {
+                self.returns.owed(kept, replica);
+                Vec::new()
             }
             Event::Tick => self.tick(now, replica),
         }
@@ -285,16 +296,16 @@ impl Machine {
 
     /// The replica's digest, computed again only when it may have changed.
     fn digest(&mut self, now: Timestamp, replica: &Replica) -> [u8; 16] {
-        let revision = replica.revision();
+        let version = replica.version();
         if let Some(known) = self.digest
-            && known.revision == revision
+            && known.version == version
             && known.from <= now
             && known.until.is_none_or(|until| now <= until)
         {
             return known.bytes;
         }
         let bytes = replica.digest(now);
-        self.digest = Some(Digest { bytes, revision, from: now, until: replica.next_past(now) });
+        self.digest = Some(Digest { bytes, version, from: now, until: replica.digest_until(now) });
         bytes
     }
 
@@ -364,10 +375,15 @@ impl Machine {
                 let returned = self.returns.reports(peer, reports, now, replica, &linked);
                 self.perform(returned)
             }
-            Message::Settled { mut settled } => {
-                self.allow(peer, &mut settled, now);
-                let returned = self.returns.settled(peer, settled, now, replica);
-                self.perform(returned)
+            Message::Settled { receipt } => {
+                if self.account(peer, now).reports.take(REPORTS, RECEIPT_COST, now) < RECEIPT_COST {
+                    self.throttled += 1;
+                    return Vec::new();
+                }
+                match self.returns.settled(peer, &receipt.0, replica) {
+                    Ok(returned) => self.perform(returned),
+                    Err(_) => vec![Effect::Shun(peer, "it passed on a forged receipt")],
+                }
             }
             Message::Running { order, mut hosts } => {
                 self.allow(peer, &mut hosts, now);

@@ -6,11 +6,8 @@
 //! results until a keeper has said that they are on its disk; who only carries them holds nothing but the
 //! way back. A keeper that is not the issuer's host owes it what it keeps, and offers that when it meets it.
 //!
-//! *Who may settle:* that a keeper has a result is believed of that keeper itself, or of the neighbour
-//! that the result was sent to, and passed on only along the way it came. One neighbour's word only makes
-//! a host quiet for a while: it offers the result once more, by another neighbour, and forgets it when that
-//! one says so too. So no single liar on the way makes a result vanish; and the executor has it on disk,
-//! and says it again after a restart, until it is settled.
+//! *Who may settle:* a keeper that the order names, by its signature over the very record. Whoever passes
+//! that on can only lose it, and then the result is offered again.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -20,19 +17,16 @@ use std::{
 
 use super::Message;
 use crate::{
-    identity::{EntryId, HostId, Payload as _},
-    replica::{INLINE_OUTPUT_BYTES_MAX, Replica, Report, ResultRecord},
+    identity::{EntryId, HostId, Payload as _, Signed, SignedError},
+    replica::{INLINE_OUTPUT_BYTES_MAX, Receipt, Replica, Report, ResultRecord},
     time::Timestamp,
+    wire::Bytes,
 };
 
 /// How long a result may be on its way before it is offered again, another way.
 pub const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// The wait doubles up to this while nobody answers.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
-/// How long after one neighbour's word a result is offered once more by another; up to twice this.
-const CONFIRM_AFTER: Duration = Duration::from_secs(60);
-/// So often it is offered for that; after that only to a new neighbour.
-const CONFIRMS_MAX: u32 = 4;
 /// The same report is not passed on again within this, so that no circle of ways keeps it running.
 const PASS_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A result of an order that is not known here, or no longer, is held for so long.
@@ -50,13 +44,10 @@ const WAYS_MAX: usize = 4096;
 const CARRIED_MAX: usize = 65_536;
 /// Results of this host that are held in memory until they are settled; the executor has all of them.
 const OWN_MAX: usize = 8192;
-/// Neighbours that one result came from, or was sent to, and that are remembered.
+/// Neighbours that one result came from and that are remembered.
 const ENDS_MAX: usize = 3;
 /// Reports in one message.
 pub(super) const REPORTS_A_MESSAGE: usize = 32;
-/// Settled results in one message.
-const SETTLED_A_MESSAGE: usize = 4096;
-
 /// What is to be done about results.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Returned {
@@ -119,10 +110,6 @@ impl Ends {
             self.0.remove(0);
         }
     }
-
-    fn has(&self, host: &HostId) -> bool {
-        self.0.contains(host)
-    }
 }
 
 #[derive(Debug)]
@@ -132,35 +119,22 @@ struct Own {
     known: Timestamp,
     again: Timestamp,
     tries: u32,
-    sent: Ends,
-    /// Whose word it is that a keeper has it, if that is not a keeper.
-    said_by: Option<HostId>,
 }
 
 impl Own {
     fn wait(&self) -> Duration {
-        let factor = 1_u32 << self.tries.min(6);
-        if self.said_by.is_some() {
-            // Spread by the order's id, so that a fleet's results are not offered again all at once.
-            let jitter = u64::from(self.report.order.0[0]) * 235;
-            (CONFIRM_AFTER + Duration::from_millis(jitter)) * factor
-        } else {
-            (RETRY_AFTER * factor).min(RETRY_AFTER_MAX)
-        }
-    }
-
-    /// Whether it waits for nothing but a new neighbour.
-    fn quiet(&self) -> bool {
-        self.said_by.is_some() && self.tries >= CONFIRMS_MAX
+        (RETRY_AFTER * (1_u32 << self.tries.min(6))).min(RETRY_AFTER_MAX)
     }
 }
 
 #[derive(Debug, Default)]
 struct Carried {
     from: Ends,
-    to: Option<HostId>,
     mark: [u8; 32],
     passed: Timestamp,
+    /// Whose receipts were passed on since.
+    told: Ends,
+    /// Whether the issuer's host has it.
     settled: bool,
 }
 
@@ -170,7 +144,7 @@ pub struct Returns {
     me: HostId,
     /// Which neighbour an order came from first.
     ways: Bounded<EntryId, HostId>,
-    /// Which neighbour a host's result came from, and where it went.
+    /// Which neighbour a host's result came from.
     carried: Bounded<(EntryId, HostId), Carried>,
     /// When word that a host works on an order was last passed on.
     started: Bounded<(EntryId, HostId), Timestamp>,
@@ -196,14 +170,9 @@ impl Returns {
         }
     }
 
-    /// How many results of this host no keeper has yet, as far as one can believe it.
+    /// How many results of this host no keeper has yet.
     pub fn unsettled(&self) -> usize {
         self.own.len()
-    }
-
-    /// How many of those nobody has said anything of.
-    pub fn unanswered(&self) -> usize {
-        self.own.values().filter(|own| own.said_by.is_none()).count()
     }
 
     /// Which neighbour leads to a host whose result came by here.
@@ -240,15 +209,13 @@ impl Returns {
         let mut out = Out::default();
         for report in reports {
             let order = report.order;
-            let mut sent = Ends::default();
             if keepers(&order, replica).first() == Some(&self.me) {
                 out.keep.push(report.clone());
             } else if let Some(stop) = self.next_stop(&order, replica, linked) {
-                sent.add(stop);
                 out.send.entry(stop).or_default().push(report.clone());
             }
             let again = now.after(RETRY_AFTER);
-            self.own.insert(order, Own { report, known: now, again, tries: 0, sent, said_by: None });
+            self.own.insert(order, Own { report, known: now, again, tries: 0 });
             if self.own.len() > OWN_MAX {
                 let oldest = self.own.iter().min_by_key(|(_, own)| own.known).map(|(order, _)| *order);
                 oldest.and_then(|order| self.own.remove(&order));
@@ -282,7 +249,7 @@ impl Returns {
             let stop = self.next_stop(&report.order, replica, linked);
             let Some(carried) = self.carried.get_mut(&key) else { continue };
             carried.from.add(from);
-            carried.settled = false;
+            (carried.settled, carried.told) = (false, Ends::default());
             if keepers.contains(&self.me) {
                 // What others say of this host is passed on like anything, but is not its own word.
                 if report.host != self.me {
@@ -300,84 +267,87 @@ impl Returns {
             let turn = usize::from(mark[0]) + usize::try_from(now.0 / 10_000).unwrap_or(0);
             let any = others.get(turn % others.len().max(1)).copied();
             if let Some(stop) = stop.filter(|stop| *stop != from).or(any).filter(|_| !again) {
-                (carried.to, carried.mark, carried.passed) = (Some(stop), mark, now);
+                (carried.mark, carried.passed) = (mark, now);
                 out.send.entry(stop).or_default().push(report);
             }
         }
         out.done()
     }
 
-    /// Reports that this host keeps are on its disk: say so, towards the hosts they are of.
-    pub fn kept(&mut self, kept: Vec<(EntryId, HostId)>, replica: &Replica) -> Vec<Returned> {
-        let mut returned = Vec::new();
-        let mut settled: BTreeMap<HostId, Vec<(EntryId, HostId)>> = BTreeMap::new();
+    /// Reports that this host keeps are on its disk: its receipt goes towards the hosts they are of.
+    pub fn kept(&mut self, receipt: &Signed<Receipt>, replica: &Replica) -> Vec<Returned> {
+        let kept = &receipt.body().kept;
+        self.owed(kept.iter().map(|kept| (kept.order, kept.host)).collect(), replica);
+        let mut returned = self.settle(receipt);
+        let mut ways = BTreeSet::new();
+        for kept in kept {
+            ways.extend(self.carried.get(&(kept.order, kept.host)).iter().flat_map(|c| &c.from.0));
+        }
+        returned.extend(towards(&ways, receipt));
+        returned
+    }
+
+    /// This host keeps these, and where it is not the issuer's it owes them.
+    pub fn owed(&mut self, kept: Vec<(EntryId, HostId)>, replica: &Replica) {
         for (order, host) in kept {
-            if host == self.me {
-                if self.own.remove(&order).is_some() {
-                    returned.push(Returned::Settle(order));
-                }
-                continue;
-            }
             let keepers = keepers(&order, replica);
-            let carried = self.carried.get_mut(&(order, host));
-            let passed = carried.as_ref().is_some_and(|carried| carried.settled);
+            let settled = self.carried.get(&(order, host)).is_some_and(|carried| carried.settled);
             if keepers.contains(&self.me)
                 && keepers.first() != Some(&self.me)
-                && !passed
+                && !settled
                 && self.owed.entry(order).or_default().insert(host)
             {
                 self.owed_tries = 0;
             }
-            for way in carried.iter().flat_map(|carried| &carried.from.0) {
-                settled.entry(*way).or_default().push((order, host));
+        }
+    }
+
+    /// Forgets what is this host's own and said to be kept.
+    fn settle(&mut self, receipt: &Signed<Receipt>) -> Vec<Returned> {
+        let mut returned = Vec::new();
+        for kept in receipt.body().kept.iter().filter(|kept| kept.host == self.me) {
+            if self.own.get(&kept.order).is_some_and(|own| own.report.record_hash() == kept.record) {
+                self.own.remove(&kept.order);
+                returned.push(Returned::Settle(kept.order));
             }
         }
-        returned.extend(say_settled(settled));
         returned
     }
 
-    /// A keeper holds these; the word came from a neighbour.
+    /// A receipt came from a neighbour: passed on once, and believed, if all of it is by a keeper of the
+    /// orders it names. One for orders that are not known here says nothing to anybody.
+    ///
+    /// # Errors
+    /// When its signature does not match: no honest host passes that on.
     pub fn settled(
         &mut self,
         from: HostId,
-        settled: Vec<(EntryId, HostId)>,
-        now: Timestamp,
+        receipt: &[u8],
         replica: &Replica,
-    ) -> Vec<Returned> {
-        let mut returned = Vec::new();
-        let mut on: BTreeMap<HostId, Vec<(EntryId, HostId)>> = BTreeMap::new();
-        for (order, host) in settled {
-            let keepers = keepers(&order, replica);
-            let keeper = keepers.contains(&from);
-            if host == self.me {
-                let Some(own) = self.own.get_mut(&order) else { continue };
-                if keeper || own.sent.has(&from) && own.said_by.is_some_and(|other| other != from) {
-                    self.own.remove(&order);
-                    returned.push(Returned::Settle(order));
-                } else if own.sent.has(&from) && own.said_by.is_none() {
-                    own.said_by = Some(from);
-                    own.tries = 0;
-                    own.again = now.after(own.wait());
-                }
-                continue;
+    ) -> Result<Vec<Returned>, SignedError> {
+        let receipt = Signed::<Receipt>::verify(receipt, replica.fleet())?;
+        let keeper = HostId::of(&receipt.signer());
+        let kept = &receipt.body().kept;
+        if keeper == self.me || !kept.iter().all(|kept| keepers(&kept.order, replica).contains(&keeper)) {
+            return Ok(Vec::new());
+        }
+        let mut returned = self.settle(&receipt);
+        let mut ways = BTreeSet::new();
+        for kept in kept {
+            let first = keepers(&kept.order, replica).first() == Some(&keeper);
+            if first {
+                pay(&mut self.owed, kept.order, kept.host);
             }
-            let Some(carried) = self.carried.get_mut(&(order, host)) else { continue };
-            if !keeper && carried.to != Some(from) {
-                continue;
-            }
-            // Only the issuer's own host pays what is owed to it: word from the way could be this keeper's
-            // own, come round in a circle.
-            if keepers.first() == Some(&from) {
-                pay(&mut self.owed, order, host);
-            }
-            if !std::mem::replace(&mut carried.settled, true) {
-                for way in carried.from.0.iter().filter(|way| **way != from) {
-                    on.entry(*way).or_default().push((order, host));
-                }
+            let Some(carried) = self.carried.get_mut(&(kept.order, kept.host)) else { continue };
+            // Of each keeper once, or it could run in a circle.
+            if !carried.settled && !carried.told.0.contains(&keeper) {
+                carried.settled = first;
+                carried.told.add(keeper);
+                ways.extend(carried.from.0.iter().copied().filter(|way| *way != from));
             }
         }
-        returned.extend(say_settled(on));
-        returned
+        returned.extend(towards(&ways, &receipt));
+        Ok(returned)
     }
 
     /// Hosts work on an order.
@@ -417,18 +387,14 @@ impl Returns {
         returned
     }
 
-    /// A new link: what is unsettled goes there at once if that is a keeper, and soon if it is another
-    /// neighbour than those that were asked. The issuer's host gets what is owed to it.
+    /// A new link: what is unsettled goes there at once if that is a keeper. The issuer's host gets what is
+    /// owed to it.
     pub fn linked(&mut self, peer: HostId, now: Timestamp, replica: &Replica) -> Vec<Returned> {
         let mut out = Out::default();
         for (order, own) in &mut self.own {
             if keepers(order, replica).contains(&peer) {
-                own.sent.add(peer);
                 own.again = now.after(RETRY_AFTER);
                 out.send.entry(peer).or_default().push(own.report.clone());
-            } else if own.quiet() && own.said_by != Some(peer) {
-                own.tries = CONFIRMS_MAX - 1;
-                own.again = now.after(CONFIRM_AFTER);
             }
         }
         let mut returned = out.done();
@@ -438,21 +404,10 @@ impl Returns {
             .filter(|(order, _)| keepers(order, replica).first() == Some(&peer))
             .flat_map(|(order, hosts)| hosts.iter().map(|host| (*order, *host)))
             .collect();
-        returned.extend(self.pass(peer, owed));
-        returned
-    }
-
-    /// Notes that what is kept goes to `to`, so that its word on it counts.
-    fn pass(&mut self, to: HostId, owed: Vec<(EntryId, HostId)>) -> Option<Returned> {
-        for key in &owed {
-            if self.carried.get(key).is_none() {
-                self.carried.insert(*key, Carried::default());
-            }
-            if let Some(carried) = self.carried.get_mut(key) {
-                carried.to = Some(to);
-            }
+        if !owed.is_empty() {
+            returned.push(Returned::Pass(peer, owed));
         }
-        (!owed.is_empty()).then_some(Returned::Pass(to, owed))
+        returned
     }
 
     /// Offers again what is due: to the next keeper in turn, linked or to be reached.
@@ -469,7 +424,7 @@ impl Returns {
         for (order, own) in &mut self.own {
             // A clock that was set back must not keep a result here.
             own.again = own.again.min(now.after(own.wait() * 2));
-            if own.again > now || own.quiet() {
+            if own.again > now {
                 continue;
             }
             own.tries += 1;
@@ -484,7 +439,6 @@ impl Returns {
             let keepers: Vec<HostId> = keepers.iter().copied().filter(|keeper| *keeper != me).collect();
             let mut offered = false;
             for keeper in keepers.iter().filter(|keeper| linked.contains(keeper)) {
-                own.sent.add(*keeper);
                 out.send.entry(*keeper).or_default().push(own.report.clone());
                 offered = true;
             }
@@ -493,13 +447,10 @@ impl Returns {
             }
             // Any neighbour may lead to a keeper; the keepers themselves are tried in turn.
             let turn = own.tries as usize - 1;
-            let others: Vec<&HostId> = linked.iter().filter(|peer| own.said_by != Some(**peer)).collect();
-            if let Some(neighbour) = others.get(turn % others.len().max(1)) {
-                own.sent.add(**neighbour);
-                out.send.entry(**neighbour).or_default().push(own.report.clone());
+            if let Some(neighbour) = linked.get(turn % linked.len().max(1)) {
+                out.send.entry(*neighbour).or_default().push(own.report.clone());
             }
-            if own.said_by.is_none()
-                && reach.len() < REACH_MAX
+            if reach.len() < REACH_MAX
                 && let Some(keeper) = keepers.get(turn % keepers.len().max(1))
             {
                 reach.insert(*keeper);
@@ -541,7 +492,7 @@ impl Returns {
                 by_stop.entry(stop).or_default().extend(hosts.iter().map(|host| (*order, *host)));
             }
         }
-        by_stop.into_iter().filter_map(|(stop, owed)| self.pass(stop, owed)).collect()
+        by_stop.into_iter().map(|(stop, owed)| Returned::Pass(stop, owed)).collect()
     }
 }
 
@@ -573,12 +524,9 @@ fn keepers<'a>(order: &EntryId, replica: &'a Replica) -> &'a [HostId] {
     replica.order(order).map_or(&[], |order| order.body().keepers.as_slice())
 }
 
-fn say_settled(settled: BTreeMap<HostId, Vec<(EntryId, HostId)>>) -> Vec<Returned> {
-    let chunked = settled.into_iter().flat_map(|(to, settled)| {
-        let chunks: Vec<_> = settled.chunks(SETTLED_A_MESSAGE).map(<[_]>::to_vec).collect();
-        chunks.into_iter().map(move |settled| Returned::Send(to, Message::Settled { settled }))
-    });
-    chunked.collect()
+fn towards(ways: &BTreeSet<HostId>, receipt: &Signed<Receipt>) -> Vec<Returned> {
+    let settled = || Message::Settled { receipt: Bytes::from(receipt.bytes()) };
+    ways.iter().map(|way| Returned::Send(*way, settled())).collect()
 }
 
 /// Reports gathered by where they go.

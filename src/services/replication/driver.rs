@@ -16,12 +16,13 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::Sync;
 pub use crate::sync::Event;
 use crate::{
-    identity::{EntryId, HostId, Kind, PublicKey, peek},
+    authority::Host,
+    identity::{EntryId, HostId, PublicKey},
     net::{Channel, Hints, Net, PeerKey, Receiver, Sender},
     replica::{Item, Replica, Report},
     routing::{Candidate, Neighbours},
@@ -45,6 +46,11 @@ const INBOX_MAX: usize = 256;
 const MERGED_A_TURN: usize = 32;
 /// Events from this host's other services that wait.
 const EVENTS_MAX: usize = 1024;
+/// Entries that a neighbour may send and that are refused: so many at once, and one a second.
+const UNFIT_MAX: usize = 512;
+/// How long a member that misbehaved is shunned. Long enough that a flood is nothing, short enough that
+/// a host that was only broken comes back by itself.
+const SHUNNED_FOR: Duration = Duration::from_secs(600);
 /// Streams of neighbours at a time. A host that alone has an address has all others as neighbours.
 const STREAMS_MAX: usize = 512;
 /// Streams that one member may open in a [`CALM`]; two hosts that dial each other need two.
@@ -60,7 +66,7 @@ const REOPEN_AFTER_MAX: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_secs(1);
 /// How long a write to a neighbour may take.
 const SEND_WITHIN: Duration = Duration::from_secs(20);
-/// Neighbours are pinged every ten seconds, so a read that takes longer than this will never end.
+/// Neighbours are pinged every twenty seconds, so a read that takes longer than this will never end.
 const RECV_WITHIN: Duration = Duration::from_secs(60);
 /// How long opening a link or a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -187,7 +193,45 @@ struct Driver {
     calmed: Timestamp,
     serial: u64,
     swept: Timestamp,
+    /// Whom a link could be made to, and what this is from: going over all members each second would cost
+    /// more than all else that an idle host does.
     candidates: Option<(u64, Hints, Vec<Candidate>)>,
+    /// Members that misbehaved, and until when nothing is taken from them.
+    shunned: HashMap<HostId, Timestamp>,
+    patience: HashMap<HostId, Patience>,
+    /// The authority's version that the gate was told.
+    gate_told: Option<u64>,
+}
+
+/// How much a neighbour may still send that is refused: an honest one sends next to nothing of that kind,
+/// and each costs up to three signature checks.
+#[derive(Debug)]
+struct Patience {
+    left: usize,
+    at: Timestamp,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { left: UNFIT_MAX, at: Timestamp(0) }
+    }
+}
+
+impl Patience {
+    /// Counts `unfit` entries; false once there were too many.
+    fn bears(&mut self, unfit: usize, now: Timestamp) -> bool {
+        // A clock that was set back.
+        self.at = self.at.min(now);
+        let seconds = now.since(self.at).as_secs();
+        if seconds > 0 {
+            self.at = now;
+            self.left =
+                self.left.saturating_add(usize::try_from(seconds).unwrap_or(UNFIT_MAX)).min(UNFIT_MAX);
+        }
+        let bears = unfit <= self.left;
+        self.left = self.left.saturating_sub(unfit);
+        bears
+    }
 }
 
 enum Done {
@@ -234,6 +278,9 @@ pub fn start(
         serial: 0,
         swept: now,
         candidates: None,
+        shunned: HashMap::new(),
+        patience: HashMap::new(),
+        gate_told: None,
     };
     let running = driver.run(incoming, asked, happened, inbound, stop);
     Ok((Replication { asks, events }, running))
@@ -266,7 +313,7 @@ impl Driver {
         self.tell_gate();
         // What was kept before a restart may still be owed to the issuers' hosts.
         let kept = self.store.kept_keys();
-        self.handle(Event::Kept(kept));
+        self.handle(Event::Owed(kept));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -288,7 +335,7 @@ impl Driver {
                 Some(event) = happened.recv() => self.handle(event),
                 Some(ask) = asked.recv() => self.on_ask(ask),
                 Some(arrival) = incoming.next() => {
-                    if let Some(host) = self.host_of(arrival.peer)
+                    if let Some(host) = self.welcome(arrival.peer)
                         && self.may_arrive(host)
                     {
                         let (sender, receiver) = arrival.channel.split_acceptor();
@@ -313,14 +360,33 @@ impl Driver {
 
     fn host_of(&self, peer: PeerKey) -> Option<HostId> {
         let key = PublicKey::from_bytes(peer.0);
-        self.store.read(|replica| replica.authority().host_by_transport(&key).map(crate::authority::Host::id))
+        self.store.read(|replica| replica.authority().host_by_transport(&key).map(Host::id))
     }
 
-    fn tell_gate(&self) {
-        let members = self.store.read(|replica| {
-            replica.authority().members().map(|host| PeerKey(host.transport().bytes())).collect()
+    /// The host of a peer that a stream may be shared with.
+    fn welcome(&self, peer: PeerKey) -> Option<HostId> {
+        self.host_of(peer).filter(|host| !self.shunned.contains_key(host))
+    }
+
+    fn tell_gate(&mut self) {
+        let (version, members) = self.store.read(|replica| {
+            let members = replica.authority().members();
+            let welcome = members.filter(|host| !self.shunned.contains_key(&host.id()));
+            let members = welcome.map(|host| PeerKey(host.transport().bytes())).collect();
+            (replica.authority_version(), members)
         });
+        self.gate_told = Some(version);
+        self.candidates = None;
         self.net.set_members(members);
+    }
+
+    /// Cuts a member off that did what no honest one does, and does not let it back for a while: as a
+    /// stranger it may only join, which it has no token for.
+    fn shun(&mut self, peer: HostId, why: &'static str) {
+        warn!(%peer, why, "a member is shunned");
+        self.shunned.insert(peer, (self.clock)().after(SHUNNED_FOR));
+        self.cut(peer);
+        self.tell_gate();
     }
 
     /// What came from a neighbour was merged here, and is spread already.
@@ -331,8 +397,8 @@ impl Driver {
     }
 
     fn on_merged(&mut self, from: Option<HostId>, items: Vec<(EntryId, Item)>) {
-        // Membership may have changed: the gate is told before anything is sent.
-        if items.iter().any(|(_, item)| bears_on_members(item)) {
+        // Where membership may have changed, the gate is told before anything is sent.
+        if self.gate_told != Some(self.store.read(Replica::authority_version)) {
             self.tell_gate();
         }
         self.handle(Event::Merged { from, items });
@@ -343,17 +409,23 @@ impl Driver {
         let Some(mut merging) = self.merging.pop_front() else { return };
         let turn = merging.items.len().min(MERGED_A_TURN);
         let items = merging.items.drain(..turn).collect();
+        let now = (self.clock)();
         // What is new is announced by the store, and spread from here.
-        let (new, refusal) = self.store.merge(Some(merging.peer), items, (self.clock)());
-        if let Some(refusal) = refusal {
+        let merged = self.store.merge_judged(Some(merging.peer), items, now);
+        if let Some(refusal) = merged.refusal {
             debug!(peer = %merging.peer, %refusal, "an entry was not taken");
         }
         let peer = merging.peer;
         if !merging.items.is_empty() {
             self.merging.push_back(merging);
         }
-        if !new.is_empty() {
-            self.on_merged(Some(peer), new);
+        if !merged.new.is_empty() {
+            self.on_merged(Some(peer), merged.new);
+        }
+        if merged.forged {
+            self.shun(peer, "it sent a forged entry");
+        } else if !self.patience.entry(peer).or_default().bears(merged.unfit, now) {
+            self.shun(peer, "it sent too much that nobody had the right to write");
         }
     }
 
@@ -473,6 +545,7 @@ impl Driver {
                 self.neighbours.lost((self.clock)());
                 self.cut(peer);
             }
+            Effect::Shun(peer, why) => self.shun(peer, why),
             Effect::Keep(reports) => self.post(Mail::Keep(reports)),
             Effect::Settle(order) => self.post(Mail::Settle(order)),
             Effect::Running(order, hosts) => self.post(Mail::Running(order, hosts)),
@@ -534,7 +607,7 @@ impl Driver {
         let mut linked = HashSet::new();
         let mut given_up = Vec::new();
         for (peer, link) in links {
-            let Some(host) = self.host_of(peer) else { continue };
+            let Some(host) = self.welcome(peer) else { continue };
             linked.insert(host);
             if self.streams.contains_key(&host) {
                 continue;
@@ -606,6 +679,12 @@ impl Driver {
         for host in alive {
             self.handle(Event::Moves(host));
         }
+        // A clock that was set back must not shun for longer.
+        let latest = now.after(SHUNNED_FOR);
+        if self.shunned.values().any(|until| *until <= now || *until > latest) {
+            self.shunned.retain(|_, until| *until > now && *until <= latest);
+            self.tell_gate();
+        }
         if now < self.calmed || now.since(self.calmed) > CALM {
             self.calmed = now;
             self.arrivals.clear();
@@ -615,7 +694,7 @@ impl Driver {
         let links = self.net.links().borrow().clone();
         let linked: BTreeMap<HostId, bool> = links
             .iter()
-            .filter_map(|(peer, link)| self.host_of(*peer).map(|host| (host, link.dialled_by_us)))
+            .filter_map(|(peer, link)| self.welcome(*peer).map(|host| (host, link.dialled_by_us)))
             .collect();
         self.look_for_candidates();
         let members = self.candidates.as_ref().map_or(&[][..], |(_, _, members)| members.as_slice());
@@ -636,19 +715,20 @@ impl Driver {
     /// Who could be linked: looked up again only when an entry or an announcement came.
     fn look_for_candidates(&mut self) {
         let hints = self.net.hints().borrow().clone();
-        let revision = self.store.read(Replica::revision);
-        if self.candidates.as_ref().is_some_and(|(at, seen, _)| *at == revision && *seen == hints) {
+        let version = self.store.read(Replica::version);
+        if self.candidates.as_ref().is_some_and(|(at, seen, _)| *at == version && *seen == hints) {
             return;
         }
         let members = self.store.read(|replica| {
-            let candidate = |host: &crate::authority::Host| Candidate {
+            let candidate = |host: &Host| Candidate {
                 host: host.id(),
                 reachable: replica.node_facet(&host.id()).is_some_and(|node| !node.listen().is_empty())
                     || hints.contains_key(&PeerKey(host.transport().bytes())),
             };
-            replica.authority().members().map(candidate).collect()
+            let members = replica.authority().members();
+            members.filter(|host| !self.shunned.contains_key(&host.id())).map(candidate).collect()
         });
-        self.candidates = Some((revision, hints, members));
+        self.candidates = Some((version, hints, members));
     }
 
     fn on_ask(&mut self, ask: Ask) {
@@ -679,12 +759,6 @@ impl Driver {
     }
 }
 
-/// Whether an entry may make somebody a member, or none.
-fn bears_on_members(item: &Item) -> bool {
-    let others = [Kind::Op, Kind::Head, Kind::Order, Kind::Cancellation];
-    peek(&item.entry.0).is_ok_and(|header| others.into_iter().all(|kind| kind as u16 != header.kind))
-}
-
 /// About how long a message is, in bytes.
 fn weight(message: &Message) -> usize {
     32 + match message {
@@ -692,7 +766,7 @@ fn weight(message: &Message) -> usize {
         Message::Tips { tip } => tip.held.len() * 17 + tip.ops.len() * 40 + tip.heads.len() * 64,
         Message::Items { items } => items.iter().map(Item::weight).sum(),
         Message::Reports { reports } => reports.iter().map(report_weight).sum(),
-        Message::Settled { settled } => settled.len() * 70,
+        Message::Settled { receipt } => receipt.0.len(),
         Message::Running { hosts, .. } => hosts.len() * 35,
     }
 }

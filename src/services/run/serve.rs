@@ -16,15 +16,15 @@ use tracing::{debug, warn};
 
 use super::message::{CHUNK_BYTES, FetchOutput, FetchRequest, OutputReply};
 use crate::{
-    authority::Verb,
+    authority::{Admitted, Verb},
     control::StreamName,
     executor::{
         message::{ToExecutor, ToMesh},
         spool_paths,
     },
-    identity::{EntryId, HostId, Signed},
+    identity::{EntryId, HostId, SecretKey, Signed, Stream},
     net::{Channel, Net, NetError, PeerKey},
-    replica::{Order, ReadRequest, Replica, Report},
+    replica::{Order, RECEIPT_REPORTS_MAX, ReadRequest, Receipt, Replica, Report},
     store::{Change, Store},
     sync::Event,
     time::Timestamp,
@@ -64,8 +64,19 @@ pub struct Parts {
     pub executor: mpsc::Sender<ToExecutor>,
     /// To replication.
     pub events: mpsc::Sender<Event>,
+    /// Signs what this host keeps for others.
+    pub stream_key: SecretKey<Stream>,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+}
+
+/// What the executor was told.
+#[derive(Debug, Default)]
+struct Known {
+    /// Entries.
+    told: HashSet<EntryId>,
+    /// The authority's version when all that it should judge by was gone over last.
+    authority: Option<u64>,
 }
 
 /// A handle on the service.
@@ -105,7 +116,7 @@ impl Runs {
     /// Takes changes of the store to the executor, until `stop`.
     pub async fn feed(self, stop: CancellationToken) {
         let mut changes = self.parts.store.changes();
-        let mut known = HashSet::new();
+        let mut known = Known::default();
         self.feed_all(&mut known).await;
         loop {
             let change = tokio::select! {
@@ -113,14 +124,26 @@ impl Runs {
                 change = changes.recv() => change,
             };
             match change {
-                Ok(change) => {
-                    if Self::concerns_executor(&change) {
-                        self.feed_all(&mut known).await;
-                    }
-                }
+                Ok(change) => self.feed_change(&change, &mut known).await,
                 Err(broadcast::error::RecvError::Lagged(_)) => self.feed_all(&mut known).await,
                 Err(broadcast::error::RecvError::Closed) => return,
             }
+        }
+    }
+
+    /// An order comes alone, as a rule, among many that are known: then nothing else is gone over. Anything
+    /// else that concerns the executor is seldom.
+    async fn feed_change(&self, change: &Change, known: &mut Known) {
+        let (kept, orders) = self.parts.store.read(|replica| {
+            let orders: Option<Vec<_>> = change.items.iter().map(|(id, _)| replica.order(id)).collect();
+            let orders = orders.filter(|_| known.authority == Some(replica.authority_version()));
+            let orders = orders.map(|orders| self.unknown_orders(orders.into_iter(), replica, known));
+            (orders.is_some(), orders.unwrap_or_default())
+        });
+        if kept {
+            self.tell_executor(orders).await;
+        } else if Self::concerns_executor(change) {
+            self.feed_all(known).await;
         }
     }
 
@@ -137,44 +160,60 @@ impl Runs {
 
     /// Sends the executor what it does not know yet: first what it judges by, then cancellations, then
     /// orders.
-    async fn feed_all(&self, known: &mut HashSet<EntryId>) {
+    async fn feed_all(&self, known: &mut Known) {
         let me = self.parts.me;
-        let (learn, cancel, orders) = self.parts.store.read(|replica| {
+        let messages = self.parts.store.read(|replica| {
+            known.authority = Some(replica.authority_version());
+            known.told.retain(|id| replica.holds(id));
             let mut learn = Vec::new();
             for update in replica.authority().chain().updates().into_iter().skip(1) {
-                if known.insert(update.id()) {
+                if known.told.insert(update.id()) {
                     learn.push(Bytes::from(update.bytes()));
                 }
             }
             for op in replica.ops_about(&me) {
-                if known.insert(op.id()) {
+                if known.told.insert(op.id()) {
                     learn.push(Bytes::from(op.bytes()));
                 }
             }
-            let mut cancel = Vec::new();
-            let mut orders = Vec::new();
-            for order in replica.orders() {
-                let signed = order.signed();
-                if signed.body().roster.index_of(&me).is_none() {
-                    continue;
-                }
-                if let Some(cancellation) = replica.cancellation(&signed.id())
-                    && known.insert(cancellation.id())
-                {
-                    cancel.push(Bytes::from(cancellation.bytes()));
-                }
-                if known.insert(signed.id()) {
-                    orders.push(Bytes::from(signed.bytes()));
-                }
+            let mut messages = Vec::new();
+            if !learn.is_empty() {
+                messages.push(ToExecutor::Learn { entries: learn });
             }
-            (learn, cancel, orders)
+            messages.extend(self.unknown_orders(replica.orders(), replica, known));
+            messages
         });
+        self.tell_executor(messages).await;
+    }
+
+    /// Those of `orders` that are for this host and that the executor was not told of, cancellations first.
+    fn unknown_orders<'a>(
+        &self,
+        orders: impl Iterator<Item = &'a Admitted<Order>>,
+        replica: &Replica,
+        known: &mut Known,
+    ) -> Vec<ToExecutor> {
         let mut messages = Vec::new();
-        if !learn.is_empty() {
-            messages.push(ToExecutor::Learn { entries: learn });
+        let mut unknown = Vec::new();
+        for order in orders {
+            let signed = order.signed();
+            if signed.body().roster.index_of(&self.parts.me).is_none() {
+                continue;
+            }
+            if let Some(cancellation) = replica.cancellation(&signed.id())
+                && known.told.insert(cancellation.id())
+            {
+                messages.push(ToExecutor::Cancel { cancellation: Bytes::from(cancellation.bytes()) });
+            }
+            if known.told.insert(signed.id()) {
+                unknown.push(ToExecutor::Order { order: Bytes::from(signed.bytes()) });
+            }
         }
-        messages.extend(cancel.into_iter().map(|cancellation| ToExecutor::Cancel { cancellation }));
-        messages.extend(orders.into_iter().map(|order| ToExecutor::Order { order }));
+        messages.extend(unknown);
+        messages
+    }
+
+    async fn tell_executor(&self, messages: Vec<ToExecutor>) {
         for message in messages {
             if self.parts.executor.send(message).await.is_err() {
                 return;
@@ -196,21 +235,25 @@ impl Runs {
         let _stopping = self.parts.events.send(event).await;
     }
 
-    /// Keeps reports: visible at once, acknowledged when they are on disk.
+    /// Keeps reports: visible at once, acknowledged when they are on disk. What is not kept is not
+    /// acknowledged.
     pub fn keep(&self, reports: Vec<Report>, tasks: &mut JoinSet<()>) {
-        for report in self.parts.store.keep(reports.clone()) {
+        let (new, held) = self.parts.store.keep(reports);
+        for report in new {
             let _nobody_watches = self.news.send(News::Report(report));
         }
-        // What was not taken (forged, or too many) is not acknowledged.
-        let held = reports.iter().filter(|report| self.parts.store.keeps(report));
-        let keys: Vec<(EntryId, HostId)> = held.map(|report| (report.order, report.host)).collect();
-        let (store, events) = (self.parts.store.clone(), self.parts.events.clone());
+        if held.is_empty() {
+            return;
+        }
+        let parts = Arc::clone(&self.parts);
         tasks.spawn(async move {
-            match store.flushed().await {
-                Ok(()) => {
-                    let _stopping = events.send(Event::Kept(keys)).await;
-                }
-                Err(error) => warn!(%error, "results are kept in memory only, so not acknowledged"),
+            if let Err(error) = parts.store.flushed().await {
+                return warn!(%error, "results are kept in memory only, so not acknowledged");
+            }
+            let fleet = parts.store.read(Replica::fleet);
+            for kept in held.chunks(RECEIPT_REPORTS_MAX) {
+                let receipt = Signed::sign(fleet, &parts.stream_key, Receipt { kept: kept.to_vec() });
+                let _stopping = parts.events.send(Event::Kept(receipt)).await;
             }
         });
     }
@@ -368,9 +411,7 @@ fn may_read(replica: &Replica, request: &FetchRequest, me: HostId, now: Timestam
     let authority = replica.authority();
     let certificate =
         authority.certificate_of(&body.certificate, read.signer()).map_err(|error| refused(&error))?;
-    let issuer = replica
-        .order(&request.order)
-        .map(|order: &crate::authority::Admitted<Order>| order.signed().signer());
+    let issuer = replica.order(&request.order).map(|order: &Admitted<Order>| order.signed().signer());
     if !certificate.valid_at(body.issued) || now > certificate.not_after {
         return Err(refused(&"the certificate is not valid now"));
     }

@@ -12,10 +12,10 @@ use crate::{
         AGENT_USER, Enrolled,
         sample::{Fleet, HOUR_MS, NOW, certificate, hlc, host_id, key, later},
     },
-    identity::{EntryId, HostId, Operator, Signed, peek},
+    identity::{EntryId, HostId, Operator, Signed, Stream, peek},
     replica::{
-        Action, Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Limits, Merged, NodeFacet, Order,
-        Outcome, Output, Replica, Report, ResultRecord, Roster,
+        Action, Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Kept, Limits, Merged, NodeFacet, Order,
+        Outcome, Output, RECEIPT_REPORTS_MAX, Receipt, Replica, Report, ResultRecord, Roster,
     },
     sync::{Effect, Event, MESSAGE_BYTES_MAX, Machine, Message, in_reports},
     time::Timestamp,
@@ -117,6 +117,11 @@ impl World {
         };
         let signed = Signed::sign(self.fleet.id(), &key(u8::try_from(host).unwrap()), body);
         Item { entry: Bytes::from(signed.bytes()), facets: vec![facet] }
+    }
+
+    pub(super) fn receipt(&self, keeper: usize, kept: &[Kept]) -> Signed<Receipt> {
+        let key = key::<Stream>(u8::try_from(keeper).unwrap());
+        Signed::sign(self.fleet.id(), &key, Receipt { kept: kept.to_vec() })
     }
 
     pub(super) fn report(&self, order: EntryId, host: usize) -> Report {
@@ -271,7 +276,7 @@ impl Network {
         node.alive = true;
         let kept = node.kept.keys().copied().collect();
         let unsettled = node.unsettled.values().cloned().collect();
-        self.handle(a, Event::Kept(kept));
+        self.handle(a, Event::Owed(kept));
         self.handle(a, Event::Results(unsettled));
     }
 
@@ -338,6 +343,7 @@ impl Network {
                     self.send(at, to, message);
                 }
                 Effect::Merge(peer, items) => self.merge(at, Some(peer), items),
+                Effect::Shun(peer, why) => panic!("{peer} is shunned: {why}"),
                 Effect::Close(peer, _) => {
                     let peer = self.at(&peer);
                     self.cut(at, peer);
@@ -345,10 +351,13 @@ impl Network {
                 Effect::Keep(reports) => {
                     let mut kept = Vec::new();
                     for report in reports {
-                        kept.push((report.order, report.host));
+                        kept.push(report.kept());
                         self.nodes[at].kept.insert((report.order, report.host), report);
                     }
-                    self.handle(at, Event::Kept(kept));
+                    for kept in kept.chunks(RECEIPT_REPORTS_MAX) {
+                        let receipt = self.world.receipt(at, kept);
+                        self.handle(at, Event::Kept(receipt));
+                    }
                 }
                 Effect::Settle(order) => {
                     self.nodes[at].unsettled.remove(&order);
@@ -453,12 +462,9 @@ impl Network {
         hosts.iter().all(|host| self.nodes[keeper].kept.contains_key(&(order, id(*host))))
     }
 
-    /// Whether these hosts' results are with the first keeper, and every host knows it or was told so.
+    /// Whether these hosts' results are with the first keeper, and they know that a keeper has them.
     pub(super) fn is_home(&self, order: EntryId, first: usize, hosts: &[usize]) -> bool {
-        self.kept(first, order, hosts)
-            && hosts.iter().all(|host| {
-                self.settled(order, &[*host]) || self.nodes[*host].machine.returns().unanswered() == 0
-            })
+        self.kept(first, order, hosts) && self.settled(order, hosts)
     }
 
     pub(super) fn sent(&self, kind: &str) -> usize {
