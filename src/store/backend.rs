@@ -69,12 +69,26 @@ pub struct Sled {
     db: Option<sled::Db>,
 }
 
+/// Removes snapshots of sled's that were cut short, by a full disk or a crash: it renames one when it is
+/// whole, but reads one that is not as well, and takes the store for corrupt.
+fn remove_unfinished(dir: &Path) -> io::Result<()> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 impl Sled {
     fn open(dir: &Path) -> Result<Self, StoreError> {
         Ok(Self { dir: dir.to_owned(), db: Some(Self::open_db(dir)?) })
     }
 
     fn open_db(dir: &Path) -> Result<sled::Db, StoreError> {
+        remove_unfinished(dir)?;
         let config = sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_BYTES)
@@ -205,6 +219,19 @@ mod tests {
         drop(store);
         let (mut store, _) = open(&path).unwrap();
         assert_eq!(store.load().unwrap(), (vec![(b"b".to_vec(), b"2".to_vec())], 1));
+    }
+
+    #[test]
+    fn a_snapshot_that_was_cut_short_is_not_taken_for_a_damaged_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let (mut store, _) = open(&path).unwrap();
+        store.write(vec![(b"a".to_vec(), Some(b"1".to_vec()))]).unwrap();
+        drop(store);
+        fs::write(path.join("snap.FFFFFFFFFFFFFFFF.generating"), b"half").unwrap();
+        let (mut store, aside) = open(&path).unwrap();
+        assert_eq!(aside, None);
+        assert_eq!(store.load().unwrap(), (vec![(b"a".to_vec(), b"1".to_vec())], 0));
     }
 
     #[test]

@@ -18,11 +18,12 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
+    clippy::format_push_string,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::cast_precision_loss,
     clippy::disallowed_methods,
     reason = "a program for developers: it says what it could not do, and ends"
 )]
@@ -251,7 +252,7 @@ fn wakeups(pid: u32) -> u64 {
     threads.filter_map(|thread| count(thread.ok()?.path())).sum()
 }
 
-/// A field of /proc/PID/smaps_rollup, in KiB.
+/// A field of `/proc/PID/smaps_rollup`, in KiB.
 fn memory(pid: u32, field: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
@@ -497,7 +498,7 @@ fn measure_program(options: &Options, table: &mut Table) {
     let bytes = fs::metadata(&options.muster).unwrap().len();
     table.row(
         "binary, as built",
-        &format!("{:.1} MiB", bytes as f64 / 1048576.0),
+        &format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
         "20 MiB stripped",
         "Serf 8.5 MB",
     );

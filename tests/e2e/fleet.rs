@@ -168,9 +168,10 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// Sends it a signal.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(pid(self.child.id()), signal).expect("a command line that runs");
     }
 
     /// What it has written to standard output so far.
@@ -292,11 +293,6 @@ impl Fleet {
         self.dir().join("op")
     }
 
-    /// The names of all hosts that founded or joined here.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.hosts.iter().map(|host| host.name.clone()).collect()
-    }
-
     // Joining.
 
     /// A token from host `at`, with more arguments for `muster invite`.
@@ -360,13 +356,19 @@ impl Fleet {
     /// Starts a host's agent and does not wait for it.
     #[track_caller]
     pub(crate) fn launch(&mut self, name: &str) {
+        let mut command = self.command(name);
+        command.arg("agent");
+        self.launch_as(name, command);
+    }
+
+    /// Starts a host's agent by a command line that was prepared.
+    #[track_caller]
+    pub(crate) fn launch_as(&mut self, name: &str, mut command: Command) {
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.dir().join(format!("{name}.log")))
             .expect("the agent's log");
-        let mut command = self.command(name);
-        command.arg("agent").stdin(Stdio::null());
         command.stdout(log.try_clone().expect("the log twice")).stderr(log);
         let child = command.spawn().expect("muster agent starts");
         let host = self.host_mut(name);
@@ -471,6 +473,18 @@ impl Fleet {
             .arg("--state")
             .arg(self.state(host))
             .stdin(Stdio::null());
+        command
+    }
+
+    /// A command line that sees other mounts than the rest of the machine: those of `script`, a shell
+    /// script. For root.
+    pub(crate) fn among_mounts(&self, host: &str, script: &str) -> Command {
+        let inner = self.command(host);
+        let mut command = Command::new("unshare");
+        command.env_clear().current_dir(self.dir()).stdin(Stdio::null());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.args(["--mount", "sh", "-e", "-c", &format!("{script}\nexec \"$@\""), "sh"]);
+        command.arg(inner.get_program()).args(inner.get_args());
         command
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn two() -> Fleet {
 }
 
 /// Waits until `job` has a final status for `host`, as `at` tells it; that row.
-fn settled(fleet: &Fleet, at: &str, job: &str, host: &str) -> serde_json::Value {
+pub(crate) fn settled(fleet: &Fleet, at: &str, job: &str, host: &str) -> serde_json::Value {
     fleet.until(&format!("{host}'s result is at {at}"), |fleet| {
         let row = fleet.job(at, job).remove(host).ok_or("not in the roster")?;
         match row["status"].as_str() {
