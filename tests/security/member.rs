@@ -386,7 +386,7 @@ fn expired_early_and_out_of_scope_orders_start_nothing_and_are_refused_by_signat
 #[test]
 fn a_member_can_neither_tag_nor_invite_nor_govern_nor_speak_for_another_host() {
     let (mut fleet, hosts) = three();
-    let (b, c) = (hosts[1], hosts[2]);
+    let b = hosts[1];
     let runtime = Runtime::new().unwrap();
     let signer = Signer::of(&fleet);
     let _in_runtime = runtime.enter();
