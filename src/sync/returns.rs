@@ -126,7 +126,7 @@ struct Own {
 
 impl Own {
     fn wait(&self) -> Duration {
-        (RETRY_AFTER * (1_u32 << self.tries.min(6))).min(RETRY_AFTER_MAX)
+        (RETRY_AFTER * (1_u32 << self.tries.saturating_sub(1).min(6))).min(RETRY_AFTER_MAX)
     }
 }
 
