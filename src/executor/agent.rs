@@ -195,7 +195,7 @@ impl Executor {
             self.housekeeping(now);
             self.wait(now)?;
         }
-        self.mesh.stop();
+        self.mesh.leave();
         if let Err(error) = self.claims.flush() {
             log(&format!("the journal of claims cannot be flushed: {error}"));
         }

@@ -220,6 +220,7 @@ async fn run(
     );
     serve(&mut tasks, "ping", hosts::serve(me, net.clone(), store.clone(), stopped));
 
+    let last = store.clone();
     let node = Node {
         me,
         store,
@@ -238,6 +239,8 @@ async fn run(
     let listener = std::os::unix::net::UnixListener::from(control_socket);
     control::serve(listener, Arc::new(node), stop.clone()).await?;
     tasks.shutdown().await;
+    // What waits to be written in a group is written now; without, it would only be fetched again.
+    let _best_effort = last.flushed().await;
     Ok(())
 }
 

@@ -4,12 +4,20 @@
 //! that must know to judge it sent before. What the executor answers goes to replication, which finds
 //! the way back.
 
-use std::{collections::HashSet, fs::File, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::Read as _,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use tokio::{
     sync::{broadcast, mpsc, watch},
     task::JoinSet,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -24,7 +32,7 @@ use crate::{
     },
     identity::{EntryId, HostId, SecretKey, Signed, Stream},
     net::{Channel, Net, NetError, PeerKey},
-    replica::{Order, RECEIPT_REPORTS_MAX, ReadRequest, Receipt, Replica, Report},
+    replica::{Kept, Order, RECEIPT_REPORTS_MAX, ReadRequest, Receipt, Replica, Report},
     store::{Change, Store},
     sync::Event,
     time::Timestamp,
@@ -35,6 +43,9 @@ use crate::{
 const NEWS_MAX: usize = 4096;
 /// Outputs that are served at a time.
 const OUTPUTS_MAX: usize = 32;
+/// What is kept is acknowledged together so often: one write to the disk and one signature for many results.
+/// Nobody waits for it, since a result is seen at once.
+const RECEIPTS_EVERY: Duration = Duration::from_millis(50);
 /// Hosts that may pass a request for output on.
 const HOPS_MAX: u8 = 8;
 /// How long one piece of output may take.
@@ -85,6 +96,7 @@ pub struct Runs {
     parts: Arc<Parts>,
     news: broadcast::Sender<News>,
     counters: watch::Sender<Vec<(String, u64)>>,
+    unsaid: Arc<Mutex<Vec<Kept>>>,
 }
 
 impl Runs {
@@ -94,6 +106,7 @@ impl Runs {
             parts: Arc::new(parts),
             news: broadcast::channel(NEWS_MAX).0,
             counters: watch::channel(Vec::new()).0,
+            unsaid: Arc::default(),
         }
     }
 
@@ -242,20 +255,37 @@ impl Runs {
         for report in new {
             let _nobody_watches = self.news.send(News::Report(report));
         }
-        if held.is_empty() {
-            return;
+        let first = {
+            let mut unsaid = self.unsaid();
+            let first = unsaid.is_empty() && !held.is_empty();
+            unsaid.extend(held);
+            first
+        };
+        if first {
+            let this = self.clone();
+            tasks.spawn(async move {
+                sleep(RECEIPTS_EVERY).await;
+                let held = std::mem::take(&mut *this.unsaid());
+                this.acknowledge(held).await;
+            });
         }
-        let parts = Arc::clone(&self.parts);
-        tasks.spawn(async move {
-            if let Err(error) = parts.store.flushed().await {
-                return warn!(%error, "results are kept in memory only, so not acknowledged");
-            }
-            let fleet = parts.store.read(Replica::fleet);
-            for kept in held.chunks(RECEIPT_REPORTS_MAX) {
-                let receipt = Signed::sign(fleet, &parts.stream_key, Receipt { kept: kept.to_vec() });
-                let _stopping = parts.events.send(Event::Kept(receipt)).await;
-            }
-        });
+    }
+
+    /// Reports that are kept and will be acknowledged.
+    fn unsaid(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn acknowledge(&self, held: Vec<Kept>) {
+        let parts = &self.parts;
+        if let Err(error) = parts.store.flushed().await {
+            return warn!(%error, "results are kept in memory only, so not acknowledged");
+        }
+        let fleet = parts.store.read(Replica::fleet);
+        for kept in held.chunks(RECEIPT_REPORTS_MAX) {
+            let receipt = Signed::sign(fleet, &parts.stream_key, Receipt { kept: kept.to_vec() });
+            let _stopping = parts.events.send(Event::Kept(receipt)).await;
+        }
     }
 
     /// Hosts work on an order.
