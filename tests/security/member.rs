@@ -531,7 +531,7 @@ fn a_member_can_neither_tag_nor_invite_nor_govern_nor_speak_for_another_host() {
 }
 
 #[test]
-fn departing_in_anothers_name_is_not_possible_even_for_who_was_sent_its_departure_format() {
+fn a_departure_takes_out_its_signer_and_nobody_else() {
     // A departure names nobody: it is about its signer alone. So one that an evil member signs is its own,
     // and takes nobody else out.
     let (mut fleet, hosts) = three();
