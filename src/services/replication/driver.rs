@@ -22,7 +22,7 @@ use crate::{
     identity::{EntryId, HostId, PublicKey},
     net::{Channel, Net, PeerKey, Receiver, Sender},
     replica::{Item, Replica, Report},
-    routing::{Candidate, Neighbours},
+    routing::{Candidate, LINKS_MAX, Neighbours},
     store::Store,
     sync::{Effect, Machine, Message},
     time::Timestamp,
@@ -53,6 +53,11 @@ const SEND_WITHIN: Duration = Duration::from_secs(20);
 const RECV_WITHIN: Duration = Duration::from_secs(60);
 /// How long opening a link or a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// A link too many is given up only when nothing was on its way for so long: it would be lost with it, and
+/// sent again only seconds later.
+const QUIET: Duration = Duration::from_secs(3);
+/// Unless they are so many.
+const LINKS_AT_ALL_MAX: usize = 2 * LINKS_MAX;
 /// How often what has expired is swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -156,6 +161,8 @@ struct Driver {
     /// Members that misbehaved, and until when nothing is taken from them.
     shunned: HashMap<HostId, Timestamp>,
     patience: HashMap<HostId, Patience>,
+    /// When something other than a look whether all is well was sent.
+    busy: Timestamp,
     /// The authority's version that the gate was told.
     gate_told: Option<u64>,
     /// Whom a link could be made to, and the replica's version that this is from: going over all members
@@ -233,6 +240,7 @@ pub fn start(
         swept: now,
         shunned: HashMap::new(),
         patience: HashMap::new(),
+        busy: now,
         gate_told: None,
         candidates: (None, Vec::new()),
     };
@@ -385,6 +393,11 @@ impl Driver {
     fn perform(&mut self, effect: Effect, now: Timestamp) {
         match effect {
             Effect::Send(peer, message) => {
+                let looks =
+                    matches!(message, Message::Hello { .. } | Message::Ping { .. } | Message::Pong { .. });
+                if !looks {
+                    self.busy = now;
+                }
                 let full = self.streams.get(&peer).is_some_and(|s| s.outbox.try_send(message).is_err());
                 if full {
                     debug!(%peer, "does not keep up and is cut off");
@@ -532,7 +545,8 @@ impl Driver {
         for host in plan.dial {
             self.dial(host);
         }
-        for host in plan.drop {
+        let gives_up = now.since(self.busy) >= QUIET || linked.len() > LINKS_AT_ALL_MAX;
+        for host in plan.drop.into_iter().filter(|_| gives_up) {
             info!(%host, "one link too many, given up");
             self.cut(host);
         }
