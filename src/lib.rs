@@ -61,7 +61,8 @@
 //! neighbours) → `net` ⇢ every host: `net` → `services::replication` → [`sync`] → `store`
 //! ([`authority`] admits it) → `services::run::serve` → the socket pair → [`executor`] (verifies the
 //! original bytes again, claims, supervises the process, signs the result) → back over the socket pair →
-//! [`sync`] (to the neighbour the order came from, hop by hop) → a keeper's `store` → `control` →
+//! [`sync`] (to the issuer's host where that is a neighbour, else to the neighbour the order came from, hop
+//! by hop) → a keeper's `store` → `control` →
 //! `services::run::verb` (verifies the executor's signature) → `terminal`. The agents in between only
 //! carry it.
 //!

@@ -365,13 +365,17 @@ impl Executor {
             },
             ToExecutor::Order { order } => {
                 let Some(id) = judge::id_of(&order.0) else { return self.count("orders_malformed") };
+                let now = (self.clock)();
                 if self.running.len() < RUNNING_MAX {
-                    let now = (self.clock)();
                     self.take(&order.0, now);
+                } else if self.claims.claimed_at(&id.0).is_some() {
+                    // Not to be waited with: every order is handed over again by a new mesh process.
+                    self.count("orders_repeated");
                 } else if self.waiting.len() < WAITING_MAX {
                     self.waiting.insert(id, order);
                 } else {
                     self.count("orders_over_bound");
+                    self.turn_away(&order.0, now);
                 }
             }
             ToExecutor::Cancel { cancellation } => self.cancel(&cancellation),
@@ -464,6 +468,19 @@ impl Executor {
                     }
                 }
             }
+        }
+    }
+
+    /// An order that finds no place among those that wait is refused, so that nobody waits for it.
+    fn turn_away(&mut self, bytes: &[u8], now: Timestamp) {
+        let Ok(order) = Signed::<Order>::verify(bytes, self.trust.fleet()) else { return };
+        let issuer = self.trust.authority().certificate_of(&order.body().certificate, order.signer());
+        if issuer.is_ok() {
+            self.refuse(
+                &order,
+                &Refusal::TooMany { what: "orders waiting on this host", limit: WAITING_MAX },
+                now,
+            );
         }
     }
 

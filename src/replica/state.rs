@@ -87,7 +87,8 @@ pub struct Replica {
     operators: BTreeMap<StreamId, OperatorStream>,
     ops: usize,
     heads: BTreeMap<HostId, Signed<Head>>,
-    facets: HashMap<FacetHash, Arc<[u8]>>,
+    /// Each with the number of heads that name it.
+    facets: HashMap<FacetHash, (Arc<[u8]>, usize)>,
     orders: BTreeMap<EntryId, Admitted<Order>>,
     cancellations: BTreeMap<EntryId, Signed<Cancellation>>,
     forked_hosts: BTreeSet<HostId>,
@@ -340,7 +341,7 @@ impl Replica {
             if facet.bytes as usize > FACET_BYTES_MAX {
                 return Err(Refusal::TooMany { what: "bytes in a facet", limit: FACET_BYTES_MAX });
             }
-            if let Some(held) = self.facets.get(&facet.hash) {
+            if let Some((held, _)) = self.facets.get(&facet.hash) {
                 // A hash has one length; who holds the facet and who does not must judge alike.
                 if held.len() != facet.bytes as usize {
                     return Err(Refusal::Malformed("a facet of another length than its head says"));
@@ -353,7 +354,14 @@ impl Replica {
                 .ok_or(Refusal::Malformed("a head came without a facet that it names"))?;
             found.push((facet.hash, Arc::from(bytes.0.as_slice())));
         }
-        self.facets.extend(found);
+        for (hash, bytes) in found {
+            self.facets.insert(hash, (bytes, 0));
+        }
+        for facet in &head.body().facets {
+            if let Some((_, heads)) = self.facets.get_mut(&facet.hash) {
+                *heads += 1;
+            }
+        }
         if let Some(old) = self.heads.insert(host, head) {
             self.ids.remove(&old.id());
             self.drop_unused(&old);
@@ -363,12 +371,11 @@ impl Replica {
 
     fn drop_unused(&mut self, old: &Signed<Head>) {
         for facet in &old.body().facets {
-            let used = self
-                .heads
-                .values()
-                .any(|head| head.body().facets.iter().any(|other| other.hash == facet.hash));
-            if !used {
-                self.facets.remove(&facet.hash);
+            if let Some((_, heads)) = self.facets.get_mut(&facet.hash) {
+                *heads = heads.saturating_sub(1);
+                if *heads == 0 {
+                    self.facets.remove(&facet.hash);
+                }
             }
         }
     }
@@ -506,7 +513,10 @@ impl Replica {
 
     fn with_facets(&self, head: &Signed<Head>) -> Item {
         let facets = head.body().facets.iter().filter_map(|facet| self.facets.get(&facet.hash));
-        Item { entry: Bytes::from(head.bytes()), facets: facets.map(|bytes| Bytes::from(&**bytes)).collect() }
+        Item {
+            entry: Bytes::from(head.bytes()),
+            facets: facets.map(|(bytes, _)| Bytes::from(&**bytes)).collect(),
+        }
     }
 
     /// Everything that is held, in the order in which it can be applied: what is written to disk.
@@ -545,7 +555,7 @@ impl Replica {
     pub fn node_facet(&self, host: &HostId) -> Option<NodeFacet> {
         let head = self.heads.get(host)?;
         let facet = head.body().facets.iter().find(|facet| facet.name == FACET_NODE)?;
-        wire::decode(self.facets.get(&facet.hash)?, FACET_BYTES_MAX).ok()
+        wire::decode(&self.facets.get(&facet.hash)?.0, FACET_BYTES_MAX).ok()
     }
 
     /// The live orders.

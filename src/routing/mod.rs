@@ -4,7 +4,8 @@
 //! failures. Always holds: a host aims at [`LINKS_MIN`] to [`LINKS_MAX`] links; one of them is its
 //! successor in the order of ids, past those that cannot be reached, so that the whole is connected
 //! (Stoica et al., "Chord", section 4.4, keeps successors for the same reason); the others are its own
-//! random choice, so that nobody can choose them for it. It dials nothing itself.
+//! random choice, so that nobody can choose them for it; whoever cannot be reached, or with whom no link lasts, is
+//! tried again more and more rarely, but at least every half a minute. It dials nothing itself.
 
 mod neighbours;
 

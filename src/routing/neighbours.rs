@@ -1,7 +1,7 @@
 //! The plan for one host's links.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -18,8 +18,12 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(20);
 /// So often one more random member is dialled, so that islands find each other.
 const WANDER_EVERY: Duration = Duration::from_secs(600);
-/// And so often while a partition is suspected.
+/// And so often while a partition is suspected; up to half as much again.
 const WANDER_EVERY_SUSPECTING: Duration = Duration::from_secs(10);
+/// How long what went wrong counts.
+const SUSPECT_FOR: Duration = Duration::from_secs(60);
+/// Dials whose outcomes are remembered. If half of them failed lately, many hosts cannot be reached.
+const OUTCOMES_MAX: usize = 8;
 
 /// A member that could be linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,21 +55,35 @@ pub struct Neighbours {
     me: HostId,
     dialling: BTreeSet<HostId>,
     failures: BTreeMap<HostId, Failure>,
-    wandered: Timestamp,
+    wander_at: Timestamp,
+    suspecting: bool,
     lost: Vec<Timestamp>,
+    outcomes: VecDeque<(Timestamp, bool)>,
 }
 
 impl Neighbours {
     /// Nothing tried yet.
     pub fn new(me: HostId, now: Timestamp) -> Self {
-        Self { me, dialling: BTreeSet::new(), failures: BTreeMap::new(), wandered: now, lost: Vec::new() }
+        Self {
+            me,
+            dialling: BTreeSet::new(),
+            failures: BTreeMap::new(),
+            wander_at: now.after(WANDER_EVERY),
+            suspecting: false,
+            lost: Vec::new(),
+            outcomes: VecDeque::new(),
+        }
     }
 
-    /// A dial ended.
+    /// A dial ended, or a link that was only just made came to nothing. What was reached may be dialled
+    /// again at once; only [`Neighbours::proved`] makes it as good as new.
     pub fn dialled(&mut self, host: HostId, reached: bool, now: Timestamp, random: &mut impl FnMut() -> u64) {
         self.dialling.remove(&host);
+        self.outcomes.push_back((now, reached));
+        if self.outcomes.len() > OUTCOMES_MAX {
+            self.outcomes.pop_front();
+        }
         if reached {
-            self.failures.remove(&host);
             return;
         }
         let wait = self.failures.get(&host).map_or(RETRY_AFTER, |failure| failure.wait * 2);
@@ -75,18 +93,26 @@ impl Neighbours {
         self.failures.insert(host, Failure { wait, again: now.after(wait + jitter) });
     }
 
-    /// A link was lost.
+    /// A link has lasted.
+    pub fn proved(&mut self, host: &HostId) {
+        self.failures.remove(host);
+    }
+
+    /// A link was lost that neither end gave up.
     pub fn lost(&mut self, now: Timestamp) {
-        self.lost.retain(|at| now.since(*at) < Duration::from_secs(60));
+        self.lost.retain(|at| *at <= now && now.since(*at) < SUSPECT_FOR);
         if self.lost.len() < LINKS_MAX {
             self.lost.push(now);
         }
     }
 
-    /// Whether so many neighbours were lost at once that this host may be cut off from most of the fleet.
+    /// Whether so many neighbours were lost at once, or so many hosts cannot be reached, that this host may
+    /// be cut off from most of the fleet.
     pub fn suspects_partition(&self, linked: usize, now: Timestamp) -> bool {
-        let lost = self.lost.iter().filter(|at| now.since(**at) < Duration::from_secs(60)).count();
-        lost >= 2 && lost * 4 >= linked
+        let lately = |at: Timestamp| at <= now && now.since(at) < SUSPECT_FOR;
+        let lost = self.lost.iter().filter(|at| lately(**at)).count();
+        let failed = self.outcomes.iter().filter(|(at, reached)| lately(*at) && !reached).count();
+        (lost >= 2 && lost * 4 >= linked) || failed * 2 >= OUTCOMES_MAX
     }
 
     /// Plans one step. `linked` says for each link whether this end dialled it.
@@ -98,22 +124,28 @@ impl Neighbours {
         random: &mut impl FnMut() -> u64,
     ) -> Plan {
         let mut plan = Plan::default();
+        // Nothing waits longer because the clock was set back.
+        for failure in self.failures.values_mut() {
+            failure.again = failure.again.min(now.after(failure.wait * 2));
+        }
         let free = |host: &HostId, this: &Self| {
             *host != this.me && !linked.contains_key(host) && !this.dialling.contains(host)
         };
         let may = |host: &HostId, this: &Self| {
             free(host, this) && this.failures.get(host).is_none_or(|failure| failure.again <= now)
         };
-        // The successor: the next reachable id that does not keep failing.
+        // The successor: the next id that is linked or may be tried now. One that failed has its turn again
+        // when its wait is over, so that the ring closes when it is back.
         let mut ring: Vec<HostId> =
             members.iter().filter(|m| m.reachable && m.host != self.me).map(|m| m.host).collect();
         ring.sort_unstable();
         let start = ring.partition_point(|host| *host < self.me);
         let after = if start < ring.len() { start } else { 0 };
         ring.rotate_left(after);
+        let held = ring.iter().find(|host| linked.contains_key(*host)).copied();
         let successor = ring
             .iter()
-            .find(|host| linked.contains_key(*host) || !self.failures.contains_key(*host))
+            .find(|host| linked.contains_key(*host) || self.dialling.contains(*host) || may(host, self))
             .copied();
         if let Some(successor) = successor
             && may(&successor, self)
@@ -137,19 +169,27 @@ impl Neighbours {
                 break;
             }
         }
-        let every =
-            if self.suspects_partition(linked.len(), now) { WANDER_EVERY_SUSPECTING } else { WANDER_EVERY };
-        if now.since(self.wandered) >= every {
-            self.wandered = now;
+        // Jitter, so that hosts that were cut off together do not dial together.
+        let suspecting = self.suspects_partition(linked.len(), now);
+        let every = if suspecting { WANDER_EVERY_SUSPECTING } else { WANDER_EVERY };
+        let longest = every + every / 2;
+        if suspecting && !self.suspecting {
+            self.wander_at = self.wander_at.min(now.after(every));
+        }
+        self.suspecting = suspecting;
+        self.wander_at = self.wander_at.min(now.after(longest));
+        if self.wander_at <= now {
             if linked.len() <= LINKS_MAX {
                 pick(&mut plan);
             }
+            let jitter = random() % (u64::try_from(every.as_millis()).unwrap_or(1) / 2 + 1);
+            self.wander_at = now.after(every + Duration::from_millis(jitter));
         }
         self.dialling.extend(plan.dial.iter().copied());
         // Only what this end dialled is given up: the other end may have no other way.
         let mut spare: Vec<HostId> = linked
             .iter()
-            .filter(|(host, ours)| **ours && Some(**host) != successor)
+            .filter(|(host, ours)| **ours && Some(**host) != held)
             .map(|(host, _)| *host)
             .collect();
         for _ in LINKS_MAX..linked.len() {
@@ -257,5 +297,110 @@ mod tests {
         members[1].reachable = false;
         let mut plan = Neighbours::new(host(0), Timestamp(0));
         assert_eq!(plan.step(&members, &BTreeMap::new(), Timestamp(0), &mut dice()), Plan::default());
+    }
+
+    /// Every host dials at random and gives up what is too much, for so long; at the end nothing moves any
+    /// more but what the wandering does.
+    #[test]
+    fn giving_up_and_dialling_again_settles_and_nobody_is_left_alone() {
+        let members = members(40);
+        let mut random = dice();
+        let mut plans: Vec<Neighbours> = (0..40).map(|n| Neighbours::new(host(n), Timestamp(0))).collect();
+        let mut links: Vec<BTreeMap<HostId, bool>> = vec![BTreeMap::new(); 40];
+        // One host that everybody dialled, and that dialled everybody it could.
+        for n in 1..40_u8 {
+            let dialled_by_it = n % 2 == 0;
+            links[0].insert(host(n), dialled_by_it);
+            links[usize::from(n)].insert(host(0), !dialled_by_it);
+        }
+        let mut late = 0;
+        for second in 0..590 {
+            let now = Timestamp(second * 1000);
+            for me in 0..40 {
+                let plan = plans[me].step(&members, &links[me], now, &mut random);
+                if second > 60 {
+                    late += plan.dial.len() + plan.drop.len();
+                }
+                for peer in plan.dial {
+                    plans[me].dialled(peer, true, now, &mut random);
+                    links[me].insert(peer, true);
+                    links[usize::from(peer.0[0])].entry(members[me].host).or_insert(false);
+                }
+                for peer in plan.drop {
+                    links[me].remove(&peer);
+                    links[usize::from(peer.0[0])].remove(&members[me].host);
+                }
+            }
+        }
+        assert_eq!(late, 0, "dials and drops after the first minute");
+        assert!(links.iter().all(|linked| linked.len() >= LINKS_MIN));
+    }
+
+    #[test]
+    fn a_successor_that_was_away_is_taken_again_when_it_is_back() {
+        let members = members(10);
+        let mut random = dice();
+        let mut plan = Neighbours::new(host(0), Timestamp(0));
+        plan.dialled(host(1), false, Timestamp(0), &mut random);
+        let linked: BTreeMap<HostId, bool> = (2..9).map(|n| (host(n), true)).collect();
+        let tried = (0..60).map(Timestamp).any(|second| {
+            let now = Timestamp(second.0 * 1000);
+            plan.step(&members, &linked, now, &mut random).dial.contains(&host(1))
+        });
+        assert!(tried, "enough links are no reason to leave the ring open");
+    }
+
+    #[test]
+    fn many_that_cannot_be_reached_make_a_host_look_for_another_island_and_a_set_clock_does_not_stop_it() {
+        let members = members(30);
+        let mut random = dice();
+        let start = Timestamp(10_000_000);
+        let mut plan = Neighbours::new(host(0), start);
+        let linked: BTreeMap<HostId, bool> = (1..9).map(|n| (host(n), true)).collect();
+        assert!(!plan.suspects_partition(linked.len(), start));
+        for n in 20..24 {
+            plan.dialled(host(n), false, start, &mut random);
+        }
+        assert!(plan.suspects_partition(linked.len(), start));
+        let mut dials = |from: Timestamp| {
+            let mut dials = 0;
+            for second in 0..30 {
+                let now = from.after(Duration::from_secs(second));
+                for peer in plan.step(&members, &linked, now, &mut random).dial {
+                    dials += 1;
+                    plan.dialled(peer, false, now, &mut random);
+                }
+            }
+            dials
+        };
+        assert!((1..=4).contains(&dials(start)));
+        // The clock was an hour ahead.
+        assert!(dials(Timestamp(start.0 - 3_600_000)) <= 4);
+        plan.dialled(host(9), false, Timestamp(start.0 - 3_600_000), &mut random);
+        let few = BTreeMap::new();
+        let now = Timestamp(start.0 - 3_590_000);
+        assert!(!plan.step(&members, &few, now, &mut random).dial.is_empty());
+    }
+
+    #[test]
+    fn links_that_come_to_nothing_are_tried_more_and_more_rarely_until_one_lasts() {
+        let members = members(2);
+        let mut random = dice();
+        let mut plan = Neighbours::new(host(0), Timestamp(0));
+        let mut dials = Vec::new();
+        for second in 0..300 {
+            let now = Timestamp(second * 1000);
+            if !plan.step(&members, &BTreeMap::new(), now, &mut random).dial.is_empty() {
+                dials.push(second);
+                plan.dialled(host(1), true, now, &mut random);
+                plan.dialled(host(1), false, now, &mut random);
+            }
+        }
+        assert!((8..30).contains(&dials.len()), "{dials:?}");
+        assert!(dials.windows(2).all(|pair| pair[1] - pair[0] <= 31), "{dials:?}");
+        plan.proved(&host(1));
+        plan.lost(Timestamp(300_000));
+        let again = plan.step(&members, &BTreeMap::new(), Timestamp(300_000), &mut random);
+        assert_eq!(again.dial, [host(1)], "one that lasted is dialled again at once");
     }
 }

@@ -1,19 +1,24 @@
-//! Results on their way back: to the neighbour that the order came from, hop by hop, until a keeper
-//! has them; straight to a keeper where that way does not answer.
+//! Results on their way back: straight to the issuer's host where that is a neighbour, else to the
+//! neighbour that the order came from, hop by hop, until a keeper has them; straight to a keeper where
+//! that way does not answer.
 //!
 //! Nobody on the way opens a result: its signature is for the issuer to check. A host holds its own
-//! results until a keeper that the order names has signed that they are on its disk; who only carries
-//! them holds nothing, and who says so in a keeper's place is not believed.
+//! results until a keeper has said that they are on its disk; who only carries them holds nothing but the
+//! way back. A keeper that is not the issuer's host owes it what it keeps, and offers that when it meets it.
+//!
+//! *Who may settle:* a keeper that the order names, by its signature over the very record. Whoever passes
+//! that on can only lose it, and then the result is offered again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    hash::Hash,
     time::Duration,
 };
 
 use super::Message;
 use crate::{
-    identity::{EntryId, HostId, Signed, SignedError},
-    replica::{Receipt, Replica, Report},
+    identity::{EntryId, HostId, Payload as _, Signed, SignedError},
+    replica::{INLINE_OUTPUT_BYTES_MAX, Receipt, Replica, Report, ResultRecord},
     time::Timestamp,
     wire::Bytes,
 };
@@ -23,16 +28,29 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// And before the first time: receipts come within a fraction of a second, and a link that was given up on
 /// the way takes with it what it carried. Soon enough for who waits the five seconds that `run` does.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
-/// Offers after which a result counts as settled that some keeper has, though not the issuer's own host,
-/// which is the one that is asked for it.
-const OFFERS_TO_THE_FIRST: usize = 4;
+/// The wait doubles up to this while nobody answers.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// The same report is not passed on again within this, so that no circle of ways keeps it running.
+const PASS_AGAIN_AFTER: Duration = Duration::from_millis(1500);
+/// A result of an order that is not known here, or no longer, is held for so long.
+const UNKNOWN_MAX: Duration = Duration::from_secs(2 * 3600);
+/// How soon a keeper tries again to pass on what it owes; doubles up to the longest.
+const OWED_EVERY: Duration = Duration::from_secs(2);
+const OWED_EVERY_MAX: Duration = Duration::from_secs(960);
+/// So often it tries; after that when it meets the issuer's host, or has more for one.
+const OWED_TRIES_MAX: u32 = 12;
+/// Keepers that one step asks to reach.
+const REACH_MAX: usize = 8;
 /// Orders whose way is remembered.
 const WAYS_MAX: usize = 4096;
-/// Hosts whose results came by here and are not settled yet.
+/// Hosts whose results or starts came by here and are remembered.
 const CARRIED_MAX: usize = 65_536;
+/// Results of this host that are held in memory until they are settled; the executor has all of them.
+const OWN_MAX: usize = 8192;
+/// Neighbours that one result came from and that are remembered.
+const ENDS_MAX: usize = 3;
 /// Reports in one message.
-const REPORTS_A_MESSAGE: usize = 32;
-
+pub(super) const REPORTS_A_MESSAGE: usize = 32;
 /// What is to be done about results.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Returned {
@@ -46,23 +64,81 @@ pub enum Returned {
     Running(EntryId, Vec<HostId>),
     /// Connect to this keeper.
     Reach(HostId),
+    /// Send these, which this host keeps.
+    Pass(HostId, Vec<(EntryId, HostId)>),
+}
+
+/// A table that forgets what it took in first.
+#[derive(Debug)]
+struct Bounded<K, V> {
+    rows: HashMap<K, V>,
+    order: VecDeque<K>,
+    limit: usize,
+}
+
+impl<K: Eq + Hash + Copy, V> Bounded<K, V> {
+    fn new(limit: usize) -> Self {
+        Self { rows: HashMap::new(), order: VecDeque::new(), limit }
+    }
+
+    fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key)
+    }
+
+    fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.rows.get_mut(key)
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.rows.insert(key, value).is_none() {
+            self.order.push_back(key);
+            if self.order.len() > self.limit
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.rows.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// A few neighbours, the newest last.
+#[derive(Clone, Debug, Default)]
+struct Ends(Vec<HostId>);
+
+impl Ends {
+    fn add(&mut self, host: HostId) {
+        self.0.retain(|other| *other != host);
+        self.0.push(host);
+        if self.0.len() > ENDS_MAX {
+            self.0.remove(0);
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Own {
     report: Report,
+    /// When its order was last known here.
+    known: Timestamp,
     again: Timestamp,
-    tries: usize,
-    /// The issuer's own host.
-    first: Option<HostId>,
-    /// Whether some other keeper has it.
-    elsewhere: bool,
+    tries: u32,
 }
 
 impl Own {
-    fn is_settled(&self) -> bool {
-        self.elsewhere && self.tries >= OFFERS_TO_THE_FIRST
+    fn wait(&self) -> Duration {
+        (RETRY_AFTER * (1_u32 << self.tries.saturating_sub(1).min(6))).min(RETRY_AFTER_MAX)
     }
+}
+
+#[derive(Debug, Default)]
+struct Carried {
+    from: Ends,
+    mark: [u8; 32],
+    passed: Timestamp,
+    /// Whose receipts were passed on since.
+    told: Ends,
+    /// Whether the issuer's host has it.
+    settled: bool,
 }
 
 /// The ways of orders and results through this host.
@@ -70,12 +146,16 @@ impl Own {
 pub struct Returns {
     me: HostId,
     /// Which neighbour an order came from first.
-    ways: HashMap<EntryId, HostId>,
-    ways_order: VecDeque<EntryId>,
+    ways: Bounded<EntryId, HostId>,
     /// Which neighbour a host's result came from.
-    carried: HashMap<(EntryId, HostId), HostId>,
-    carried_order: VecDeque<(EntryId, HostId)>,
+    carried: Bounded<(EntryId, HostId), Carried>,
+    /// When word that a host works on an order was last passed on.
+    started: Bounded<(EntryId, HostId), Timestamp>,
     own: BTreeMap<EntryId, Own>,
+    /// What is kept here and the issuer's host may not have.
+    owed: BTreeMap<EntryId, BTreeSet<HostId>>,
+    owed_again: Timestamp,
+    owed_tries: u32,
 }
 
 impl Returns {
@@ -83,11 +163,13 @@ impl Returns {
     pub fn new(me: HostId) -> Self {
         Self {
             me,
-            ways: HashMap::new(),
-            ways_order: VecDeque::new(),
-            carried: HashMap::new(),
-            carried_order: VecDeque::new(),
+            ways: Bounded::new(WAYS_MAX),
+            carried: Bounded::new(CARRIED_MAX),
+            started: Bounded::new(CARRIED_MAX),
             own: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            owed_again: Timestamp(0),
+            owed_tries: 0,
         }
     }
 
@@ -98,31 +180,25 @@ impl Returns {
 
     /// Which neighbour leads to a host whose result came by here.
     pub fn way_to(&self, order: EntryId, host: HostId) -> Option<HostId> {
-        self.carried.get(&(order, host)).copied()
+        self.carried.get(&(order, host)).and_then(|carried| carried.from.0.last()).copied()
     }
 
-    /// An entry came from a neighbour: if it is an order, that is where results go. The first stays.
+    /// An order came from a neighbour and was taken: that is where results go. The first stays.
     pub fn came(&mut self, order: EntryId, from: HostId) {
-        if self.ways.contains_key(&order) {
-            return;
-        }
-        self.ways.insert(order, from);
-        self.ways_order.push_back(order);
-        if self.ways_order.len() > WAYS_MAX
-            && let Some(oldest) = self.ways_order.pop_front()
-        {
-            self.ways.remove(&oldest);
+        if self.ways.get(&order).is_none() {
+            self.ways.insert(order, from);
         }
     }
 
-    /// The next stop for what belongs to an order: the way it came, else a keeper that is linked.
+    /// The next stop for what belongs to an order: the issuer's host if it is linked, the way it came, else
+    /// another keeper that is linked.
     fn next_stop(&self, order: &EntryId, replica: &Replica, linked: &[HostId]) -> Option<HostId> {
-        if let Some(way) = self.ways.get(order)
-            && linked.contains(way)
-        {
-            return Some(*way);
-        }
-        keepers(order, replica).into_iter().find(|keeper| linked.contains(keeper))
+        let keepers = keepers(order, replica);
+        let first = keepers.first().filter(|first| linked.contains(first));
+        first
+            .or_else(|| self.ways.get(order).filter(|way| linked.contains(way)))
+            .or_else(|| keepers.iter().find(|keeper| linked.contains(keeper)))
+            .copied()
     }
 
     /// Results of this host.
@@ -136,14 +212,17 @@ impl Returns {
         let mut out = Out::default();
         for report in reports {
             let order = report.order;
-            let first = keepers(&order, replica).first().copied();
-            if first == Some(self.me) {
+            if keepers(&order, replica).first() == Some(&self.me) {
                 out.keep.push(report.clone());
             } else if let Some(stop) = self.next_stop(&order, replica, linked) {
                 out.send.entry(stop).or_default().push(report.clone());
             }
             let again = now.after(RETRY_FIRST);
-            self.own.insert(order, Own { report, again, tries: 0, first, elsewhere: false });
+            self.own.insert(order, Own { report, known: now, again, tries: 0 });
+            if self.own.len() > OWN_MAX {
+                let oldest = self.own.iter().min_by_key(|(_, own)| own.known).map(|(order, _)| *order);
+                oldest.and_then(|order| self.own.remove(&order));
+            }
         }
         out.done()
     }
@@ -153,72 +232,93 @@ impl Returns {
         &mut self,
         from: HostId,
         reports: Vec<Report>,
+        now: Timestamp,
         replica: &Replica,
         linked: &[HostId],
     ) -> Vec<Returned> {
         let mut out = Out::default();
-        for report in reports {
+        for report in reports.into_iter().filter(fits) {
             // Only for orders that are known, and hosts that they name.
-            let known = replica
-                .order(&report.order)
-                .is_some_and(|order| order.body().roster.index_of(&report.host).is_some());
-            if !known || report.host == self.me {
+            let Some(order) = replica.order(&report.order) else { continue };
+            if order.body().roster.index_of(&report.host).is_none() {
                 continue;
             }
-            self.carry((report.order, report.host), from);
-            let keepers = keepers(&report.order, replica);
+            let key = (report.order, report.host);
+            let keepers = &order.body().keepers;
+            let mark = mark(&report);
+            if self.carried.get(&key).is_none() {
+                self.carried.insert(key, Carried::default());
+            }
+            let stop = self.next_stop(&report.order, replica, linked);
+            let Some(carried) = self.carried.get_mut(&key) else { continue };
+            carried.from.add(from);
+            (carried.settled, carried.told) = (false, Ends::default());
             if keepers.contains(&self.me) {
-                out.keep.push(report.clone());
+                // What others say of this host is passed on like anything, but is not its own word.
+                if report.host != self.me {
+                    out.keep.push(report.clone());
+                }
                 if keepers.first() == Some(&self.me) {
                     continue;
                 }
             }
-            // A keeper that is not the issuer's own host passes it on as well, if there is a way.
-            if let Some(stop) = self.next_stop(&report.order, replica, linked)
-                && stop != from
-            {
+            let again =
+                carried.mark == mark && carried.passed <= now && now.since(carried.passed) < PASS_AGAIN_AFTER;
+            // A keeper that is not the issuer's own host passes it on as well. Where no way is known, or it
+            // would go back, any neighbour may know one; nobody passes it on twice in a moment.
+            let others: Vec<HostId> = linked.iter().copied().filter(|peer| *peer != from).collect();
+            let turn = usize::from(mark[0]) + usize::try_from(now.0 / 10_000).unwrap_or(0);
+            let any = others.get(turn % others.len().max(1)).copied();
+            if let Some(stop) = stop.filter(|stop| *stop != from).or(any).filter(|_| !again) {
+                (carried.mark, carried.passed) = (mark, now);
                 out.send.entry(stop).or_default().push(report);
             }
         }
         out.done()
     }
 
-    fn carry(&mut self, key: (EntryId, HostId), from: HostId) {
-        if self.carried.insert(key, from).is_none() {
-            self.carried_order.push_back(key);
-            if self.carried_order.len() > CARRIED_MAX
-                && let Some(oldest) = self.carried_order.pop_front()
+    /// Reports that this host keeps are on its disk: its receipt goes towards the hosts they are of.
+    pub fn kept(&mut self, receipt: &Signed<Receipt>, replica: &Replica) -> Vec<Returned> {
+        let kept = &receipt.body().kept;
+        self.owed(kept.iter().map(|kept| (kept.order, kept.host)).collect(), replica);
+        let mut returned = self.settle(receipt);
+        let mut ways = BTreeSet::new();
+        for kept in kept {
+            ways.extend(self.carried.get(&(kept.order, kept.host)).iter().flat_map(|c| &c.from.0));
+        }
+        returned.extend(towards(&ways, receipt));
+        returned
+    }
+
+    /// This host keeps these, and where it is not the issuer's it owes them.
+    pub fn owed(&mut self, kept: Vec<(EntryId, HostId)>, replica: &Replica) {
+        for (order, host) in kept {
+            let keepers = keepers(&order, replica);
+            let settled = self.carried.get(&(order, host)).is_some_and(|carried| carried.settled);
+            if keepers.contains(&self.me)
+                && keepers.first() != Some(&self.me)
+                && !settled
+                && self.owed.entry(order).or_default().insert(host)
             {
-                self.carried.remove(&oldest);
+                self.owed_tries = 0;
             }
         }
     }
 
-    /// Reports that this host keeps are on its disk: its receipt goes towards the hosts they are of.
-    pub fn kept(&mut self, receipt: &Signed<Receipt>) -> Vec<Returned> {
+    /// Forgets what is this host's own and said to be kept.
+    fn settle(&mut self, receipt: &Signed<Receipt>) -> Vec<Returned> {
         let mut returned = Vec::new();
-        let mut ways = BTreeSet::new();
-        let keeper = HostId::of(&receipt.signer());
-        for kept in &receipt.body().kept {
-            if kept.host != self.me {
-                ways.extend(self.carried.get(&(kept.order, kept.host)));
-                continue;
-            }
-            let own = self.own.get_mut(&kept.order).filter(|own| own.report.record_hash() == kept.record);
-            let Some(own) = own else { continue };
-            own.elsewhere |= own.first != Some(keeper);
-            if own.first == Some(keeper) || own.is_settled() {
+        for kept in receipt.body().kept.iter().filter(|kept| kept.host == self.me) {
+            if self.own.get(&kept.order).is_some_and(|own| own.report.record_hash() == kept.record) {
                 self.own.remove(&kept.order);
                 returned.push(Returned::Settle(kept.order));
             }
         }
-        let settled = || Message::Settled { receipt: Bytes::from(receipt.bytes()) };
-        returned.extend(ways.into_iter().map(|way| Returned::Send(way, settled())));
         returned
     }
 
-    /// A receipt came from a neighbour: passed on, and believed, if all of it is by a keeper of the orders
-    /// it names. One for orders that are not known here says nothing to anybody.
+    /// A receipt came from a neighbour: passed on once, and believed, if all of it is by a keeper of the
+    /// orders it names. One for orders that are not known here says nothing to anybody.
     ///
     /// # Errors
     /// When its signature does not match: no honest host passes that on.
@@ -231,11 +331,25 @@ impl Returns {
         let receipt = Signed::<Receipt>::verify(receipt, replica.fleet())?;
         let keeper = HostId::of(&receipt.signer());
         let kept = &receipt.body().kept;
-        if !kept.iter().all(|kept| keepers(&kept.order, replica).contains(&keeper)) {
+        if keeper == self.me || !kept.iter().all(|kept| keepers(&kept.order, replica).contains(&keeper)) {
             return Ok(Vec::new());
         }
-        let mut returned = self.kept(&receipt);
-        returned.retain(|one| !matches!(one, Returned::Send(to, _) if *to == from));
+        let mut returned = self.settle(&receipt);
+        let mut ways = BTreeSet::new();
+        for kept in kept {
+            let first = keepers(&kept.order, replica).first() == Some(&keeper);
+            if first {
+                pay(&mut self.owed, kept.order, kept.host);
+            }
+            let Some(carried) = self.carried.get_mut(&(kept.order, kept.host)) else { continue };
+            // Of each keeper once, or it could run in a circle.
+            if !carried.settled && !carried.told.0.contains(&keeper) {
+                carried.settled = first;
+                carried.told.add(keeper);
+                ways.extend(carried.from.0.iter().copied().filter(|way| *way != from));
+            }
+        }
+        returned.extend(towards(&ways, &receipt));
         Ok(returned)
     }
 
@@ -245,28 +359,39 @@ impl Returns {
         from: Option<HostId>,
         order: EntryId,
         hosts: Vec<HostId>,
+        now: Timestamp,
         replica: &Replica,
         linked: &[HostId],
     ) -> Vec<Returned> {
         let Some(admitted) = replica.order(&order) else { return Vec::new() };
-        let hosts: Vec<_> =
-            hosts.into_iter().filter(|host| admitted.body().roster.index_of(host).is_some()).collect();
+        let mut fresh = Vec::new();
+        for host in hosts {
+            let passed = self.started.get(&(order, host)).copied();
+            let again = passed.is_some_and(|at| at <= now && now.since(at) < PASS_AGAIN_AFTER);
+            if !again && admitted.body().roster.index_of(&host).is_some() {
+                self.started.insert((order, host), now);
+                fresh.push(host);
+            }
+        }
         let keepers = keepers(&order, replica);
         let mut returned = Vec::new();
+        if fresh.is_empty() {
+            return returned;
+        }
         if keepers.contains(&self.me) {
-            returned.push(Returned::Running(order, hosts.clone()));
+            returned.push(Returned::Running(order, fresh.clone()));
         }
         if keepers.first() != Some(&self.me)
             && let Some(stop) = self.next_stop(&order, replica, linked)
             && Some(stop) != from
         {
-            returned.push(Returned::Send(stop, Message::Running { order, hosts }));
+            returned.push(Returned::Send(stop, Message::Running { order, hosts: fresh }));
         }
         returned
     }
 
-    /// A new link: what is unsettled goes there at once if that is a keeper, and by it if nothing else
-    /// leads anywhere.
+    /// A new link: what is unsettled goes there at once if that is a keeper. The issuer's host gets what is
+    /// owed to it.
     pub fn linked(&mut self, peer: HostId, now: Timestamp, replica: &Replica) -> Vec<Returned> {
         let mut out = Out::default();
         for (order, own) in &mut self.own {
@@ -275,56 +400,136 @@ impl Returns {
                 out.send.entry(peer).or_default().push(own.report.clone());
             }
         }
-        out.done()
+        let mut returned = out.done();
+        let owed: Vec<_> = self
+            .owed
+            .iter()
+            .filter(|(order, _)| keepers(order, replica).first() == Some(&peer))
+            .flat_map(|(order, hosts)| hosts.iter().map(|host| (*order, *host)))
+            .collect();
+        if !owed.is_empty() {
+            returned.push(Returned::Pass(peer, owed));
+        }
+        returned
     }
 
     /// Offers again what is due: to the next keeper in turn, linked or to be reached.
     pub fn tick(&mut self, now: Timestamp, replica: &Replica, linked: &[HostId]) -> Vec<Returned> {
         let mut out = Out::default();
-        let mut reach = HashSet::new();
+        let mut reach = BTreeSet::new();
         let me = self.me;
-        let settled: Vec<EntryId> =
-            self.own.iter().filter(|(_, own)| own.is_settled()).map(|(order, _)| *order).collect();
-        for order in &settled {
-            self.own.remove(order);
-        }
+        self.own.retain(|order, own| {
+            if replica.order(order).is_some() {
+                own.known = now;
+            }
+            now.since(own.known) < UNKNOWN_MAX
+        });
         for (order, own) in &mut self.own {
+            // A clock that was set back must not keep a result here.
+            own.again = own.again.min(now.after(own.wait() * 2));
             if own.again > now {
                 continue;
             }
-            own.again = now.after(RETRY_AFTER);
-            let keepers: Vec<_> = keepers(order, replica);
+            own.tries += 1;
+            own.again = now.after(own.wait());
+            let Some(admitted) = replica.order(order) else { continue };
+            let keepers = &admitted.body().keepers;
             if keepers.first() == Some(&me) {
                 out.keep.push(own.report.clone());
                 continue;
             }
             // This host holds its own result anyway; as a keeper it counts for others alone.
-            let keepers: Vec<_> = keepers.into_iter().filter(|keeper| *keeper != me).collect();
+            let keepers: Vec<HostId> = keepers.iter().copied().filter(|keeper| *keeper != me).collect();
             let mut offered = false;
             for keeper in keepers.iter().filter(|keeper| linked.contains(keeper)) {
                 out.send.entry(*keeper).or_default().push(own.report.clone());
                 offered = true;
             }
-            if !offered {
-                // Any neighbour may lead to a keeper; the keepers themselves are tried in turn.
-                if let Some(neighbour) = linked.get(own.tries % linked.len().max(1)) {
-                    out.send.entry(*neighbour).or_default().push(own.report.clone());
-                }
-                if let Some(keeper) = keepers.get(own.tries % keepers.len().max(1)) {
-                    reach.insert(*keeper);
-                }
+            if offered {
+                continue;
             }
-            own.tries += 1;
+            // Any neighbour may lead to a keeper; the keepers themselves are tried in turn.
+            let turn = own.tries as usize - 1;
+            if let Some(neighbour) = linked.get(turn % linked.len().max(1)) {
+                out.send.entry(*neighbour).or_default().push(own.report.clone());
+            }
+            if reach.len() < REACH_MAX
+                && let Some(keeper) = keepers.get(turn % keepers.len().max(1))
+            {
+                reach.insert(*keeper);
+            }
         }
         let mut returned = out.done();
-        returned.extend(settled.into_iter().map(Returned::Settle));
+        returned.extend(self.pay_back(now, replica, linked, &mut reach));
         returned.extend(reach.into_iter().map(Returned::Reach));
         returned
     }
+
+    /// Offers the issuers' hosts what is owed to them.
+    fn pay_back(
+        &mut self,
+        now: Timestamp,
+        replica: &Replica,
+        linked: &[HostId],
+        reach: &mut BTreeSet<HostId>,
+    ) -> Vec<Returned> {
+        let wait = (OWED_EVERY * (1 << self.owed_tries.min(6))).min(OWED_EVERY_MAX);
+        self.owed_again = self.owed_again.min(now.after(wait));
+        if self.owed_again > now || self.owed_tries >= OWED_TRIES_MAX || self.owed.is_empty() {
+            return Vec::new();
+        }
+        self.owed_again = now.after(wait);
+        self.owed_tries += 1;
+        self.owed.retain(|order, _| replica.order(order).is_some());
+        let mut by_stop: BTreeMap<HostId, Vec<(EntryId, HostId)>> = BTreeMap::new();
+        for (order, hosts) in &self.owed {
+            let Some(first) = keepers(order, replica).first().copied() else { continue };
+            if !linked.contains(&first) && reach.len() < REACH_MAX {
+                reach.insert(first);
+            }
+            // Links come and go, and with them ways: after the first time, any neighbour may know another.
+            let any = linked.get(self.owed_tries as usize % linked.len().max(1)).copied();
+            let known = self.next_stop(order, replica, linked);
+            let stop = if self.owed_tries == 1 || known == Some(first) { known.or(any) } else { any };
+            if let Some(stop) = stop {
+                by_stop.entry(stop).or_default().extend(hosts.iter().map(|host| (*order, *host)));
+            }
+        }
+        by_stop.into_iter().map(|(stop, owed)| Returned::Pass(stop, owed)).collect()
+    }
 }
 
-fn keepers(order: &EntryId, replica: &Replica) -> Vec<HostId> {
-    replica.order(order).map(|order| order.body().keepers.clone()).unwrap_or_default()
+fn pay(owed: &mut BTreeMap<EntryId, BTreeSet<HostId>>, order: EntryId, host: HostId) {
+    if let Some(hosts) = owed.get_mut(&order) {
+        hosts.remove(&host);
+        if hosts.is_empty() {
+            owed.remove(&order);
+        }
+    }
+}
+
+/// Whether a report is no longer than one may be.
+fn fits(report: &Report) -> bool {
+    let output: usize = [&report.stdout, &report.stderr].into_iter().flatten().map(|out| out.0.len()).sum();
+    report.record.0.len() <= ResultRecord::BYTES_MAX && output as u64 <= INLINE_OUTPUT_BYTES_MAX
+}
+
+fn mark(report: &Report) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&report.record.0);
+    for output in [&report.stdout, &report.stderr].into_iter().flatten() {
+        hasher.update(&output.0);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn keepers<'a>(order: &EntryId, replica: &'a Replica) -> &'a [HostId] {
+    replica.order(order).map_or(&[], |order| order.body().keepers.as_slice())
+}
+
+fn towards(ways: &BTreeSet<HostId>, receipt: &Signed<Receipt>) -> Vec<Returned> {
+    let settled = || Message::Settled { receipt: Bytes::from(receipt.bytes()) };
+    ways.iter().map(|way| Returned::Send(*way, settled())).collect()
 }
 
 /// Reports gathered by where they go.
@@ -346,135 +551,5 @@ impl Out {
             }
         }
         returned
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        authority::{
-            AGENT_USER,
-            sample::{Fleet, HOUR_MS, NOW, certificate, host_id, key, later},
-        },
-        identity::{Operator, Stream},
-        replica::{Action, Entry, Kept, Limits, Order, Roster},
-    };
-
-    const ME: u8 = 1;
-    const KEEPER: u8 = 2;
-    const LIAR: u8 = 3;
-    const SECOND: u8 = 4;
-
-    struct Waiting {
-        fleet: Fleet,
-        replica: Replica,
-        returns: Returns,
-        report: Report,
-    }
-
-    /// A host whose result is on its way by a liar to a keeper.
-    fn waiting() -> Waiting {
-        let ana = key::<Operator>(1);
-        let (fleet, certificates) = Fleet::with(&[certificate("ana", &ana)]);
-        let mut replica = Replica::new(fleet.authority());
-        let order = Order {
-            nonce: [1; 16],
-            certificate: certificates[0],
-            issued: NOW,
-            expires: later(HOUR_MS),
-            selector: "all".to_owned(),
-            roster: Roster::Inline { hosts: vec![host_id(ME)] },
-            action: Action::Argv { argv: vec![Bytes::from(&b"true"[..])] },
-            run_as: AGENT_USER.to_owned(),
-            limits: Limits { timeout_ms: 1000, output_bytes_max: 1000 },
-            keepers: vec![host_id(KEEPER), host_id(SECOND)],
-            reason: None,
-        };
-        let order = Signed::sign(fleet.id(), &ana, order);
-        let id = order.id();
-        replica.merge(Entry::Order(order), &[]).unwrap();
-        let mut returns = Returns::new(host_id(ME));
-        returns.came(id, host_id(LIAR));
-        let record = Bytes(vec![7; 100]);
-        let report = Report { order: id, host: host_id(ME), record, stdout: None, stderr: None };
-        let sent = returns.own(vec![report.clone()], NOW, &replica, &[host_id(LIAR)]);
-        assert_eq!(sent, [Returned::Send(host_id(LIAR), Message::Reports { reports: vec![report.clone()] })]);
-        Waiting { fleet, replica, returns, report }
-    }
-
-    impl Waiting {
-        fn told(&mut self, by: u8, kept: Kept) -> Vec<Returned> {
-            let receipt = Signed::sign(self.fleet.id(), &key::<Stream>(by), Receipt { kept: vec![kept] });
-            self.returns.settled(host_id(LIAR), receipt.bytes(), &self.replica).unwrap()
-        }
-    }
-
-    #[test]
-    fn only_a_keeper_that_the_order_names_settles_a_result_and_only_the_one_it_keeps() {
-        let mut waiting = waiting();
-        let kept = waiting.report.kept();
-        assert_eq!(waiting.told(LIAR, kept), []);
-        assert_eq!(waiting.told(KEEPER, Kept { record: [0; 32], ..kept }), []);
-        let honest = Signed::sign(waiting.fleet.id(), &key::<Stream>(KEEPER), Receipt { kept: vec![kept] });
-        let mut altered = honest.bytes().to_vec();
-        *altered.last_mut().unwrap() ^= 1;
-        let forged = waiting.returns.settled(host_id(LIAR), &altered, &waiting.replica);
-        assert_eq!(forged, Err(SignedError::BadSignature));
-        assert_eq!(waiting.returns.unsettled(), 1);
-        assert_eq!(waiting.told(KEEPER, kept), [Returned::Settle(kept.order)]);
-        assert_eq!(waiting.returns.unsettled(), 0);
-    }
-
-    #[test]
-    fn a_result_that_only_another_keeper_has_is_offered_again_before_it_counts_as_settled() {
-        let mut waiting = waiting();
-        let kept = waiting.report.kept();
-        assert_eq!(waiting.told(SECOND, kept), []);
-        let (mut now, mut offers) = (NOW, 0);
-        let linked = [host_id(LIAR), host_id(KEEPER)];
-        let settled = loop {
-            now = now.after(RETRY_AFTER);
-            let returned = waiting.returns.tick(now, &waiting.replica, &linked);
-            if returned == [Returned::Settle(kept.order)] {
-                break waiting.returns.unsettled();
-            }
-            let reports = Message::Reports { reports: vec![waiting.report.clone()] };
-            assert_eq!(returned, [Returned::Send(host_id(KEEPER), reports)]);
-            offers += 1;
-        };
-        assert_eq!((settled, offers), (0, OFFERS_TO_THE_FIRST));
-    }
-
-    #[test]
-    fn the_first_keeper_settles_what_another_has_already() {
-        let mut waiting = waiting();
-        let kept = waiting.report.kept();
-        assert_eq!(waiting.told(SECOND, kept), []);
-        assert_eq!(waiting.told(KEEPER, kept), [Returned::Settle(kept.order)]);
-        assert_eq!(waiting.returns.unsettled(), 0);
-    }
-
-    #[test]
-    fn a_result_without_a_receipt_is_offered_again_within_two_seconds() {
-        let mut waiting = waiting();
-        let linked = [host_id(KEEPER)];
-        assert_eq!(waiting.returns.tick(NOW.after(RETRY_FIRST / 2), &waiting.replica, &linked), []);
-        let again = waiting.returns.tick(NOW.after(RETRY_FIRST), &waiting.replica, &linked);
-        let reports = Message::Reports { reports: vec![waiting.report.clone()] };
-        assert_eq!(again, [Returned::Send(host_id(KEEPER), reports)]);
-    }
-
-    #[test]
-    fn a_receipt_goes_on_towards_the_host_and_never_back() {
-        let Waiting { fleet, replica, report, .. } = waiting();
-        let kept = report.kept();
-        let mut relay = Returns::new(host_id(LIAR));
-        relay.reports(host_id(ME), vec![report], &replica, &[host_id(ME), host_id(KEEPER)]);
-        let receipt = Signed::sign(fleet.id(), &key::<Stream>(KEEPER), Receipt { kept: vec![kept] });
-        let on = Message::Settled { receipt: Bytes::from(receipt.bytes()) };
-        let from_keeper = relay.settled(host_id(KEEPER), receipt.bytes(), &replica).unwrap();
-        assert_eq!(from_keeper, [Returned::Send(host_id(ME), on)]);
-        assert_eq!(relay.settled(host_id(ME), receipt.bytes(), &replica), Ok(Vec::new()));
     }
 }

@@ -1,15 +1,18 @@
 //! The loop around the machine.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -20,31 +23,45 @@ pub use crate::sync::Event;
 use crate::{
     authority::Host,
     identity::{EntryId, HostId, PublicKey},
-    net::{Channel, Net, PeerKey, Receiver, Sender},
+    net::{Channel, Hints, Net, PeerKey, Receiver, Sender},
     replica::{Item, Replica, Report},
     routing::{Candidate, LINKS_MAX, Neighbours},
     store::Store,
-    sync::{Effect, Machine, Message},
+    sync::{Effect, Machine, Message, in_reports},
     time::Timestamp,
 };
 
 /// Messages that wait for a slow neighbour before it is cut off.
-const OUTBOX_MAX: usize = 512;
-/// Messages from all neighbours that wait to be handled.
+const OUTBOX_MAX: usize = 1024;
+/// Bytes that wait for one, likewise: more than one answer to its tips.
+const OUTBOX_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// Bytes that are written to a neighbour at a time.
+const WRITE_BYTES: usize = 256 * 1024;
+/// Bytes that wait above which a neighbour that takes some is alive, whatever it says.
+const BACKLOG_BYTES: usize = 512 * 1024;
+/// Messages from all neighbours that wait to be handled: at most one of each, since the next one is
+/// read when that is done.
 const INBOX_MAX: usize = 256;
+/// Entries that are verified and merged before everything else has its turn.
+const MERGED_A_TURN: usize = 32;
 /// Events from this host's other services that wait.
 const EVENTS_MAX: usize = 1024;
-/// Of these, messages of one neighbour: who floods waits, and nobody else does.
-const INBOX_A_NEIGHBOUR_MAX: usize = 2;
-/// Entries that are merged at a time; what comes after the first bad ones is not looked at.
-const MERGED_AT_ONCE_MAX: usize = 128;
 /// Entries that a neighbour may send and that are refused: so many at once, and one a second.
 const UNFIT_MAX: usize = 512;
 /// How long a member that misbehaved is shunned. Long enough that a flood is nothing, short enough that
 /// a host that was only broken comes back by itself.
 const SHUNNED_FOR: Duration = Duration::from_secs(600);
-/// Streams of neighbours at a time.
-const STREAMS_MAX: usize = 128;
+/// Streams of neighbours at a time. A host that alone has an address has all others as neighbours.
+const STREAMS_MAX: usize = 512;
+/// Streams that one member may open in a [`CALM`]; two hosts that dial each other need two.
+const STREAMS_A_CALM: u32 = 6;
+/// A stream that lasted so long proves that two hosts get on.
+const CALM: Duration = Duration::from_secs(10);
+/// A link without a stream is given up after so long.
+const STREAMLESS_MAX: Duration = Duration::from_secs(60);
+/// First wait before a stream is opened again that ended at once; doubles up to the longest.
+const REOPEN_AFTER: Duration = Duration::from_millis(500);
+const REOPEN_AFTER_MAX: Duration = Duration::from_secs(20);
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a write to a neighbour may take.
@@ -126,21 +143,39 @@ impl Replication {
 
 struct Stream {
     outbox: mpsc::Sender<Message>,
+    flow: Arc<Flow>,
+    moved: u64,
     since: Timestamp,
     serial: u64,
+    proved: bool,
+}
+
+/// What goes through an outbox, in bytes.
+#[derive(Debug, Default)]
+struct Flow {
+    waiting: AtomicUsize,
+    written: AtomicU64,
 }
 
 enum Inbound {
-    Message(Message),
+    /// The permit is for the next message: it comes when this one is done.
+    Message(Message, OwnedSemaphorePermit),
     Ended,
 }
 
-/// Something from a neighbour's stream, with that stream's number and the neighbour's place in the inbox.
-struct Received {
+/// Entries of one message, on their way into the store.
+struct Merging {
     peer: HostId,
-    serial: u64,
-    inbound: Inbound,
-    _place: OwnedSemaphorePermit,
+    items: VecDeque<Item>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A link that has no stream.
+#[derive(Clone, Copy)]
+struct Streamless {
+    since: Timestamp,
+    tries: u32,
+    again: Timestamp,
 }
 
 struct Driver {
@@ -151,13 +186,21 @@ struct Driver {
     machine: Machine,
     neighbours: Neighbours,
     streams: BTreeMap<HostId, Stream>,
-    inbox: mpsc::Sender<Received>,
+    inbox: mpsc::Sender<(HostId, u64, Inbound)>,
     mail: mpsc::Sender<Mail>,
     tasks: JoinSet<Done>,
+    merging: VecDeque<Merging>,
+    dialling: HashSet<HostId>,
     opening: HashSet<HostId>,
+    streamless: BTreeMap<HostId, Streamless>,
+    /// Streams that members opened since `calmed`.
+    arrivals: HashMap<HostId, u32>,
+    calmed: Timestamp,
     serial: u64,
-    linked: HashSet<HostId>,
     swept: Timestamp,
+    /// Whom a link could be made to, and what this is from: going over all members each second would cost
+    /// more than all else that an idle host does.
+    candidates: Option<(u64, Hints, Vec<Candidate>)>,
     /// Members that misbehaved, and until when nothing is taken from them.
     shunned: HashMap<HostId, Timestamp>,
     patience: HashMap<HostId, Patience>,
@@ -165,9 +208,6 @@ struct Driver {
     busy: Timestamp,
     /// The authority's version that the gate was told.
     gate_told: Option<u64>,
-    /// Whom a link could be made to, and the replica's version that this is from: going over all members
-    /// each second would cost more than all else that an idle host does.
-    candidates: (Option<u64>, Vec<Candidate>),
 }
 
 /// How much a neighbour may still send that is refused: an honest one sends next to nothing of that kind,
@@ -187,6 +227,8 @@ impl Default for Patience {
 impl Patience {
     /// Counts `unfit` entries; false once there were too many.
     fn bears(&mut self, unfit: usize, now: Timestamp) -> bool {
+        // A clock that was set back.
+        self.at = self.at.min(now);
         let seconds = now.since(self.at).as_secs();
         if seconds > 0 {
             self.at = now;
@@ -234,15 +276,19 @@ pub fn start(
         inbox,
         mail,
         tasks: JoinSet::new(),
+        merging: VecDeque::new(),
+        dialling: HashSet::new(),
         opening: HashSet::new(),
+        streamless: BTreeMap::new(),
+        arrivals: HashMap::new(),
+        calmed: now,
         serial: 0,
-        linked: HashSet::new(),
         swept: now,
+        candidates: None,
         shunned: HashMap::new(),
         patience: HashMap::new(),
         busy: now,
         gate_told: None,
-        candidates: (None, Vec::new()),
     };
     let running = driver.run(incoming, asked, happened, inbound, stop);
     Ok((Replication { asks, events }, running))
@@ -265,19 +311,23 @@ impl Driver {
         mut incoming: crate::net::Incoming<Sync>,
         mut asked: mpsc::Receiver<Ask>,
         mut happened: mpsc::Receiver<Event>,
-        mut inbound: mpsc::Receiver<Received>,
+        mut inbound: mpsc::Receiver<(HostId, u64, Inbound)>,
         stop: CancellationToken,
     ) {
         let mut changes = self.store.changes();
         let mut links = self.net.links();
-        let mut hints = self.net.hints();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.tell_gate();
+        // What was kept before a restart may still be owed to the issuers' hosts.
+        let kept = self.store.kept_keys();
+        self.handle(Event::Owed(kept));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some(received) = inbound.recv() => self.on_inbound(received),
+                // Verifying takes long: a few entries, then everybody else.
+                () = yield_now(), if !self.merging.is_empty() => self.merge_some(),
+                Some((peer, serial, message)) = inbound.recv() => self.on_inbound(peer, serial, message),
                 change = changes.recv() => match change {
                     Ok(change) => {
                         self.on_change(&change);
@@ -286,13 +336,16 @@ impl Driver {
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         debug!(missed, "behind the store");
                         self.tell_gate();
+                        self.handle(Event::Missed);
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 Some(event) = happened.recv() => self.handle(event),
                 Some(ask) = asked.recv() => self.on_ask(ask),
                 Some(arrival) = incoming.next() => {
-                    if let Some(host) = self.welcome(arrival.peer) {
+                    if let Some(host) = self.welcome(arrival.peer)
+                        && self.may_arrive(host)
+                    {
                         let (sender, receiver) = arrival.channel.split_acceptor();
                         self.on_stream(host, sender, receiver);
                     }
@@ -308,13 +361,7 @@ impl Driver {
                     }
                     self.on_links();
                 }
-                _ = tick.tick() => {
-                    if hints.has_changed().unwrap_or_default() {
-                        hints.mark_unchanged();
-                        self.candidates.0 = None;
-                    }
-                    self.on_tick();
-                }
+                _ = tick.tick() => self.on_tick(),
             }
         }
     }
@@ -337,105 +384,8 @@ impl Driver {
             (replica.authority_version(), members)
         });
         self.gate_told = Some(version);
-        self.candidates.0 = None;
+        self.candidates = None;
         self.net.set_members(members);
-    }
-
-    fn on_change(&mut self, change: &crate::store::Change) {
-        // Where membership may have changed, the gate is told before anything is sent.
-        if self.gate_told != Some(self.store.read(Replica::authority_version)) {
-            self.tell_gate();
-        }
-        self.handle(Event::Merged { from: change.from, items: change.items.to_vec() });
-    }
-
-    fn on_inbound(&mut self, received: Received) {
-        let Received { peer, serial, inbound, _place } = received;
-        if self.streams.get(&peer).is_none_or(|stream| stream.serial != serial) {
-            return;
-        }
-        match inbound {
-            Inbound::Message(message) => self.handle(Event::Message(peer, message)),
-            Inbound::Ended => self.down(peer),
-        }
-    }
-
-    fn down(&mut self, peer: HostId) {
-        if self.streams.remove(&peer).is_some() {
-            self.neighbours.lost((self.clock)());
-            self.handle(Event::Down(peer));
-        }
-    }
-
-    /// A stream to a neighbour is open; it takes the place of an older one.
-    fn on_stream(&mut self, peer: HostId, sender: Sender<Message>, receiver: Receiver<Message>) {
-        if self.streams.remove(&peer).is_some() {
-            self.handle(Event::Down(peer));
-        }
-        self.serial += 1;
-        let serial = self.serial;
-        let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
-        self.tasks.spawn(write(sender, outgoing));
-        self.tasks.spawn(read(receiver, peer, serial, self.inbox.clone()));
-        self.streams.insert(peer, Stream { outbox, since: (self.clock)(), serial });
-        self.handle(Event::Up(peer));
-    }
-
-    fn handle(&mut self, event: Event) {
-        let now = (self.clock)();
-        let store = self.store.clone();
-        let effects = store.read(|replica| self.machine.handle(event, now, replica));
-        for effect in effects {
-            self.perform(effect, now);
-        }
-    }
-
-    fn perform(&mut self, effect: Effect, now: Timestamp) {
-        match effect {
-            Effect::Send(peer, message) => {
-                let looks =
-                    matches!(message, Message::Hello { .. } | Message::Ping { .. } | Message::Pong { .. });
-                if !looks {
-                    self.busy = now;
-                }
-                let full = self.streams.get(&peer).is_some_and(|s| s.outbox.try_send(message).is_err());
-                if full {
-                    debug!(%peer, "does not keep up and is cut off");
-                    self.cut(peer);
-                }
-            }
-            Effect::Merge(peer, items) => {
-                // What is new is announced by the store, and spread from there.
-                self.merge(peer, items, now);
-            }
-            Effect::Close(peer, why) => {
-                debug!(%peer, why, "neighbour closed");
-                self.cut(peer);
-            }
-            Effect::Shun(peer, why) => self.shun(peer, why),
-            Effect::Keep(reports) => self.post(Mail::Keep(reports)),
-            Effect::Settle(order) => self.post(Mail::Settle(order)),
-            Effect::Running(order, hosts) => self.post(Mail::Running(order, hosts)),
-            Effect::Reach(keeper) => self.dial(keeper),
-        }
-    }
-
-    fn merge(&mut self, peer: HostId, mut items: Vec<Item>, now: Timestamp) {
-        while !items.is_empty() {
-            let rest = items.split_off(items.len().min(MERGED_AT_ONCE_MAX));
-            let merging = self.store.merge_judged(Some(peer), items, now);
-            self.machine.came(peer, merging.new.into_iter().map(|(id, _)| id));
-            if let Some(refusal) = merging.refusal {
-                debug!(%peer, %refusal, "an entry was not taken");
-            }
-            if merging.forged {
-                return self.shun(peer, "it sent a forged entry");
-            }
-            if !self.patience.entry(peer).or_default().bears(merging.unfit, now) {
-                return self.shun(peer, "it sent too much that nobody had the right to write");
-            }
-            items = rest;
-        }
     }
 
     /// Cuts a member off that did what no honest one does, and does not let it back for a while: as a
@@ -445,6 +395,173 @@ impl Driver {
         self.shunned.insert(peer, (self.clock)().after(SHUNNED_FOR));
         self.cut(peer);
         self.tell_gate();
+    }
+
+    /// What came from a neighbour was merged here, and is spread already.
+    fn on_change(&mut self, change: &crate::store::Change) {
+        if change.from.is_none() {
+            self.on_merged(None, change.items.to_vec());
+        }
+    }
+
+    fn on_merged(&mut self, from: Option<HostId>, items: Vec<(EntryId, Item)>) {
+        // Where membership may have changed, the gate is told before anything is sent.
+        if self.gate_told != Some(self.store.read(Replica::authority_version)) {
+            self.tell_gate();
+        }
+        self.handle(Event::Merged { from, items });
+    }
+
+    /// Merges the next few entries of whoever waits longest.
+    fn merge_some(&mut self) {
+        let Some(mut merging) = self.merging.pop_front() else { return };
+        let turn = merging.items.len().min(MERGED_A_TURN);
+        let items = merging.items.drain(..turn).collect();
+        let now = (self.clock)();
+        // What is new is announced by the store, and spread from here.
+        let merged = self.store.merge_judged(Some(merging.peer), items, now);
+        if let Some(refusal) = merged.refusal {
+            debug!(peer = %merging.peer, %refusal, "an entry was not taken");
+        }
+        let peer = merging.peer;
+        if !merging.items.is_empty() {
+            self.merging.push_back(merging);
+        }
+        if !merged.new.is_empty() {
+            self.on_merged(Some(peer), merged.new);
+        }
+        if merged.forged {
+            self.shun(peer, "it sent a forged entry");
+        } else if !self.patience.entry(peer).or_default().bears(merged.unfit, now) {
+            self.shun(peer, "it sent too much that nobody had the right to write");
+        }
+    }
+
+    /// Whether a member may open one more stream now.
+    fn may_arrive(&mut self, host: HostId) -> bool {
+        let arrivals = self.arrivals.entry(host).or_default();
+        *arrivals += 1;
+        let may = *arrivals <= STREAMS_A_CALM;
+        if !may {
+            debug!(%host, "opens too many streams");
+        }
+        may
+    }
+
+    fn on_inbound(&mut self, peer: HostId, serial: u64, inbound: Inbound) {
+        if self.streams.get(&peer).is_none_or(|stream| stream.serial != serial) {
+            return;
+        }
+        match inbound {
+            Inbound::Message(message, permit) => {
+                self.handle_with(Event::Message(peer, message), Some(permit));
+            }
+            Inbound::Ended => {
+                self.down(peer);
+                self.neighbours.lost((self.clock)());
+                self.on_links();
+            }
+        }
+    }
+
+    fn down(&mut self, peer: HostId) {
+        let Some(stream) = self.streams.remove(&peer) else { return };
+        let now = (self.clock)();
+        if !stream.proved {
+            self.neighbours.dialled(peer, false, now, &mut random);
+            self.failed_to_open(peer, now);
+        }
+        self.merging.retain(|merging| merging.peer != peer);
+        self.handle(Event::Down(peer));
+    }
+
+    fn failed_to_open(&mut self, peer: HostId, now: Timestamp) {
+        let row = self.streamless.entry(peer).or_insert(Streamless { since: now, tries: 0, again: now });
+        let wait = REOPEN_AFTER * (1 << row.tries.min(6));
+        row.tries += 1;
+        row.again = now.after(wait.min(REOPEN_AFTER_MAX));
+    }
+
+    /// A stream to a neighbour is open; it takes the place of an older one.
+    fn on_stream(&mut self, peer: HostId, sender: Sender<Message>, receiver: Receiver<Message>) {
+        if self.streams.remove(&peer).is_some() {
+            self.merging.retain(|merging| merging.peer != peer);
+            self.handle(Event::Down(peer));
+        }
+        self.serial += 1;
+        let serial = self.serial;
+        let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
+        let flow = Arc::new(Flow::default());
+        self.tasks.spawn(write(sender, outgoing, Arc::clone(&flow)));
+        self.tasks.spawn(read(receiver, peer, serial, self.inbox.clone()));
+        let stream = Stream { outbox, flow, moved: 0, since: (self.clock)(), serial, proved: false };
+        self.streams.insert(peer, stream);
+        self.handle(Event::Up(peer));
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.handle_with(event, None);
+    }
+
+    /// Does what the machine says. The permit is given back when all of it is done.
+    fn handle_with(&mut self, event: Event, mut permit: Option<OwnedSemaphorePermit>) {
+        let now = (self.clock)();
+        let store = self.store.clone();
+        let effects = store.read(|replica| self.machine.handle(event, now, replica));
+        for effect in effects {
+            match effect {
+                Effect::Merge(peer, items) => {
+                    let merging = Merging { peer, items: items.into(), _permit: permit.take() };
+                    self.merging.push_back(merging);
+                }
+                effect => self.perform(effect),
+            }
+        }
+    }
+
+    fn send(&mut self, peer: HostId, message: Message) {
+        let Some(stream) = self.streams.get(&peer) else { return };
+        if !matches!(message, Message::Hello { .. } | Message::Ping { .. } | Message::Pong { .. }) {
+            self.busy = (self.clock)();
+        }
+        let weight = weight(&message);
+        let waiting = stream.flow.waiting.fetch_add(weight, Ordering::Relaxed);
+        if waiting + weight > OUTBOX_BYTES_MAX || stream.outbox.try_send(message).is_err() {
+            debug!(%peer, "does not keep up and is cut off");
+            self.cut(peer);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(peer, message) => self.send(peer, message),
+            // Only a message brings entries; see above.
+            Effect::Merge(..) => {}
+            Effect::Pass(peer, kept) => {
+                let orders: BTreeMap<EntryId, HashSet<HostId>> =
+                    kept.into_iter().fold(BTreeMap::new(), |mut orders, (order, host)| {
+                        orders.entry(order).or_insert_with(HashSet::new).insert(host);
+                        orders
+                    });
+                for (order, hosts) in orders {
+                    let mut reports = self.store.kept(&order);
+                    reports.retain(|report| hosts.contains(&report.host));
+                    for message in in_reports(&reports) {
+                        self.send(peer, message);
+                    }
+                }
+            }
+            Effect::Close(peer, why) => {
+                debug!(%peer, why, "neighbour closed");
+                self.neighbours.lost((self.clock)());
+                self.cut(peer);
+            }
+            Effect::Shun(peer, why) => self.shun(peer, why),
+            Effect::Keep(reports) => self.post(Mail::Keep(reports)),
+            Effect::Settle(order) => self.post(Mail::Settle(order)),
+            Effect::Running(order, hosts) => self.post(Mail::Running(order, hosts)),
+            Effect::Reach(keeper) => self.dial(keeper),
+        }
     }
 
     fn post(&self, mail: Mail) {
@@ -470,11 +587,17 @@ impl Driver {
             let addresses = replica.node_facet(&host).map(|node| node.listen()).unwrap_or_default();
             peer_key(replica, &host).map(|key| (key, addresses))
         });
-        let Some((key, mut addresses)) = found else { return };
+        let (key, mut addresses) = match found {
+            Some(found) if host != self.me => found,
+            _ => return self.neighbours.dialled(host, false, (self.clock)(), &mut random),
+        };
         if let Some(seen) = self.net.hints().borrow().get(&key) {
             addresses.extend(seen.iter().copied());
         }
-        if addresses.is_empty() || host == self.me {
+        if addresses.is_empty() {
+            return self.neighbours.dialled(host, false, (self.clock)(), &mut random);
+        }
+        if !self.dialling.insert(host) {
             return;
         }
         let net = self.net.clone();
@@ -487,14 +610,26 @@ impl Driver {
         });
     }
 
-    /// Opens the stream on links that this end dialled and that have none.
+    /// Opens the stream on links that this end dialled and that have none, and gives up links on which
+    /// neither end gets one.
     fn on_links(&mut self) {
+        let now = (self.clock)();
         let links = self.net.links().borrow().clone();
         let mut linked = HashSet::new();
+        let mut given_up = Vec::new();
         for (peer, link) in links {
             let Some(host) = self.welcome(peer) else { continue };
             linked.insert(host);
-            if link.dialled_by_us && !self.streams.contains_key(&host) && self.opening.insert(host) {
+            if self.streams.contains_key(&host) {
+                continue;
+            }
+            let row = self.streamless.entry(host).or_insert(Streamless { since: now, tries: 0, again: now });
+            // A clock that was set back.
+            row.since = row.since.min(now);
+            row.again = row.again.min(now.after(REOPEN_AFTER_MAX));
+            if now.since(row.since) > STREAMLESS_MAX {
+                given_up.push(host);
+            } else if link.dialled_by_us && row.again <= now && self.opening.insert(host) {
                 let net = self.net.clone();
                 self.tasks.spawn(async move {
                     match net.open::<Sync>(peer, OPEN_WITHIN).await {
@@ -507,12 +642,19 @@ impl Driver {
                 });
             }
         }
-        self.linked = linked;
+        for host in given_up {
+            debug!(%host, "a link without a stream is given up");
+            self.neighbours.dialled(host, false, now, &mut random);
+            self.cut(host);
+        }
+        let streams = &self.streams;
+        self.streamless.retain(|host, _| linked.contains(host) || streams.contains_key(host));
     }
 
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Dialled(host, reached) => {
+                self.dialling.remove(&host);
                 self.neighbours.dialled(host, reached, (self.clock)(), &mut random);
                 self.on_links();
             }
@@ -521,6 +663,8 @@ impl Driver {
                 if let Some(channel) = channel {
                     let (sender, receiver) = channel.split_opener();
                     self.on_stream(host, sender, receiver);
+                } else {
+                    self.failed_to_open(host, (self.clock)());
                 }
             }
             Done::Other => {}
@@ -529,50 +673,74 @@ impl Driver {
 
     fn on_tick(&mut self) {
         let now = (self.clock)();
-        if self.shunned.values().any(|until| *until <= now) {
-            self.shunned.retain(|_, until| *until > now);
+        let mut alive = Vec::new();
+        for (host, stream) in &mut self.streams {
+            let written = stream.flow.written.load(Ordering::Relaxed);
+            let moves = std::mem::replace(&mut stream.moved, written) != written;
+            if moves && stream.flow.waiting.load(Ordering::Relaxed) > BACKLOG_BYTES {
+                alive.push(*host);
+            }
+            stream.since = stream.since.min(now);
+            if !stream.proved && now.since(stream.since) > CALM {
+                stream.proved = true;
+                self.streamless.remove(host);
+                self.neighbours.proved(host);
+            }
+        }
+        for host in alive {
+            self.handle(Event::Moves(host));
+        }
+        // A clock that was set back must not shun for longer.
+        let latest = now.after(SHUNNED_FOR);
+        if self.shunned.values().any(|until| *until <= now || *until > latest) {
+            self.shunned.retain(|_, until| *until > now && *until <= latest);
             self.tell_gate();
+        }
+        if now < self.calmed || now.since(self.calmed) > CALM {
+            self.calmed = now;
+            self.arrivals.clear();
         }
         self.handle(Event::Tick);
         self.on_links();
-        self.review_candidates();
         let links = self.net.links().borrow().clone();
         let linked: BTreeMap<HostId, bool> = links
             .iter()
             .filter_map(|(peer, link)| self.welcome(*peer).map(|host| (host, link.dialled_by_us)))
             .collect();
-        let plan = self.neighbours.step(&self.candidates.1, &linked, now, &mut random);
+        self.look_for_candidates();
+        let members = self.candidates.as_ref().map_or(&[][..], |(_, _, members)| members.as_slice());
+        let plan = self.neighbours.step(members, &linked, now, &mut random);
         for host in plan.dial {
             self.dial(host);
         }
-        let gives_up = now.since(self.busy) >= QUIET || linked.len() > LINKS_AT_ALL_MAX;
+        let gives_up = now < self.busy || now.since(self.busy) >= QUIET || linked.len() > LINKS_AT_ALL_MAX;
         for host in plan.drop.into_iter().filter(|_| gives_up) {
             info!(%host, "one link too many, given up");
             self.cut(host);
         }
-        if now.since(self.swept) > SWEEP_EVERY {
+        if now < self.swept || now.since(self.swept) > SWEEP_EVERY {
             self.swept = now;
             self.store.sweep(now);
         }
     }
 
-    fn review_candidates(&mut self) {
-        let Self { store, net, shunned, candidates: (held, candidates), .. } = self;
-        store.read(|replica| {
-            if *held == Some(replica.version()) {
-                return;
-            }
-            let hints = net.hints();
-            let hints = hints.borrow();
-            let members = replica.authority().members().filter(|host| !shunned.contains_key(&host.id()));
+    /// Who could be linked: looked up again only when an entry or an announcement came.
+    fn look_for_candidates(&mut self) {
+        let hints = self.net.hints().borrow().clone();
+        let version = self.store.read(Replica::version);
+        if self.candidates.as_ref().is_some_and(|(at, seen, _)| *at == version && *seen == hints) {
+            return;
+        }
+        let members = self.store.read(|replica| {
             let candidate = |host: &Host| Candidate {
                 host: host.id(),
-                reachable: replica.node_facet(&host.id()).is_some_and(|node| !node.addresses.is_empty())
+                reachable: replica.node_facet(&host.id()).is_some_and(|node| !node.listen().is_empty())
                     || hints.contains_key(&PeerKey(host.transport().bytes())),
             };
-            *candidates = members.map(candidate).collect();
-            *held = Some(replica.version());
+            let members = replica.authority().members();
+            members.filter(|host| !self.shunned.contains_key(&host.id())).map(candidate).collect()
         });
+        self.candidates = Some((version, hints, members));
     }
 
     fn on_ask(&mut self, ask: Ask) {
@@ -603,14 +771,39 @@ impl Driver {
     }
 }
 
-async fn write(mut sender: Sender<Message>, mut outgoing: mpsc::Receiver<Message>) -> Done {
-    let mut batch = Vec::new();
-    while outgoing.recv_many(&mut batch, 64).await > 0 {
+/// About how long a message is, in bytes.
+fn weight(message: &Message) -> usize {
+    32 + match message {
+        Message::Hello { .. } | Message::Ping { .. } | Message::Pong { .. } => 0,
+        Message::Tips { tip } => tip.held.len() * 17 + tip.ops.len() * 40 + tip.heads.len() * 64,
+        Message::Items { items } => items.iter().map(Item::weight).sum(),
+        Message::Reports { reports } => reports.iter().map(report_weight).sum(),
+        Message::Settled { receipt } => receipt.0.len(),
+        Message::Running { hosts, .. } => hosts.len() * 35,
+    }
+}
+
+fn report_weight(report: &Report) -> usize {
+    let output = [&report.stdout, &report.stderr].into_iter().flatten().map(|out| out.0.len());
+    96 + report.record.0.len() + output.sum::<usize>()
+}
+
+async fn write(mut sender: Sender<Message>, mut outgoing: mpsc::Receiver<Message>, flow: Arc<Flow>) -> Done {
+    while let Some(first) = outgoing.recv().await {
+        let mut bytes = weight(&first);
+        let mut batch = vec![first];
+        while bytes < WRITE_BYTES
+            && let Ok(next) = outgoing.try_recv()
+        {
+            bytes += weight(&next);
+            batch.push(next);
+        }
         if let Err(error) = sender.send_all(&batch, SEND_WITHIN).await {
             debug!(%error, "neighbour not written to");
             return Done::Other;
         }
-        batch.clear();
+        flow.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        flow.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
     let _gone = sender.close(SEND_WITHIN).await;
     Done::Other
@@ -620,23 +813,22 @@ async fn read(
     mut receiver: Receiver<Message>,
     peer: HostId,
     serial: u64,
-    inbox: mpsc::Sender<Received>,
+    inbox: mpsc::Sender<(HostId, u64, Inbound)>,
 ) -> Done {
-    let places = Arc::new(Semaphore::new(INBOX_A_NEIGHBOUR_MAX));
+    // One message at a time: the rest stays with the sender until this one is done.
+    let turn = Arc::new(Semaphore::new(1));
     loop {
-        // Never closed, so a place is only ever waited for.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Done::Other };
-        let inbound = match receiver.recv(RECV_WITHIN).await {
-            Ok(Some(message)) => Inbound::Message(message),
+        let Ok(permit) = Arc::clone(&turn).acquire_owned().await else { return Done::Other };
+        let message = match receiver.recv(RECV_WITHIN).await {
+            Ok(Some(message)) => Inbound::Message(message, permit),
             Ok(None) => Inbound::Ended,
             Err(error) => {
                 debug!(%error, "neighbour not read");
                 Inbound::Ended
             }
         };
-        let ended = matches!(inbound, Inbound::Ended);
-        let received = Received { peer, serial, inbound, _place: place };
-        if inbox.send(received).await.is_err() || ended {
+        let ended = matches!(message, Inbound::Ended);
+        if inbox.send((peer, serial, message)).await.is_err() || ended {
             return Done::Other;
         }
     }

@@ -3,6 +3,9 @@
 //! Nobody asks for it; it writes entries that others signed. Its one loop waits for links, neighbours,
 //! changes of the store and the clock, and does what the machine says. It decides nothing itself but
 //! whom to open a stream to: the end that dialled does.
+//!
+//! Of each neighbour one message at a time is read, and the next when that one is done; entries are
+//! verified a few at a time, so that nobody's flood keeps the others waiting.
 
 mod driver;
 mod message;

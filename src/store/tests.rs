@@ -1,0 +1,317 @@
+//! What was acknowledged survives whenever the disk stops; what is past, superseded or forged does not stay.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use super::*;
+use crate::{
+    authority::{
+        AGENT_USER,
+        sample::{Fleet, HOUR_MS, NOW, certificate, hlc, host_id, key, later},
+    },
+    identity::{Operator, Signed},
+    replica::{
+        Action, FACET_NODE, FacetHash, FacetRef, Head, Limits, NodeFacet, Order, Outcome, Output,
+        ResultRecord, Roster,
+    },
+    store::{Loaded, Memory, StoreError},
+};
+
+/// A disk that can refuse.
+#[derive(Clone, Default)]
+struct Disk {
+    memory: Memory,
+    refuses: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::SeqCst);
+    }
+    fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.memory.clone().load().unwrap().0
+    }
+}
+
+impl Backend for Disk {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        self.memory.load()
+    }
+    fn write(&mut self, rows: Vec<Row>) -> Result<(), StoreError> {
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+        }
+        self.memory.write(rows)
+    }
+}
+
+struct World {
+    fleet: Fleet,
+    ana: EntryId,
+    first: Vec<Item>,
+}
+
+impl World {
+    fn new() -> Self {
+        let ana = key::<Operator>(1);
+        let (fleet, ids) = Fleet::with(&[certificate("ana", &ana)]);
+        let invitation = fleet.invite(&ana, ids[0], 1, &[], 9);
+        let enrolled = fleet.enrol(&invitation, 1, 1, &[]);
+        let first = vec![Item::bare(enrolled.certificate().bytes())];
+        Self { ana: ids[0], first, fleet }
+    }
+
+    fn start(&self, disk: &Disk, now: Timestamp) -> Store {
+        let replica = Replica::new(crate::authority::Authority::new(self.fleet.chain.clone()));
+        Store::start(replica, disk.clone(), &self.first, None, now).unwrap()
+    }
+
+    fn order(&self, nonce: u8) -> (EntryId, Item) {
+        let body = Order {
+            nonce: [nonce; 16],
+            certificate: self.ana,
+            issued: NOW,
+            expires: later(HOUR_MS),
+            selector: "all".to_owned(),
+            roster: Roster::Inline { hosts: vec![host_id(1)] },
+            action: Action::Argv { argv: vec![Bytes::from(&b"true"[..])] },
+            run_as: AGENT_USER.to_owned(),
+            limits: Limits { timeout_ms: 1000, output_bytes_max: 1000 },
+            keepers: Vec::new(),
+            reason: None,
+        };
+        let signed = Signed::sign(self.fleet.id(), &key::<Operator>(1), body);
+        (signed.id(), Item::bare(signed.bytes()))
+    }
+
+    fn head(&self, sequence: u64) -> (EntryId, Item) {
+        let facet = Bytes(wire::encode(&NodeFacet { agent: sequence.to_string(), ..NodeFacet::default() }));
+        let bytes = u32::try_from(facet.0.len()).unwrap();
+        let facets = vec![FacetRef { name: FACET_NODE.to_owned(), hash: FacetHash::of(&facet.0), bytes }];
+        let body = Head { epoch: 0, sequence, previous: None, at: hlc(later(sequence)), facets };
+        let signed = Signed::sign(self.fleet.id(), &key(1), body);
+        (signed.id(), Item { entry: Bytes::from(signed.bytes()), facets: vec![facet] })
+    }
+
+    /// A result, signed by the host's executor or by somebody else.
+    fn report(&self, order: EntryId, signer: u8, took_ms: u64) -> Report {
+        let record = ResultRecord {
+            order,
+            host: host_id(1),
+            outcome: Outcome::Exited { code: 0 },
+            started: NOW,
+            took_ms,
+            stdout: Output::default(),
+            stderr: Output::default(),
+            left_behind: 0,
+        };
+        let signed = Signed::sign(self.fleet.id(), &key(signer), record);
+        Report { order, host: host_id(1), record: Bytes::from(signed.bytes()), stdout: None, stderr: None }
+    }
+}
+
+async fn soon(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("within a minute not: {what}");
+}
+
+#[tokio::test]
+async fn whenever_the_disk_stops_what_was_acknowledged_is_there_again() {
+    let world = World::new();
+    for seed in 0..40_u64 {
+        let disk = Disk::default();
+        let store = world.start(&disk, NOW);
+        let (mut acknowledged, mut written) = (BTreeSet::new(), BTreeSet::new());
+        let (mut kept, mut newest) = (0, 0);
+        for step in 0..20_u8 {
+            let dice = blake3::hash(&[&seed.to_le_bytes()[..], &[step]].concat()).as_bytes()[0];
+            match dice % 5 {
+                0 => {
+                    let (id, item) = world.order(step);
+                    store.merge(None, vec![item], NOW);
+                    written.insert(id);
+                }
+                1 => {
+                    let (_, item) = world.head(u64::from(step) + 1);
+                    store.merge(None, vec![item], NOW);
+                }
+                2 => {
+                    let order = written.iter().next().copied();
+                    store.keep(
+                        order.map(|order| world.report(order, 1, u64::from(step))).into_iter().collect(),
+                    );
+                }
+                // From here on nothing gets to the disk; a flush must not say that it did.
+                3 if dice > 200 => disk.refuse(true),
+                _ => {
+                    let sequence = store.read(|replica| replica.head(&host_id(1)).map(|h| h.body().sequence));
+                    let held: usize = written.iter().map(|order| store.kept(order).len()).sum();
+                    if store.flushed().await.is_ok() {
+                        acknowledged.clone_from(&written);
+                        (kept, newest) = (held, sequence.unwrap_or(0));
+                    } else {
+                        assert!(disk.refuses.load(Ordering::SeqCst));
+                    }
+                }
+            }
+        }
+        // The crash: nothing more is written.
+        disk.refuse(true);
+        let again = Disk { memory: disk.memory.clone(), ..Disk::default() };
+        let again = world.start(&again, NOW);
+        for order in &acknowledged {
+            assert!(again.read(|replica| replica.holds(order)), "seed {seed}: {order} is lost");
+        }
+        let held: usize = acknowledged.iter().map(|order| again.kept(order).len()).sum();
+        assert!(held >= kept, "seed {seed}: {held} of {kept} reports");
+        let sequence = again.read(|replica| replica.head(&host_id(1)).map_or(0, |h| h.body().sequence));
+        assert!(sequence >= newest, "seed {seed}: head {sequence}, was {newest}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_is_a_problem_and_heals_by_itself() {
+    let world = World::new();
+    let disk = Disk::default();
+    let store = world.start(&disk, NOW);
+    store.flushed().await.unwrap();
+    disk.refuse(true);
+    let (order, item) = world.order(1);
+    store.merge(None, vec![item], NOW);
+    let report = world.report(order, 1, 1);
+    assert_eq!(store.keep(vec![report.clone()]).0.len(), 1);
+    assert!(store.flushed().await.is_err());
+    assert!(store.problems()[0].contains("cannot be written"), "{:?}", store.problems());
+    // Offered again it is no news, but it is not on disk either, and nobody may say so.
+    assert_eq!(store.keep(vec![report.clone()]).0, []);
+    assert!(store.flushed().await.is_err());
+    disk.refuse(false);
+    // Nothing more is written: it tries again by itself.
+    soon("the problem is gone", || store.problems().is_empty()).await;
+    let again = world.start(&disk, NOW);
+    assert!(again.read(|replica| replica.holds(&order)));
+    assert_eq!(again.kept(&order), [report]);
+}
+
+#[tokio::test]
+async fn superseded_and_past_rows_leave_the_disk_while_running_and_at_the_start() {
+    let world = World::new();
+    let disk = Disk::default();
+    let store = world.start(&disk, NOW);
+    let (order, item) = world.order(1);
+    store.merge(None, vec![item], NOW);
+    for sequence in 1..50 {
+        let (_, item) = world.head(sequence);
+        store.merge(None, vec![item], NOW);
+    }
+    store.keep(vec![world.report(order, 1, 1)]);
+    store.flushed().await.unwrap();
+    // The host's certificate, its head, the order, the report.
+    assert_eq!(disk.rows().len(), 4);
+    let past = later(3 * HOUR_MS);
+    let other = Disk::default();
+    other.memory.clone().write(disk.rows().into_iter().map(|(key, row)| (key, Some(row))).collect()).unwrap();
+    store.sweep(past);
+    store.flushed().await.unwrap();
+    assert_eq!(disk.rows().len(), 2, "swept while it runs");
+    assert_eq!(store.kept(&order), []);
+    // The same, if it was away when the order came to its end.
+    let store = world.start(&other, past);
+    store.flushed().await.unwrap();
+    assert_eq!(other.rows().len(), 2, "swept at the start");
+    assert_eq!(store.kept_keys(), []);
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_left_out_and_comes_again_and_reports_wait_for_their_order() {
+    let world = World::new();
+    let disk = Disk::default();
+    let store = world.start(&disk, NOW);
+    let (order, item) = world.order(1);
+    store.merge(None, vec![item.clone()], NOW);
+    store.keep(vec![world.report(order, 1, 1)]);
+    store.flushed().await.unwrap();
+    disk.memory.clone().write(vec![(id_key(&order), Some(b"not what was there".to_vec()))]).unwrap();
+    let store = world.start(&disk, NOW);
+    assert!(store.problems()[0].contains("1 rows"), "{:?}", store.problems());
+    assert!(!store.read(|replica| replica.holds(&order)));
+    store.sweep(NOW);
+    let (new, refusal) = store.merge(None, vec![item], NOW);
+    assert_eq!((new.len(), refusal), (1, None));
+    store.flushed().await.unwrap();
+    let again = world.start(&disk, NOW);
+    assert_eq!(again.problems(), Vec::<String>::new());
+    assert!(again.read(|replica| replica.holds(&order)));
+    assert_eq!(again.kept(&order).len(), 1);
+}
+
+#[tokio::test]
+async fn a_forged_report_that_is_quicker_gives_way_and_one_that_is_later_is_not_taken() {
+    let world = World::new();
+    let disk = Disk::default();
+    let store = world.start(&disk, NOW);
+    let (order, item) = world.order(1);
+    store.merge(None, vec![item], NOW);
+    for forged in 0..20 {
+        store.keep(vec![world.report(order, 2, forged)]);
+    }
+    assert_eq!(store.kept(&order).len(), 1, "one, unverified");
+    let genuine = world.report(order, 1, 7);
+    assert_eq!(store.keep(vec![genuine.clone()]), (vec![genuine.clone()], vec![genuine.kept()]));
+    assert_eq!(store.kept(&order), std::slice::from_ref(&genuine));
+    let late = world.report(order, 2, 99);
+    assert_eq!(store.keep(vec![late]), (vec![], vec![]), "only what is kept is acknowledged");
+    assert_eq!(store.keep(vec![genuine.clone()]).1, [genuine.kept()]);
+    store.flushed().await.unwrap();
+    let reports = disk.rows().into_iter().filter(|(key, _)| key[0] == b'r').count();
+    assert_eq!(reports, 1, "and what gave way is off the disk");
+    // A host that signs many results of one order does not fill the store.
+    for other in 100..120 {
+        store.keep(vec![world.report(order, 1, other)]);
+    }
+    assert_eq!(store.kept(&order).len(), 4);
+}
+
+#[tokio::test]
+async fn a_true_record_with_anothers_output_is_replaced_by_the_whole_report() {
+    let world = World::new();
+    let disk = Disk::default();
+    let store = world.start(&disk, NOW);
+    let (order, item) = world.order(1);
+    store.merge(None, vec![item], NOW);
+    let (stdout, stderr) = (Bytes::from(&b"hello"[..]), Bytes::default());
+    let output = |bytes: &Bytes| {
+        let length = bytes.0.len() as u64;
+        Output { hash: *blake3::hash(&bytes.0).as_bytes(), kept: length, produced: length }
+    };
+    let record = ResultRecord {
+        order,
+        host: host_id(1),
+        outcome: Outcome::Exited { code: 0 },
+        started: NOW,
+        took_ms: 1,
+        stdout: output(&stdout),
+        stderr: output(&stderr),
+        left_behind: 0,
+    };
+    let record = Bytes::from(Signed::sign(world.fleet.id(), &key(1), record).bytes());
+    let truth = Report { order, host: host_id(1), record, stdout: Some(stdout), stderr: Some(stderr) };
+    let altered = Report { stdout: Some(Bytes::from(&b"jello"[..])), ..truth.clone() };
+    let stripped = Report { stdout: None, stderr: None, ..truth.clone() };
+    store.keep(vec![altered.clone()]);
+    assert_eq!(store.keep(vec![truth.clone()]).0, std::slice::from_ref(&truth));
+    assert_eq!(store.keep(vec![altered, stripped]).0, []);
+    store.flushed().await.unwrap();
+    assert_eq!(world.start(&disk, NOW).kept(&order), [truth]);
+}
