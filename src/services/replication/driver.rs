@@ -25,7 +25,7 @@ use crate::{
     identity::{EntryId, HostId, PublicKey},
     net::{Channel, Hints, Net, PeerKey, Receiver, Sender},
     replica::{Item, Replica, Report},
-    routing::{Candidate, Neighbours},
+    routing::{Candidate, LINKS_MAX, Neighbours},
     store::Store,
     sync::{Effect, Machine, Message, in_reports},
     time::Timestamp,
@@ -70,6 +70,11 @@ const SEND_WITHIN: Duration = Duration::from_secs(20);
 const RECV_WITHIN: Duration = Duration::from_secs(60);
 /// How long opening a link or a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// A link too many is given up only when nothing was on its way for so long: it would be lost with it, and
+/// sent again only seconds later.
+const QUIET: Duration = Duration::from_secs(3);
+/// Unless they are so many.
+const LINKS_AT_ALL_MAX: usize = 2 * LINKS_MAX;
 /// How often what has expired is swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -199,6 +204,8 @@ struct Driver {
     /// Members that misbehaved, and until when nothing is taken from them.
     shunned: HashMap<HostId, Timestamp>,
     patience: HashMap<HostId, Patience>,
+    /// When something other than a look whether all is well was sent.
+    busy: Timestamp,
     /// The authority's version that the gate was told.
     gate_told: Option<u64>,
 }
@@ -280,6 +287,7 @@ pub fn start(
         candidates: None,
         shunned: HashMap::new(),
         patience: HashMap::new(),
+        busy: now,
         gate_told: None,
     };
     let running = driver.run(incoming, asked, happened, inbound, stop);
@@ -513,6 +521,9 @@ impl Driver {
 
     fn send(&mut self, peer: HostId, message: Message) {
         let Some(stream) = self.streams.get(&peer) else { return };
+        if !matches!(message, Message::Hello { .. } | Message::Ping { .. } | Message::Pong { .. }) {
+            self.busy = (self.clock)();
+        }
         let weight = weight(&message);
         let waiting = stream.flow.waiting.fetch_add(weight, Ordering::Relaxed);
         if waiting + weight > OUTBOX_BYTES_MAX || stream.outbox.try_send(message).is_err() {
@@ -702,7 +713,8 @@ impl Driver {
         for host in plan.dial {
             self.dial(host);
         }
-        for host in plan.drop {
+        let gives_up = now < self.busy || now.since(self.busy) >= QUIET || linked.len() > LINKS_AT_ALL_MAX;
+        for host in plan.drop.into_iter().filter(|_| gives_up) {
             info!(%host, "one link too many, given up");
             self.cut(host);
         }
