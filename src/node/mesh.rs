@@ -25,14 +25,12 @@ use super::{
     clock,
     confine::{self, Confinement},
     control::Node,
+    start::receive_start,
 };
 use crate::{
     authority::Authority,
     control,
-    executor::{
-        message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
-        receive_start,
-    },
+    executor::message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
     journal::{HostHomeError, MeshHome},
     net::{self, Net},
     replica::Replica,
@@ -122,11 +120,7 @@ fn log_to_stderr() {
         .ok()
         .and_then(|level| level.parse::<LevelFilter>().ok())
         .unwrap_or(LevelFilter::WARN);
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .init();
+    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false).init();
 }
 
 async fn run(

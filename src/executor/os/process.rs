@@ -65,6 +65,22 @@ pub(in crate::executor) fn close_others(keep: &[BorrowedFd<'_>]) -> io::Result<(
     Ok(())
 }
 
+/// Lets no descriptor but the first three, of those that are open now, pass to a program that this process
+/// or a child of it becomes.
+pub(in crate::executor) fn close_all_on_exec() -> io::Result<()> {
+    for fd in open_from(3, RawFd::MAX)? {
+        // SAFETY: a flag of a descriptor; one that is not open any more is answered with an error.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
+}
+
+fn open_from(first: RawFd, last: RawFd) -> io::Result<Vec<RawFd>> {
+    let all = std::fs::read_dir("/proc/self/fd")?;
+    let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(all.filter(|fd| (first..=last).contains(fd)).collect())
+}
+
 fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
     let (from, to): (c_uint, c_uint) = (first.cast_unsigned(), last.cast_unsigned());
     // SAFETY: closes descriptors that the caller said nothing here uses any more.
@@ -72,11 +88,7 @@ fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
         return Ok(());
     }
     // A kernel before 5.9.
-    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|fd| (first..=last).contains(fd))
-        .collect();
-    for fd in open {
+    for fd in open_from(first, last)? {
         // SAFETY: as above.
         unsafe { libc::close(fd) };
     }
@@ -131,6 +143,14 @@ pub(in crate::executor) fn take_signals(signals: &[c_int]) -> io::Result<OwnedFd
     }
     // SAFETY: `fd` was just made and belongs to nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The next signal that came on a descriptor of [`take_signals`], if there is one.
+pub(in crate::executor) fn next_signal(signals: &OwnedFd) -> Option<c_int> {
+    // The size of a `signalfd_siginfo`, whose first field is the signal (signalfd(2)).
+    let mut info = [0; 128];
+    rustix::io::read(signals, &mut info).ok().filter(|read| *read == info.len())?;
+    info.first_chunk::<4>().map(|number| c_int::from_ne_bytes(*number))
 }
 
 /// Blocks no signal.
