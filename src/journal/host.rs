@@ -298,6 +298,9 @@ impl HostHome {
         }
         check_owner(dir)?;
         check_format(dir)?;
+        if dir.join("executor").exists() {
+            check_owner(&dir.join("executor"))?;
+        }
         let path = dir.join("member");
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
