@@ -6,23 +6,39 @@ use super::{
     arguments::{Agent, Join},
     chance,
     dispatch::{Context, host_name, settings_for, wait},
-    failure::{self, ExitCode, Explain as _, Failure, Site, with_flags},
+    failure::{self, ExitCode, Explain as _, Failure, Site, quoted, with_flags},
 };
 use crate::{
-    executor::AgentError,
+    executor::{AgentError, TrustError},
     identity::JoinToken,
+    journal::JournalError,
     node::{self, StartError},
     services::membership::{self, JoinError, JoinWith},
     terminal::{Style, escape},
 };
 
-pub(super) fn agent(context: &mut Context, _: &Agent) -> Result<ExitCode, Failure> {
+pub(super) fn agent(context: &mut Context, start: &Agent) -> Result<ExitCode, Failure> {
+    if let Some(parent) = start.with_parent
+        && !ends_with(parent)?
+    {
+        return Ok(ExitCode::Success);
+    }
     let site = context.site.clone();
     let left = node::agent(&site.places).map_err(|error| explain_start(error, &site))?;
     if left {
         context.talk.say("this host has left its fleet; its keys are erased");
     }
     Ok(ExitCode::Success)
+}
+
+/// Has the kernel tell this process to stop once its parent is gone, however that ends. False if it is
+/// gone already.
+fn ends_with(parent: i32) -> Result<bool, Failure> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM)).map_err(
+        |error| Failure::new(ExitCode::Internal, format!("cannot be told of the parent's end: {error}")),
+    )?;
+    // Asked after that, so that no end goes unnoticed.
+    Ok(rustix::process::getppid().is_some_and(|pid| pid.as_raw_pid() == parent))
 }
 
 pub(super) fn mesh_process() -> Result<ExitCode, Failure> {
@@ -37,6 +53,12 @@ fn explain_start(error: StartError, site: &Site) -> Failure {
     match error {
         StartError::Settings(error) => error.explain(site),
         StartError::Agent(AgentError::Home(error)) => error.explain(site),
+        StartError::Agent(AgentError::Journal(error)) => explain_journal(error, site),
+        StartError::Agent(AgentError::Trust(error)) => {
+            let (TrustError::Io { path, .. } | TrustError::Damaged { path, .. }) = &error;
+            let hint = format!("restore it from a backup, or look: ls -l {}", quoted(path));
+            Failure::new(ExitCode::Internal, escape::line(&error.to_string())).hint(hint)
+        }
         StartError::Socket { path, source } if source.kind() == std::io::ErrorKind::AddrInUse => {
             let shown = escape::line(&path.display().to_string());
             Failure::new(ExitCode::Internal, format!("another agent answers at {shown}"))
@@ -46,6 +68,27 @@ fn explain_start(error: StartError, site: &Site) -> Failure {
             "look at what it says of itself once it runs: {}",
             with_flags(site, "muster status")
         )),
+    }
+}
+
+fn explain_journal(error: JournalError, site: &Site) -> Failure {
+    let failure = Failure::new(ExitCode::Internal, escape::line(&error.to_string()));
+    match error {
+        JournalError::Corrupt { .. } => failure
+            .hint("it says which orders were run here, and an old copy of it does not: nothing is run without it")
+            .hint("let the host join anew, with another directory: muster join TOKEN --state DIR"),
+        JournalError::Newer { .. } => {
+            failure.hint("use the newer muster that wrote it; this one is: muster version")
+        }
+        JournalError::InUse { .. } => failure.hint(format!("see it: {}", with_flags(site, "muster status"))),
+        JournalError::DiskFull { path } => failure.hint(format!("make room: df -h {}", quoted(&path))),
+        JournalError::Unwritable { path, .. }
+        | JournalError::Io { path, .. }
+        | JournalError::Poisoned { path } => failure.hint(format!("look at it: ls -l {}", quoted(&path))),
+        JournalError::TooMany { .. }
+        | JournalError::TooLong { .. }
+        | JournalError::NotClaimed
+        | JournalError::AlreadyFinished => failure,
     }
 }
 

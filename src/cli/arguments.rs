@@ -53,16 +53,9 @@ pub struct Global {
     #[arg(help = "The agent's socket [env: MUSTER_SOCKET; default for root: /run/muster/agent.sock]")]
     pub socket: Option<PathBuf>,
     /// Output: table, wide, json, jsonl, csv or name
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "FORMAT",
-        default_value = "table",
-        hide_default_value = true
-    )]
+    #[arg(short, long, global = true, value_name = "FORMAT")]
     #[arg(hide_possible_values = true, value_parser = words::<Format, 6>(Format::ALL.map(|(word, _)| word)))]
-    pub output: Format,
+    pub output: Option<Format>,
     /// Colour: auto, always or never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
     #[arg(hide_possible_values = true, value_parser = words::<ColorChoice, 3>(["auto", "always", "never"]))]
@@ -115,11 +108,21 @@ pub enum Verb {
 
 /// `demo`.
 #[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Founds a fleet in a temporary directory (TMPDIR), starts its hosts as real agents on loopback, runs
+signed orders, and shows what really happened, and in what time. Then it stays until Ctrl-C, with
+commands to try from a second terminal. Afterwards no process and no file is left.
+
+Examples:
+  muster demo
+  muster demo -n 10
+  muster demo --once -o jsonl"
+)]
 pub struct Demo {
     /// How many hosts
     #[arg(short = 'n', long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub hosts: u16,
-    /// End after the story instead of staying until Ctrl-C
+    /// End after the story instead of staying until Ctrl-C; exit 0 only if all of it came true
     #[arg(long)]
     pub once: bool,
 }
@@ -243,6 +246,9 @@ pub struct Agent {
     #[arg(long, value_name = "FILTER", default_value = "info")]
     #[arg(help = "What to log: error, warn, info, debug or trace, or a filter such as muster::sync=debug")]
     pub log: String,
+    /// End with this process, which must have started the agent
+    #[arg(long, value_name = "PID", hide = true)]
+    pub with_parent: Option<i32>,
 }
 
 /// `host`.

@@ -18,9 +18,9 @@ use super::{
     arguments::{
         Arguments, Global, Host, HostTag, HostUntag, Init, Invite, Leave, Listen, Select, Verb, command,
     },
-    chance,
+    chance, demo,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
-    manual, pending, run,
+    manual, run,
 };
 use crate::{
     authority::TagChange,
@@ -164,7 +164,12 @@ pub(super) fn usage_text(text: &str, typed: &[String]) -> String {
         tree = next;
     }
     let body = escape::block(&lines.join("\n"));
-    format!("{body}\n\nhint: how to write it: {path} --help\n")
+    let no_dashes = path == "muster run"
+        && text.contains("unexpected argument '")
+        && !text.contains("unexpected argument '-")
+        && !typed.iter().any(|word| word == "--");
+    let hint = if no_dashes { "hint: what to run comes after --: muster run --all -- true\n" } else { "" };
+    format!("{body}\n\n{hint}hint: how to write it: {path} --help\n")
 }
 
 /// Standard error, for the talk of a command and for its failure.
@@ -218,8 +223,15 @@ impl Surroundings {
         let errors = Shared(Rc::new(RefCell::new(self.err)));
         let context = Context {
             site,
-            output: Output::new(self.out, global.output, out_terminal, out_style, self.now)
-                .within(self.columns),
+            // A table that was asked for is one on a pipe as well.
+            output: Output::new(
+                self.out,
+                global.output.unwrap_or_default(),
+                out_terminal || global.output.is_some(),
+                out_style,
+                self.now,
+            )
+            .within(self.columns),
             talk: Talk::new(
                 errors.clone(),
                 self.input,
@@ -240,7 +252,7 @@ impl Surroundings {
 
 fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
-        Verb::Demo(demo) => pending::demo(context, &demo),
+        Verb::Demo(demo) => demo::demo(context, &demo),
         Verb::Init(init) => found(context, &init),
         Verb::Invite(request) => wait(invite(context, &request)),
         Verb::Join(join) => agent::join(context, &join),

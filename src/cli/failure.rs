@@ -3,6 +3,7 @@
 
 use std::{
     fmt::Write as _,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -232,9 +233,12 @@ impl Explain for KeyFileError {
     fn explain(self, _: &Site) -> Failure {
         let failure = Failure::new(ExitCode::NotPermitted, self.to_string());
         match self {
-            Self::Io { path, .. } | Self::NotOurs { path, .. } => {
-                failure.hint(format!("look at it: ls -l {}", quoted(&path)))
+            Self::Io { path, source } => {
+                let no_right = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
+                let kind = if no_right.contains(&source.kind()) { failure.kind } else { ExitCode::Internal };
+                Failure { kind, ..failure }.hint(format!("look at it: ls -l {}", quoted(&path)))
             }
+            Self::NotOurs { path, .. } => failure.hint(format!("look at it: ls -l {}", quoted(&path))),
             Self::Exposed { path, .. } => failure
                 .hint("whoever could read it may have the key")
                 .hint(format!("if nobody did: chmod 600 {}", quoted(&path))),

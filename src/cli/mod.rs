@@ -7,10 +7,10 @@
 mod agent;
 mod arguments;
 mod chance;
+mod demo;
 mod dispatch;
 mod failure;
 mod manual;
-mod pending;
 mod run;
 #[cfg(test)]
 mod tests;

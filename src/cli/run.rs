@@ -42,7 +42,7 @@ async fn operator(context: &Context) -> Result<OperatorHome, Failure> {
 }
 
 fn prepared<'a>(context: &Context, out: &'a mut File, err: &'a mut File) -> Streams<'a> {
-    let mut streams = Streams::new(out, err, context.global.output);
+    let mut streams = Streams::new(out, err, context.global.output.unwrap_or_default());
     [streams.in_terminal, streams.out_terminal, streams.err_terminal] = context.terminals;
     streams.out_style = context.out_style;
     streams

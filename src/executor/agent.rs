@@ -230,7 +230,7 @@ impl Executor {
         } else if let Err(error) = self.claims.flush() {
             log(&format!("the journal of claims cannot be flushed: {error}"));
         }
-        self.mesh.stop();
+        self.mesh.leave();
         Ok(self.left)
     }
 
@@ -446,6 +446,9 @@ impl Executor {
         let Ok(header) = identity::peek(&order.0) else { return self.count("orders_malformed") };
         if self.running.len() < RUNNING_MAX {
             self.take(&order.0, true);
+        } else if self.claims.claimed_at(&header.id.0).is_some() {
+            // Not to be waited with: every order is handed over again by a new mesh process.
+            self.count("orders_repeated");
         } else if !self.waiting.push(header.id, order.clone()) {
             self.count("orders_over_bound");
             self.take(&order.0, false);

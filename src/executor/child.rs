@@ -6,6 +6,7 @@ use std::{
         unix::{net::UnixStream, process::CommandExt as _},
     },
     process::{Child, Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -19,6 +20,9 @@ use super::{
 /// First wait before a mesh process that ended is started again; doubles up to the longest.
 const RESTART_AFTER: Duration = Duration::from_millis(100);
 const RESTART_AFTER_MAX: Duration = Duration::from_secs(10);
+/// How often, and between what pauses, a mesh process is looked at that should end by itself: two seconds.
+const STOP_LOOKS_MAX: u32 = 400;
+const STOP_LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A mesh process that lived so long starts with the first wait again.
 const LIVED_WELL: Duration = Duration::from_secs(60);
 /// How long a mesh process may take to read the first message.
@@ -120,8 +124,21 @@ impl Mesh {
         self.wait = (self.wait * 2).min(RESTART_AFTER_MAX);
     }
 
-    /// Ends it for good.
-    pub(super) fn stop(&mut self) {
+    /// Ends it for good: it may still write what it holds, as it does once it has nobody to talk to.
+    pub(super) fn leave(&mut self) {
+        self.link = None;
+        for _ in 0..STOP_LOOKS_MAX {
+            let runs = self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)));
+            if !runs {
+                break;
+            }
+            thread::sleep(STOP_LOOK_EVERY);
+        }
+        self.stop();
+    }
+
+    /// Ends it at once.
+    fn stop(&mut self) {
         self.link = None;
         if let Some(mut child) = self.child.take() {
             let _gone_already = child.kill();

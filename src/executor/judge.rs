@@ -1,7 +1,5 @@
 //! From an order's bytes to a verdict. Pure but for the look-up of the user.
 
-use std::time::Duration;
-
 use super::{Account, Trust};
 use crate::{
     authority::{AGENT_USER, Refusal, Standing},
@@ -33,8 +31,6 @@ pub(super) enum Verdict {
     Drop(String),
 }
 
-/// Longest time that a command may be given.
-const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// How long the user database may take, in seconds.
 const LOOKUP_SECONDS: u32 = 5;
 /// Most arguments.
@@ -102,9 +98,4 @@ fn account(user: &str, root: bool) -> Result<Option<Account>, Refusal> {
     } else {
         Err(Refusal::CannotBecome { user: user.to_owned() })
     }
-}
-
-/// How long the order's command may run.
-pub(super) fn timeout(order: &Order) -> Duration {
-    Duration::from_millis(order.limits.timeout_ms).min(TIMEOUT_MAX)
 }

@@ -28,7 +28,7 @@ pub use trust::{Trust, TrustError};
 mod tests;
 
 /// What tests of the confinement try and must not succeed with.
-#[cfg(test)]
+#[cfg(all(test, feature = "agent"))]
 pub(crate) mod for_tests {
     pub(crate) use super::os::{exec, fork_into};
 }

@@ -9,8 +9,8 @@ use std::{io, time::Duration};
 
 use super::{
     Account,
-    agent::{Executor, RUNNING_MAX, log},
-    judge::{self, Verdict, judge},
+    agent::{Executor, log},
+    judge::{Verdict, judge},
     message::ToMesh,
     queue::WAITING_MAX,
     spool,
@@ -27,6 +27,8 @@ use crate::{
 
 /// Results that wait in memory for the journal.
 const OWED_MAX: usize = 1024;
+/// How long a command may run at most, whatever the order says.
+const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// How much of each output stream is kept at most, whatever the order says, in bytes.
 const OUTPUT_BYTES_MAX: u64 = 1 << 30;
 
@@ -72,7 +74,14 @@ impl Executor {
             return self.count("orders_repeated");
         }
         let root = rustix::process::geteuid().is_root();
-        match judge(bytes, &self.trust, now, root) {
+        let verdict = match judge(bytes, &self.trust, now, root) {
+            Verdict::Run { order, .. } if !room => {
+                let refusal = Refusal::TooMany { what: "orders waiting on this host", limit: WAITING_MAX };
+                Verdict::Refuse { order, refusal }
+            }
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Drop(reason) => {
                 self.complain("orders_dropped", &format!("an order is dropped: {reason}"));
             }
@@ -80,12 +89,7 @@ impl Executor {
                 self.count("orders_refused");
                 self.refuse(&order, &refusal, now);
             }
-            Verdict::Run { order, .. } if !room => {
-                let refusal = Refusal::TooMany { what: "orders wait here", limit: WAITING_MAX };
-                self.refuse(&order, &refusal, now);
-            }
             Verdict::Run { order, account, argv } => {
-                debug_assert!(self.running.len() < RUNNING_MAX);
                 match self.claims.claim(id.0, order.body().expires, now) {
                     Ok(Claimed::New) => {
                         self.signed_now = self.signed_now.max(order.body().issued);
@@ -96,7 +100,7 @@ impl Executor {
                         }
                     }
                     Ok(Claimed::Already) => self.count("orders_repeated"),
-                    Ok(Claimed::BelowFloor) => self.refuse_below_floor(&order, now),
+                    Ok(Claimed::BelowFloor) => self.refuse_unclaimed(&order, &Refusal::BelowFloor, now),
                     Err(error) => {
                         self.refuse_unclaimed(&order, &Refusal::NoClaim(error.to_string()), now);
                     }
@@ -111,22 +115,25 @@ impl Executor {
         let spawn = Spawn {
             argv,
             account,
-            timeout: judge::timeout(order.body()),
+            timeout: Duration::from_millis(order.body().limits.timeout_ms).min(TIMEOUT_MAX),
             output_bytes_max: order.body().limits.output_bytes_max.min(OUTPUT_BYTES_MAX),
             stdout,
             stderr,
             environment: vec![("MUSTER_JOB".to_owned(), id.to_string())],
         };
         match supervisor::supervise(&spawn) {
-            Ok(supervised) => self.running.push(Running {
-                order: id,
-                issuer: order.signer(),
-                started: now,
-                since: uptime(),
-                announced: false,
-                cancelled: false,
-                supervised,
-            }),
+            Ok(supervised) => {
+                self.count("spawns");
+                self.running.push(Running {
+                    order: id,
+                    issuer: order.signer(),
+                    started: now,
+                    since: uptime(),
+                    announced: false,
+                    cancelled: false,
+                    supervised,
+                });
+            }
             Err(error) => {
                 let why = format!("no supervisor could be started: {error}");
                 self.finish(id, now, Outcome::NotStarted { code: 126, why }, None);
@@ -142,23 +149,20 @@ impl Executor {
                 self.finish(id, now, Outcome::Refused { why: refusal.to_string() }, None);
             }
             Ok(Claimed::Already) => self.count("orders_repeated"),
-            Ok(Claimed::BelowFloor) => self.refuse_below_floor(order, now),
+            Ok(Claimed::BelowFloor) => self.refuse_unclaimed(order, &Refusal::BelowFloor, now),
             Err(_) => self.refuse_unclaimed(order, refusal, now),
         }
     }
 
-    /// Refuses what may have been run and forgotten. That stays so, since the floor only rises.
-    fn refuse_below_floor(&mut self, order: &Signed<Order>, now: Timestamp) {
-        let outcome = Outcome::Refused { why: Refusal::BelowFloor.to_string() };
-        let record = self.sign(order.id(), now, outcome, None);
-        self.say(order.id(), record);
-    }
-
     /// Refuses where nothing can be recorded now. It is said only if it can be stood by: what is not
-    /// remembered at all is not answered either.
+    /// remembered at all is not answered either. What may have been run and forgotten needs no memory, since
+    /// the floor only rises.
     fn refuse_unclaimed(&mut self, order: &Signed<Order>, refusal: &Refusal, now: Timestamp) {
         let record = self.sign(order.id(), now, Outcome::Refused { why: refusal.to_string() }, None);
-        self.owe(order.id(), order.body().expires, record);
+        match refusal {
+            Refusal::BelowFloor => self.say(order.id(), record),
+            _ => self.owe(order.id(), order.body().expires, record),
+        }
     }
 
     /// Remembers a result that is not on disk, and says it.

@@ -1,4 +1,5 @@
-//! Where the output of commands is kept: two files an order, readable by the mesh process, bounded.
+//! Where the output of commands is kept: a file for each stream that has any, readable by the mesh process,
+//! bounded.
 
 use std::{
     fs, io,
@@ -18,7 +19,7 @@ const KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
 /// How much is kept in all, in bytes; the oldest go first.
 const SPOOL_BYTES_MAX: u64 = 4 << 30;
 
-/// The files of one order: standard output, standard error.
+/// The files of one order: standard output, standard error. An empty stream has none.
 pub fn paths(spool: &Path, order: &EntryId) -> (PathBuf, PathBuf) {
     (spool.join(format!("{order}.out")), spool.join(format!("{order}.err")))
 }

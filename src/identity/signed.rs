@@ -50,6 +50,8 @@ pub enum Kind {
     Read = 11,
     /// A host's last entry: it left.
     Departure = 12,
+    /// A keeper's word that it has results.
+    Receipt = 13,
 }
 
 impl Kind {
@@ -68,6 +70,7 @@ impl Kind {
             Self::Card,
             Self::Read,
             Self::Departure,
+            Self::Receipt,
         ]
         .into_iter()
         .find(|kind| *kind as u16 == number)

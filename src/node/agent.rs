@@ -226,7 +226,11 @@ fn share_directories(home: &HostHome, mesh_user: Option<(u32, u32)>) -> io::Resu
     chown(spool, None, Some(gid))?;
     // Set-group-id: the files in it belong to that group as well.
     fs::set_permissions(spool, fs::Permissions::from_mode(0o2750))?;
-    fs::set_permissions(home.executor_dir(), fs::Permissions::from_mode(0o711))?;
+    // What stands above is made open to walk through; all that is secret in it has a mode of its own.
+    for dir in [home.dir(), &home.executor_dir()] {
+        let mode = fs::metadata(dir)?.mode() & 0o7777;
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode | 0o011))?;
+    }
     let mesh = home.mesh_dir();
     let about = fs::symlink_metadata(&mesh)?;
     if about.uid() == uid {

@@ -19,7 +19,7 @@ use crate::{
     executor::message::{Start, ToExecutor},
     identity::{self, EntryId, HostId, Kind, SecretKey, Signed, Stream},
     net::Net,
-    replica::{Item, Replica},
+    replica::{Item, Replica, Report},
     services::{
         hosts::serve as hosts,
         replication::Replication,
@@ -27,7 +27,7 @@ use crate::{
     },
     store::Store,
     time::Timestamp,
-    wire::Bytes,
+    wire::{self, Bytes},
 };
 
 use super::{clock, mesh};
@@ -282,13 +282,15 @@ impl Node {
 
     async fn watch(&self, order: EntryId, follow: bool, answer: &mut Answer<'_>) -> io::Result<()> {
         let mut news = self.runs.news();
+        // The output too: a report may come with another's output first, and with its own later.
         let mut sent = HashSet::new();
+        let mut fresh = |report: &Report| sent.insert(blake3::hash(&wire::encode(report)));
         let mut catch_up = true;
         loop {
             if catch_up {
                 catch_up = false;
                 for report in self.store.kept(&order) {
-                    if sent.insert(report.record.clone()) {
+                    if fresh(&report) {
                         answer.send(&Reply::Report { report }).await?;
                     }
                 }
@@ -302,7 +304,7 @@ impl Node {
             };
             match item {
                 Ok(News::Report(report)) if report.order == order => {
-                    if sent.insert(report.record.clone()) {
+                    if fresh(&report) {
                         answer.send(&Reply::Report { report }).await?;
                     }
                 }

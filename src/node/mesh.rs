@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     os::{fd::AsFd as _, fd::OwnedFd, unix::net::UnixStream as StdStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -63,6 +63,11 @@ const READABLE: [&str; 8] = [
     "/dev/urandom",
 ];
 
+/// The mesh process's directory, by a path that does not lead through those above it: the user that the
+/// process becomes need not be let through them (root's home, for one, is closed to others). Not `.`,
+/// since sled makes paths absolute.
+const HERE: &str = "/proc/self/cwd";
+
 /// Why a mesh process ends.
 #[derive(Debug, thiserror::Error)]
 pub enum MeshError {
@@ -106,8 +111,8 @@ pub fn mesh_process() -> Result<(), MeshError> {
     let socket = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (start, control) = receive_start(&socket)?;
     let dir = PathBuf::from(&start.dir);
-    let readable: Vec<PathBuf> =
-        READABLE.iter().map(PathBuf::from).chain([PathBuf::from(&start.spool)]).collect();
+    std::env::set_current_dir(&dir)?;
+    let readable: Vec<PathBuf> = READABLE.iter().map(PathBuf::from).chain([spool(&start)]).collect();
     let confined = confine::confine(&Confinement {
         become_user: start.become_user,
         writable: std::slice::from_ref(&dir),
@@ -122,6 +127,13 @@ pub fn mesh_process() -> Result<(), MeshError> {
         .thread_stack_size(512 * 1024)
         .build()?;
     runtime.block_on(run(start, control, socket, confinement))
+}
+
+/// The spool, seen from the mesh process's directory.
+fn spool(start: &Start) -> PathBuf {
+    let spool = PathBuf::from(&start.spool);
+    let beside = Path::new(&start.dir).parent().and_then(|home| spool.strip_prefix(home).ok());
+    beside.map_or_else(|| spool.clone(), |rest| Path::new(HERE).join("..").join(rest))
 }
 
 fn log_to_stderr() {
@@ -139,7 +151,7 @@ async fn run(
     confinement: String,
 ) -> Result<(), MeshError> {
     let stop = CancellationToken::new();
-    let home = MeshHome::at(&PathBuf::from(&start.dir));
+    let home = MeshHome::at(Path::new(HERE));
     let chain = start.member.chain().map_err(MeshError::Member)?;
     let enrolled = start.member.enrolled().map_err(|error| MeshError::Member(error.to_string()))?;
     let (me, fleet) = (enrolled.host(), chain.fleet());
@@ -148,6 +160,7 @@ async fn run(
         .merge(crate::replica::Entry::Host(Box::new(enrolled)), &[])
         .map_err(|error| MeshError::Member(error.to_string()))?;
     let (backend, aside) = store::open(&home.store_dir())?;
+    let aside = aside.map(|aside| Path::new(&start.dir).join(aside.strip_prefix(HERE).unwrap_or(&aside)));
     let store = Store::start(replica, backend, &home.first(), aside, clock::now())?;
 
     let mut tasks: JoinSet<()> = JoinSet::new();
@@ -165,9 +178,10 @@ async fn run(
         me,
         store: store.clone(),
         net: net.clone(),
-        spool: PathBuf::from(&start.spool),
+        spool: spool(&start),
         executor: to_executor.clone(),
         events: replication.events(),
+        stream_key: home.stream_key()?,
         clock: clock::now,
     });
 
@@ -200,8 +214,14 @@ async fn run(
     });
     serve(&mut tasks, "output", runs.clone().serve_output(Arc::clone(&ways), stopped.clone()));
     serve(&mut tasks, "join", membership::serve(me, net.clone(), store.clone(), clock::now, stopped.clone()));
+    serve(
+        &mut tasks,
+        "card",
+        membership::serve_cards(net.clone(), store.clone(), clock::now, stopped.clone()),
+    );
     serve(&mut tasks, "ping", hosts::serve(me, net.clone(), store.clone(), stopped));
 
+    let last = store.clone();
     let node = Node {
         me,
         store,
@@ -234,6 +254,8 @@ async fn run(
         }
     }
     tasks.shutdown().await;
+    // What waits to be written in a group is written now; without, it would only be fetched again.
+    let _best_effort = last.flushed().await;
     Ok(())
 }
 

@@ -21,6 +21,23 @@ pub enum EntryError {
     NotAnEntry(u16),
 }
 
+impl EntryError {
+    /// Whether the signatures are not those of the named signers over these bytes for this fleet.
+    pub fn is_forged(&self) -> bool {
+        matches!(self, Self::Signed(SignedError::BadSignature | SignedError::WrongFleet { .. }))
+    }
+
+    /// Whether a newer version could take the bytes, and pass them on.
+    pub fn is_newer(&self) -> bool {
+        match self {
+            Self::NotAnEntry(_)
+            | Self::Signed(SignedError::Version { .. } | SignedError::SignatureKind(_)) => true,
+            Self::Signed(SignedError::Wire(error)) => error.is_newer(),
+            Self::Signed(_) => false,
+        }
+    }
+}
+
 /// A verified entry: its signatures match; what it may is for the authority to say.
 #[derive(Clone, Debug)]
 pub enum Entry {
@@ -81,7 +98,7 @@ impl Entry {
             Some(Kind::Head) => Self::Head(Signed::verify(bytes, fleet)?),
             Some(Kind::Order) => Self::Order(Signed::verify(bytes, fleet)?),
             Some(Kind::Cancellation) => Self::Cancellation(Signed::verify(bytes, fleet)?),
-            Some(Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read) | None => {
+            Some(Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt) | None => {
                 return Err(EntryError::NotAnEntry(number));
             }
         })

@@ -17,5 +17,7 @@ pub use order::{
     Action, CARD_VALID_MAX, Cancellation, Card, KEEPERS_MAX, Limits, Order, ROSTER_INLINE_MAX, ReadRequest,
     Roster,
 };
-pub use outcome::{INLINE_OUTPUT_BYTES_MAX, Outcome, Output, Report, ResultRecord};
+pub use outcome::{
+    INLINE_OUTPUT_BYTES_MAX, Kept, Outcome, Output, RECEIPT_REPORTS_MAX, Receipt, Report, ResultRecord,
+};
 pub use state::{Merged, Replica, Tip};

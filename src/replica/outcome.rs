@@ -1,7 +1,7 @@
 //! What came of an order on one host, as its executor signs it.
 
 use crate::{
-    identity::{EntryId, Executor, HostId, Kind, Payload},
+    identity::{EntryId, Executor, HostId, Kind, Payload, Stream},
     time::Timestamp,
     wire::Bytes,
     wire_choice, wire_record,
@@ -117,3 +117,45 @@ pub struct Report {
     pub stderr: Option<Bytes>,
 }
 wire_record!(Report { order, host, record, stdout, stderr });
+
+impl Report {
+    /// What a keeper calls the record: all of its bytes, the signature too, so that a copy that does not
+    /// verify is another record.
+    pub fn record_hash(&self) -> [u8; 32] {
+        *blake3::hash(&self.record.0).as_bytes()
+    }
+
+    /// What a receipt says of it.
+    pub fn kept(&self) -> Kept {
+        Kept { order: self.order, host: self.host, record: self.record_hash() }
+    }
+}
+
+/// One report on a keeper's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The order.
+    pub order: EntryId,
+    /// The host.
+    pub host: HostId,
+    /// [`Report::record_hash`].
+    pub record: [u8; 32],
+}
+wire_record!(Kept { order, host, record });
+
+/// Most reports in one receipt.
+pub const RECEIPT_REPORTS_MAX: usize = 64;
+
+/// A keeper's word that these reports are on its disk. Signed, since it goes back through hosts that
+/// could say so in its place, and then the result would be nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which, at most [`RECEIPT_REPORTS_MAX`].
+    pub kept: Vec<Kept>,
+}
+wire_record!(Receipt { kept });
+impl Payload for Receipt {
+    const KIND: Kind = Kind::Receipt;
+    const BYTES_MAX: usize = 16 * 1024;
+    type Signer = Stream;
+}

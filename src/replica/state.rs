@@ -91,6 +91,8 @@ pub struct Replica {
     orders: BTreeMap<EntryId, Admitted<Order>>,
     cancellations: BTreeMap<EntryId, Signed<Cancellation>>,
     forked_hosts: BTreeSet<HostId>,
+    version: u64,
+    authority_version: u64,
 }
 
 impl Replica {
@@ -108,7 +110,19 @@ impl Replica {
             orders: BTreeMap::new(),
             cancellations: BTreeMap::new(),
             forked_hosts: BTreeSet::new(),
+            version: 0,
+            authority_version: 0,
         }
+    }
+
+    /// Counts the changes of this replica: while it stays the same, so does all that is held.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Counts those changes that may have changed who belongs or who may do what.
+    pub fn authority_version(&self) -> u64 {
+        self.authority_version
     }
 
     /// The fleet.
@@ -141,6 +155,8 @@ impl Replica {
         if self.ids.contains(&id) {
             return Ok(Merged::Known);
         }
+        let shows_only =
+            matches!(entry, Entry::Invitation(_) | Entry::Head(_) | Entry::Order(_) | Entry::Cancellation(_));
         let merged = match entry {
             Entry::Root(update) => {
                 let new = self
@@ -209,6 +225,10 @@ impl Replica {
         };
         if merged == Merged::New {
             self.ids.insert(id);
+        }
+        if merged != Merged::Known {
+            self.version += 1;
+            self.authority_version += u64::from(!shows_only);
         }
         Ok(merged)
     }
@@ -382,6 +402,7 @@ impl Replica {
         for id in &gone {
             self.ids.remove(id);
         }
+        self.version += u64::from(!gone.is_empty());
         gone
     }
 
@@ -417,6 +438,16 @@ impl Replica {
     /// A hash of what is held; equal on two hosts that lack nothing of each other.
     pub fn digest(&self, now: Timestamp) -> [u8; 16] {
         half(blake3::hash(&wire::encode(&self.tip(now))).as_bytes())
+    }
+
+    /// Until when the digest of `now` stays what it is if nothing is merged: then an entry that stands alone
+    /// is past.
+    pub fn digest_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let orders = self.orders.values().map(|order| order.body().expires);
+        let cancellations = self.cancellations.values().map(|cancellation| cancellation.body().expires);
+        let invitations = self.invitations.values().map(|invitation| invitation.body().expires);
+        let live = orders.chain(cancellations).chain(invitations).filter(|e| !Self::is_past(Some(*e), now));
+        live.min().map(|expires| expires.after(HELD_AFTER_EXPIRY))
     }
 
     /// Ids, ranks and bytes of everything that is in a set rather than in a stream.

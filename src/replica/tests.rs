@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::OnceLock,
+    time::Duration,
 };
 
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -12,8 +13,8 @@ use super::{HeadRow, Merged, Replica, Tip};
 use crate::replica::*;
 use crate::{
     authority::{
-        AGENT_USER, Certificate, Departure, Enrolled, Enrolment, HostCertificate, Invitation, Op, OpAction,
-        Refusal, RootChange, RootUpdate, Standing, TagState,
+        AGENT_USER, Certificate, Departure, Enrolled, Enrolment, Host, HostCertificate, Invitation, Op,
+        OpAction, Refusal, RootChange, RootUpdate, Standing, TagState,
         sample::{Fleet, HOUR_MS, NOW, certificate, hlc, host_id, key, later, tag},
     },
     identity::{
@@ -378,6 +379,34 @@ proptest! {
     }
 
     #[test]
+    fn while_the_versions_stand_so_does_what_they_count((chosen, orders) in shuffled(1)) {
+        let members = |replica: &Replica| -> Vec<HostId> { replica.authority().members().map(Host::id).collect() };
+        let mut replica = empty();
+        let mut last = replica.clone();
+        // Twice: what was refused may be taken the second time, and what was taken is known.
+        for entry in arrange(&chosen, &orders[0]).repeat(2) {
+            let (entry, facets) = &world().entries[entry];
+            let _ = replica.merge(entry.clone(), facets);
+            if replica.version() == last.version() {
+                prop_assert_eq!(replica.view(), last.view());
+            }
+            if replica.authority_version() == last.authority_version() {
+                prop_assert_eq!(members(&replica), members(&last));
+            }
+            last = replica.clone();
+        }
+        let until = replica.digest_until(NOW);
+        if let Some(until) = until {
+            prop_assert_eq!(replica.digest(until), replica.digest(NOW));
+            prop_assert_ne!(replica.digest(until.after(Duration::from_millis(1))), replica.digest(NOW));
+        }
+        let version = replica.version();
+        let swept = replica.sweep(until.map_or(NOW, |until| until.after(Duration::from_millis(1))));
+        prop_assert_eq!(swept.is_empty(), until.is_none());
+        prop_assert_eq!(replica.version() == version, swept.is_empty());
+    }
+
+    #[test]
     fn replicas_that_lost_much_agree_when_nothing_is_lacking(
         (chosen, orders) in shuffled(3),
         heard in vec(vec(0_u8..3, world().entries.len()), 3),
@@ -501,7 +530,7 @@ fn try_all_kinds(bytes: &[u8]) {
 #[test]
 fn the_world_holds_what_the_properties_are_about() {
     let replica = full();
-    let standings: Vec<_> = replica.authority().hosts().map(crate::authority::Host::standing).collect();
+    let standings: Vec<_> = replica.authority().hosts().map(Host::standing).collect();
     for standing in [Standing::Member, Standing::Left, Standing::Disowned] {
         assert!(standings.contains(&standing), "{standing:?}");
     }

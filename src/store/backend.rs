@@ -63,11 +63,32 @@ fn unchecked(row: &[u8]) -> Option<&[u8]> {
 /// sled in one tree, batches in the order of keys.
 #[derive(Debug)]
 pub struct Sled {
-    db: sled::Db,
+    dir: PathBuf,
+    /// None after a write that failed: sled 0.34 then refuses all others for good, also when the disk has
+    /// room again, so it is opened anew for the next.
+    db: Option<sled::Db>,
+}
+
+/// Removes snapshots of sled's that were cut short, by a full disk or a crash: it renames one when it is
+/// whole, but reads one that is not as well, and takes the store for corrupt.
+fn remove_unfinished(dir: &Path) -> io::Result<()> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 impl Sled {
     fn open(dir: &Path) -> Result<Self, StoreError> {
+        Ok(Self { dir: dir.to_owned(), db: Some(Self::open_db(dir)?) })
+    }
+
+    fn open_db(dir: &Path) -> Result<sled::Db, StoreError> {
+        remove_unfinished(dir)?;
         let config = sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_BYTES)
@@ -76,9 +97,19 @@ impl Sled {
         // sled 0.34 can panic on a damaged snapshot; that is a store that cannot be opened.
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open()));
         match opened {
-            Ok(db) => Ok(Self { db: db? }),
+            Ok(db) => Ok(db?),
             Err(_) => Err(StoreError::Io(io::Error::other("sled panicked while it opened the store"))),
         }
+    }
+}
+
+impl Sled {
+    fn db(&mut self) -> Result<&sled::Db, StoreError> {
+        let db = match self.db.take() {
+            Some(db) => db,
+            None => Self::open_db(&self.dir)?,
+        };
+        Ok(self.db.insert(db))
     }
 }
 
@@ -86,7 +117,7 @@ impl Backend for Sled {
     fn load(&mut self) -> Result<Loaded, StoreError> {
         let mut rows = Vec::new();
         let mut damaged = 0;
-        for row in self.db.iter() {
+        for row in self.db()?.iter() {
             let (key, value) = row?;
             match unchecked(&value) {
                 Some(value) => rows.push((key.to_vec(), value.to_vec())),
@@ -105,8 +136,12 @@ impl Backend for Sled {
                 None => batch.remove(key),
             }
         }
-        self.db.apply_batch(batch)?;
-        self.db.flush()?;
+        let db = self.db()?;
+        let written = db.apply_batch(batch).and_then(|()| db.flush());
+        if written.is_err() {
+            self.db = None;
+        }
+        written?;
         Ok(())
     }
 }
@@ -135,16 +170,24 @@ impl Backend for Memory {
     }
 }
 
-/// Opens the store at `dir`. One that cannot be opened is moved aside, and an empty one takes its place;
-/// then the second part says where it went.
+/// Whether the files themselves are bad. One that this process may not open, or has no room for, is as
+/// good as it was.
+fn is_damage(error: &StoreError) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let (StoreError::Io(source) | StoreError::Sled(sled::Error::Io(source))) = error else { return true };
+    ![PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull].contains(&source.kind())
+}
+
+/// Opens the store at `dir`. A damaged one is moved aside, and an empty one takes its place; then the
+/// second part says where it went.
 ///
 /// # Errors
-/// When not even an empty one can be made.
+/// When it may not be opened, or not even an empty one can be made.
 pub fn open(dir: &Path) -> Result<(Sled, Option<PathBuf>), StoreError> {
     match Sled::open(dir) {
         Ok(store) => Ok((store, None)),
         Err(error) => {
-            if !dir.exists() {
+            if !dir.exists() || !is_damage(&error) {
                 return Err(error);
             }
             let aside = (0..1000)
@@ -172,10 +215,23 @@ mod tests {
             .write(vec![(b"a".to_vec(), Some(b"1".to_vec())), (b"b".to_vec(), Some(b"2".to_vec()))])
             .unwrap();
         store.write(vec![(b"a".to_vec(), None)]).unwrap();
-        store.db.insert(b"c", b"no hash stands before this").unwrap();
+        store.db().unwrap().insert(b"c", b"no hash stands before this").unwrap();
         drop(store);
         let (mut store, _) = open(&path).unwrap();
         assert_eq!(store.load().unwrap(), (vec![(b"b".to_vec(), b"2".to_vec())], 1));
+    }
+
+    #[test]
+    fn a_snapshot_that_was_cut_short_is_not_taken_for_a_damaged_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let (mut store, _) = open(&path).unwrap();
+        store.write(vec![(b"a".to_vec(), Some(b"1".to_vec()))]).unwrap();
+        drop(store);
+        fs::write(path.join("snap.FFFFFFFFFFFFFFFF.generating"), b"half").unwrap();
+        let (mut store, aside) = open(&path).unwrap();
+        assert_eq!(aside, None);
+        assert_eq!(store.load().unwrap(), (vec![(b"a".to_vec(), b"1".to_vec())], 0));
     }
 
     #[test]

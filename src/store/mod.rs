@@ -10,4 +10,4 @@ mod backend;
 mod state;
 
 pub use backend::{Backend, Loaded, Memory, Row, Sled, StoreError, open};
-pub use state::{Change, Store};
+pub use state::{Change, Merging, Store};

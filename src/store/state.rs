@@ -4,19 +4,25 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        mpsc::{self, TrySendError},
+    },
     thread,
     time::Duration,
 };
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::{Instant, sleep},
+};
 use tracing::{debug, warn};
 
 use super::backend::{Backend, Row};
 use crate::{
     authority::Refusal,
-    identity::{EntryId, HostId},
-    replica::{Entry, Item, Merged, Place, Replica, Report},
+    identity::{EntryId, HostId, Signed},
+    replica::{Entry, Item, Kept, Merged, Output, Place, Replica, Report, ResultRecord},
     time::Timestamp,
     wire::{self, Bytes},
 };
@@ -27,8 +33,13 @@ const CHANGES_MAX: usize = 1024;
 const WRITES_MAX: usize = 4096;
 /// Rows that wait for a disk that refuses; over that they are in memory only.
 const UNWRITTEN_MAX: usize = 65_536;
-/// Rows are gathered for so long before they are written together.
-const GATHER: Duration = Duration::from_millis(20);
+/// Rows are gathered for so long before they are written together, unless somebody waits for them: what was
+/// acknowledged to nobody can be fetched again, and the disk is left to the executor while an order runs.
+const GATHER: Duration = Duration::from_secs(1);
+/// With so many rows they are written sooner.
+const GATHERED_MAX: usize = 4096;
+/// Between two tries to say that somebody waits, where the queue is full.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
 /// Different reports on one order by one host that are kept: which one is true is for the issuer to say.
 const REPORTS_A_HOST_MAX: usize = 4;
 /// Longest row, in bytes.
@@ -41,6 +52,19 @@ pub struct Change {
     pub from: Option<HostId>,
     /// The entries.
     pub items: Arc<Vec<(EntryId, Item)>>,
+}
+
+/// What came of merging what a neighbour sent.
+#[derive(Debug)]
+pub struct Merging {
+    /// What was new.
+    pub new: Vec<(EntryId, Item)>,
+    /// Why the last of those that were not taken was not.
+    pub refusal: Option<String>,
+    /// Whether one had a signature that does not match: nobody who verifies what it takes sends that.
+    pub forged: bool,
+    /// How many were not taken that the sender should not have taken either, as far as is known here.
+    pub unfit: usize,
 }
 
 #[derive(Debug)]
@@ -61,7 +85,7 @@ enum Write {
 pub struct Store {
     state: Arc<RwLock<State>>,
     changes: broadcast::Sender<Change>,
-    writes: mpsc::Sender<Write>,
+    writes: mpsc::SyncSender<Write>,
     marked: Arc<std::sync::atomic::AtomicU64>,
     flushed: watch::Receiver<Flushed>,
     problems: Arc<Vec<String>>,
@@ -155,12 +179,12 @@ impl Store {
         if damaged > 0 {
             problems.push(format!("{damaged} rows of the store were damaged and are fetched again"));
         }
-        let (writes, rows_to_write) = mpsc::channel(WRITES_MAX);
+        let (writes, rows_to_write) = mpsc::sync_channel(WRITES_MAX);
         let (flushed_by, flushed) = watch::channel(Flushed::default());
         thread::Builder::new()
             .name("store".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || write_in_groups(backend, rows_to_write, &flushed_by))?;
+            .spawn(move || write_in_groups(backend, &rows_to_write, &flushed_by))?;
         let store = Self {
             state: Arc::new(RwLock::new(State { replica, kept, refused: HashMap::new() })),
             changes: broadcast::channel(CHANGES_MAX).0,
@@ -186,17 +210,30 @@ impl Store {
         items: Vec<Item>,
         now: Timestamp,
     ) -> (Vec<(EntryId, Item)>, Option<String>) {
+        let merging = self.merge_judged(from, items, now);
+        (merging.new, merging.refusal)
+    }
+
+    /// As [`Store::merge`], and says what to think of who sent them. Nothing after a forged entry is
+    /// looked at.
+    pub fn merge_judged(&self, from: Option<HostId>, items: Vec<Item>, now: Timestamp) -> Merging {
         let fleet = self.read(Replica::fleet);
         let mut refusal = None;
         let mut verified = Vec::new();
         let mut refused = Vec::new();
+        let (mut forged, mut unfit) = (false, 0);
         for item in items {
             match Entry::verify(&item.entry.0, fleet) {
                 Ok(entry) if Replica::is_past(entry.expires(), now) => refused.push("expired"),
                 Ok(entry) => verified.push((entry, item)),
                 Err(error) => {
-                    refused.push("not_verified");
+                    unfit += usize::from(!error.is_newer());
+                    forged = error.is_forged();
+                    refused.push(if forged { "forged" } else { "not_verified" });
                     refusal = Some(error.to_string());
+                    if forged {
+                        break;
+                    }
                 }
             }
         }
@@ -214,6 +251,8 @@ impl Store {
                     }
                     Ok(Merged::Known) => {}
                     Err(error) => {
+                        // Full tables are nobody's fault.
+                        unfit += usize::from(!matches!(error, Refusal::TooMany { .. }));
                         refused.push(if order { "order_refused" } else { reason(&error) });
                         refusal = Some(error.to_string());
                     }
@@ -228,26 +267,45 @@ impl Store {
             // Nobody listening is no error.
             let _listeners = self.changes.send(Change { from, items: Arc::new(new.clone()) });
         }
-        (new, refusal)
+        Merging { new, refusal, forged, unfit }
     }
 
-    /// Keeps reports for their issuer; returns those that were not held already.
-    pub fn keep(&self, reports: Vec<Report>) -> Vec<Report> {
-        let mut new = Vec::new();
+    /// Keeps reports for their issuer; returns those that were not held already, and what is held of
+    /// those that came.
+    ///
+    /// The first report on an order by a host is kept as it comes. Where a second one differs, one of
+    /// them may be forged: then both are verified, and what does not verify makes room.
+    pub fn keep(&self, reports: Vec<Report>) -> (Vec<Report>, Vec<Kept>) {
+        let (mut new, mut holds, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let State { replica, kept, .. } = &mut *state;
             for report in reports {
-                let held = state.kept.entry(report.order).or_default().entry(report.host).or_default();
-                if held.len() < REPORTS_A_HOST_MAX && held.iter().all(|other| other.record != report.record) {
-                    held.push(report.clone());
-                    new.push(report);
+                let held = kept.entry(report.order).or_default().entry(report.host).or_default();
+                holds.push(report.kept());
+                match held.iter().position(|other| other.record == report.record) {
+                    // Output is outside of the signature and proves itself by its hash.
+                    Some(at) if held.get(at).is_some_and(has_its_output) || !has_its_output(&report) => {
+                        continue;
+                    }
+                    Some(at) => drop(held.swap_remove(at)),
+                    None if held.is_empty() => {}
+                    None => {
+                        let forged = held.extract_if(.., |other| !verifies(replica, other));
+                        rows.extend(forged.map(|report| (report_key(&report), None)));
+                        if held.len() >= REPORTS_A_HOST_MAX || !verifies(replica, &report) {
+                            holds.pop();
+                            continue;
+                        }
+                    }
                 }
+                held.push(report.clone());
+                rows.push((report_key(&report), Some(wire::encode(&report))));
+                new.push(report);
             }
         }
-        if !new.is_empty() {
-            self.write(new.iter().map(|report| (report_key(report), Some(wire::encode(report)))).collect());
-        }
-        new
+        self.write(rows);
+        (new, holds)
     }
 
     /// The reports kept for an order.
@@ -304,8 +362,11 @@ impl Store {
     /// When the disk refused.
     pub async fn flushed(&self) -> Result<(), String> {
         let mark = self.marked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
-        if self.writes.send(Write::Mark(mark)).await.is_err() {
-            return Err("the store is closed".to_owned());
+        while let Err(unsent) = self.writes.try_send(Write::Mark(mark)) {
+            match unsent {
+                TrySendError::Full(_) => sleep(TRY_AGAIN).await,
+                TrySendError::Disconnected(_) => return Err("the store is closed".to_owned()),
+            }
         }
         let mut flushed = self.flushed.clone();
         match flushed.wait_for(|flushed| flushed.mark >= mark).await {
@@ -313,6 +374,28 @@ impl Store {
             Err(_) => Err("the store is closed".to_owned()),
         }
     }
+}
+
+/// Whether a report's record is signed by the executor of the host that it names.
+fn verifies(replica: &Replica, report: &Report) -> bool {
+    let executor =
+        replica.authority().host(&report.host).map(|host| host.enrolled().enrolment().keys.executor);
+    Signed::<ResultRecord>::verify(&report.record.0, replica.fleet()).is_ok_and(|record| {
+        Some(record.signer()) == executor
+            && record.body().host == report.host
+            && record.body().order == report.order
+    })
+}
+
+/// Whether the output that its record names came along, whole. Checks no signature.
+fn has_its_output(report: &Report) -> bool {
+    let is = |bytes: &Option<Bytes>, output: &Output| {
+        bytes.as_ref().is_some_and(|bytes| {
+            bytes.0.len() as u64 == output.kept && *blake3::hash(&bytes.0).as_bytes() == output.hash
+        })
+    };
+    Signed::<ResultRecord>::own(&report.record.0)
+        .is_ok_and(|record| is(&report.stdout, &record.stdout) && is(&report.stderr, &record.stderr))
 }
 
 fn sequence(entry: &Entry) -> u64 {
@@ -336,27 +419,27 @@ fn read_item(value: &[u8], replica: &Replica) -> Option<(Entry, Vec<Bytes>)> {
 /// Gathers what comes within a moment, writes it in one batch, and says how far it is.
 fn write_in_groups(
     mut backend: impl Backend,
-    mut writes: mpsc::Receiver<Write>,
+    writes: &mpsc::Receiver<Write>,
     flushed: &watch::Sender<Flushed>,
 ) {
     // What could not be written is tried again with the next group.
     let mut rows: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-    while let Some(first) = writes.blocking_recv() {
+    while let Ok(first) = writes.recv() {
+        let due = Instant::now() + GATHER;
         let mut mark = None;
         let mut next = Some(first);
-        let mut gathered = false;
         while let Some(write) = next {
             match write {
                 Write::Rows(more) => rows.extend(more),
-                // Somebody waits: no more gathering.
-                Write::Mark(asked) => mark = Some(asked),
+                Write::Mark(asked) => mark = mark.max(Some(asked)),
             }
-            next = writes.try_recv().ok();
-            if next.is_none() && mark.is_none() && !gathered {
-                gathered = true;
-                thread::sleep(GATHER);
-                next = writes.try_recv().ok();
-            }
+            // Where somebody waits, only what is there already still joins the group.
+            let within = if mark.is_some() || rows.len() >= GATHERED_MAX {
+                Duration::ZERO
+            } else {
+                due.saturating_duration_since(Instant::now())
+            };
+            next = writes.recv_timeout(within).ok();
         }
         let batch: Vec<Row> = rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let error = if batch.is_empty() { None } else { backend.write(batch).err().map(|e| e.to_string()) };
@@ -371,9 +454,82 @@ fn write_in_groups(
         }
         flushed.send_modify(|flushed| {
             if let Some(mark) = mark {
-                flushed.mark = mark;
+                flushed.mark = flushed.mark.max(mark);
             }
             flushed.error = error;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        authority::sample::{Fleet, NOW, certificate, host_id, key},
+        identity::{Executor, Operator},
+        replica::Outcome,
+        store::Memory,
+    };
+
+    fn output(bytes: &[u8]) -> Output {
+        let length = bytes.len() as u64;
+        Output { hash: *blake3::hash(bytes).as_bytes(), kept: length, produced: length }
+    }
+
+    fn report(fleet: &Fleet, by: u8, took_ms: u64) -> Report {
+        let record = ResultRecord {
+            order: EntryId([5; 32]),
+            host: host_id(1),
+            outcome: Outcome::Exited { code: 0 },
+            started: NOW,
+            took_ms,
+            stdout: output(b"hello"),
+            stderr: output(b""),
+            left_behind: 0,
+        };
+        let record = Signed::sign(fleet.id(), &key::<Executor>(by), record);
+        Report {
+            order: EntryId([5; 32]),
+            host: host_id(1),
+            record: Bytes::from(record.bytes()),
+            stdout: Some(Bytes::from(&b"hello"[..])),
+            stderr: Some(Bytes::default()),
+        }
+    }
+
+    fn store() -> (Fleet, Store) {
+        let ana = key::<Operator>(1);
+        let (fleet, certificates) = Fleet::with(&[certificate("ana", &ana)]);
+        let mut replica = Replica::new(fleet.authority());
+        let invitation = fleet.invite(&ana, certificates[0], 1, &[], 1);
+        replica.merge(Entry::Host(Box::new(fleet.enrol(&invitation, 1, 1, &[]))), &[]).unwrap();
+        let store = Store::start(replica, Memory::default(), &[], None, NOW).unwrap();
+        (fleet, store)
+    }
+
+    #[test]
+    fn forged_reports_that_come_first_do_not_keep_the_true_one_out_and_are_not_acknowledged() {
+        let (fleet, store) = store();
+        let order = EntryId([5; 32]);
+        let forged: Vec<Report> = (0..20).map(|took| report(&fleet, 9, took)).collect();
+        store.keep(forged.clone());
+        let truth = report(&fleet, 1, 1);
+        let (new, held) = store.keep(vec![truth.clone()]);
+        assert_eq!((new, held), (vec![truth.clone()], vec![truth.kept()]));
+        assert_eq!(store.keep(forged), (Vec::new(), Vec::new()));
+        assert_eq!(store.kept(&order), [truth]);
+    }
+
+    #[test]
+    fn a_true_record_with_anothers_output_is_replaced_by_the_whole_report() {
+        let (fleet, store) = store();
+        let truth = report(&fleet, 1, 1);
+        let altered = Report { stdout: Some(Bytes::from(&b"jello"[..])), ..truth.clone() };
+        let stripped = Report { stdout: None, stderr: None, ..truth.clone() };
+        store.keep(vec![altered.clone()]);
+        let (new, _) = store.keep(vec![truth.clone()]);
+        assert_eq!(new, std::slice::from_ref(&truth));
+        assert_eq!(store.keep(vec![altered, stripped]).0, []);
+        assert_eq!(store.kept(&EntryId([5; 32])), [truth]);
     }
 }

@@ -1,24 +1,31 @@
 //! The machine: one per host, all neighbours in it.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
 use super::{Message, Returned, Returns, SYNC_VERSION};
 use crate::{
-    identity::{EntryId, HostId, peek},
-    replica::{Item, Replica, Report},
+    identity::{EntryId, Header, HostId, Kind, PublicKey, Signed, peek},
+    replica::{Item, Receipt, Replica, Report},
     time::Timestamp,
 };
 
-/// How often the end with the lower id asks whether the other is there and holds the same. Two small
-/// frames a link: 8 links stay below 200 bytes sent a second.
-const PING_EVERY: Duration = Duration::from_secs(10);
-/// A neighbour that was not heard for so long is cut off, so that another link can be made.
-const SILENT_MAX: Duration = Duration::from_secs(25);
+/// How often the end with the lower id asks whether the other is there and holds the same. With what Yamux
+/// adds when it is woken (a ping of its own from each end, at most every ten seconds) that is six small
+/// segments a link: 8 links stay below 200 bytes sent a second.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// A neighbour that was not heard for so long is cut off, so that another link can be made: two pings.
+const SILENT_MAX: Duration = Duration::from_secs(45);
 /// Digests that stay different lead to a new exchange at most this often.
 const EXCHANGE_EVERY: Duration = Duration::from_secs(20);
+/// Tips are answered at most this often: an honest neighbour sends them half as often.
+const ANSWER_EVERY: Duration = Duration::from_secs(10);
+/// Heads of one host that are taken at once, and how often one more. What is passed over is not lost: it
+/// stands until the next exchange.
+const HEADS_AT_ONCE: u32 = 30;
+const HEAD_EVERY: Duration = Duration::from_secs(10);
 /// Ids of entries that one neighbour is known to have; only spares a duplicate.
 const HAS_MAX: usize = 512;
 /// Bytes of entries in one message.
@@ -46,8 +53,8 @@ pub enum Event {
     Results(Vec<Report>),
     /// The executor says that this host works on an order.
     Working(EntryId),
-    /// Reports that this host keeps are on disk now.
-    Kept(Vec<(EntryId, HostId)>),
+    /// Reports that this host keeps are on disk now, and this is its word for it.
+    Kept(Signed<Receipt>),
     /// Time passed.
     Tick,
 }
@@ -61,6 +68,8 @@ pub enum Effect {
     Merge(HostId, Vec<Item>),
     /// Cut a neighbour off.
     Close(HostId, &'static str),
+    /// Cut a neighbour off that did what no honest one does, and keep it off for a while.
+    Shun(HostId, &'static str),
     /// Keep these reports for the issuer, and say [`Event::Kept`] when they are on disk.
     Keep(Vec<Report>),
     /// Tell the executor that a keeper holds its result.
@@ -78,6 +87,7 @@ struct Neighbour {
     pinged: Timestamp,
     rtt: Option<Duration>,
     exchanged: Option<Timestamp>,
+    answered: Option<Timestamp>,
     has: VecDeque<EntryId>,
     has_set: HashSet<EntryId>,
 }
@@ -95,18 +105,56 @@ impl Neighbour {
     }
 }
 
+/// A digest, and for which state of the replica it holds.
+#[derive(Clone, Copy, Debug)]
+struct Digest {
+    version: u64,
+    from: Timestamp,
+    until: Option<Timestamp>,
+    hash: [u8; 16],
+}
+
 /// Spreads, reconciles and carries results for one host.
 #[derive(Debug)]
 pub struct Machine {
     me: HostId,
     neighbours: BTreeMap<HostId, Neighbour>,
+    heads: Heads,
     returns: Returns,
+    /// The last one: it goes over all that is held, and is asked for far more often than that changes.
+    digest: Option<Digest>,
+}
+
+/// How many heads each host may still say: one that says new ones without end reaches nobody but its
+/// neighbours.
+#[derive(Debug, Default)]
+struct Heads(HashMap<[u8; 32], (u32, Timestamp)>);
+
+impl Heads {
+    /// Whether one more is taken. The first always is.
+    fn take(&mut self, header: &Header, now: Timestamp, replica: &Replica) -> bool {
+        let Some(signer) = header.signer else { return true };
+        let host = HostId::of(&PublicKey::from_bytes(signer));
+        if replica.holds(&header.id) || replica.head(&host).is_none() {
+            return true;
+        }
+        let (left, at) = self.0.entry(signer).or_insert((HEADS_AT_ONCE, now));
+        let more = now.since(*at).as_secs() / HEAD_EVERY.as_secs();
+        if more > 0 {
+            *at = now;
+            *left = left.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)).min(HEADS_AT_ONCE);
+        }
+        let taken = *left > 0;
+        *left = left.saturating_sub(1);
+        taken
+    }
 }
 
 impl Machine {
     /// A machine without neighbours.
     pub fn new(me: HostId) -> Self {
-        Self { me, neighbours: BTreeMap::new(), returns: Returns::new(me) }
+        let (heads, returns) = (Heads::default(), Returns::new(me));
+        Self { me, neighbours: BTreeMap::new(), heads, returns, digest: None }
     }
 
     /// Who is connected.
@@ -124,6 +172,14 @@ impl Machine {
         &self.returns
     }
 
+    /// These were merged and were new, and `peer` sent them: results go that way. Said at once, before
+    /// another neighbour sends them too; [`Event::Merged`] follows.
+    pub fn came(&mut self, peer: HostId, ids: impl IntoIterator<Item = EntryId>) {
+        for id in ids {
+            self.returns.came(id, peer);
+        }
+    }
+
     /// Takes what happened, says what is to be done. `replica` is what is held at this moment.
     pub fn handle(&mut self, event: Event, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         match event {
@@ -134,11 +190,12 @@ impl Machine {
                     pinged: now,
                     rtt: None,
                     exchanged: None,
+                    answered: None,
                     has: VecDeque::new(),
                     has_set: HashSet::new(),
                 };
                 self.neighbours.insert(peer, neighbour);
-                let digest = replica.digest(now);
+                let digest = self.digest(now, replica);
                 vec![Effect::Send(peer, Message::Hello { version: SYNC_VERSION, digest })]
             }
             Event::Down(peer) => {
@@ -155,12 +212,26 @@ impl Machine {
                 let returned = self.returns.running(None, order, vec![self.me], replica, &self.linked());
                 self.perform(returned)
             }
-            Event::Kept(kept) => {
-                let returned = self.returns.kept(kept);
+            Event::Kept(receipt) => {
+                let returned = self.returns.kept(&receipt);
                 self.perform(returned)
             }
             Event::Tick => self.tick(now, replica),
         }
+    }
+
+    fn digest(&mut self, now: Timestamp, replica: &Replica) -> [u8; 16] {
+        let version = replica.version();
+        if let Some(last) = &self.digest
+            && last.version == version
+            && last.from <= now
+            && last.until.is_none_or(|until| now <= until)
+        {
+            return last.hash;
+        }
+        let hash = replica.digest(now);
+        self.digest = Some(Digest { version, from: now, until: replica.digest_until(now), hash });
+        hash
     }
 
     fn linked(&self) -> Vec<HostId> {
@@ -206,6 +277,10 @@ impl Machine {
                 effects
             }
             Message::Tips { tip } => {
+                if neighbour.answered.is_some_and(|last| now.since(last) < ANSWER_EVERY) {
+                    return Vec::new();
+                }
+                neighbour.answered = Some(now);
                 let lacking = replica.lacking(&tip, now);
                 in_messages(lacking).map(|items| Effect::Send(peer, Message::Items { items })).collect()
             }
@@ -215,16 +290,21 @@ impl Machine {
                     let Ok(header) = peek(&item.entry.0) else {
                         return vec![Effect::Close(peer, "it sent what is no entry")];
                     };
+                    if header.kind == Kind::Head as u16 && !self.heads.take(&header, now, replica) {
+                        continue;
+                    }
                     neighbour.note(header.id);
-                    self.returns.came(header.id, peer);
-                    if !replica.holds(&header.id) {
+                    // What is held is true; what is not may be anything, and must not push out ways.
+                    if replica.holds(&header.id) {
+                        self.returns.came(header.id, peer);
+                    } else {
                         fresh.push(item);
                     }
                 }
                 if fresh.is_empty() { Vec::new() } else { vec![Effect::Merge(peer, fresh)] }
             }
             Message::Ping { nonce, digest } => {
-                let ours = replica.digest(now);
+                let ours = self.digest(now, replica);
                 let mut effects = vec![Effect::Send(peer, Message::Pong { nonce, digest: ours })];
                 effects.extend(self.compare(peer, digest, now, replica));
                 effects
@@ -240,10 +320,10 @@ impl Machine {
                 let returned = self.returns.reports(peer, reports, replica, &linked);
                 self.perform(returned)
             }
-            Message::Settled { settled } => {
-                let returned = self.returns.settled(peer, settled);
-                self.perform(returned)
-            }
+            Message::Settled { receipt } => match self.returns.settled(peer, &receipt.0, replica) {
+                Ok(returned) => self.perform(returned),
+                Err(_) => vec![Effect::Shun(peer, "it passed on a forged receipt")],
+            },
             Message::Running { order, hosts } => {
                 let linked = self.linked();
                 let returned = self.returns.running(Some(peer), order, hosts, replica, &linked);
@@ -254,10 +334,10 @@ impl Machine {
 
     /// Sends the tips if the neighbour holds something else, but not over and over.
     fn compare(&mut self, peer: HostId, theirs: [u8; 16], now: Timestamp, replica: &Replica) -> Vec<Effect> {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Vec::new() };
-        if theirs == replica.digest(now) {
+        if theirs == self.digest(now, replica) {
             return Vec::new();
         }
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Vec::new() };
         if neighbour.exchanged.is_some_and(|last| now.since(last) < EXCHANGE_EVERY) {
             return Vec::new();
         }
@@ -287,7 +367,7 @@ impl Machine {
 
     fn tick(&mut self, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let digest = replica.digest(now);
+        let digest = self.digest(now, replica);
         for (peer, neighbour) in &mut self.neighbours {
             if now.since(neighbour.heard) > SILENT_MAX {
                 effects.push(Effect::Close(*peer, "it was silent for too long"));

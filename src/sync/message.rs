@@ -3,6 +3,7 @@
 use crate::{
     identity::{EntryId, HostId},
     replica::{Item, Report, Tip},
+    wire::Bytes,
     wire_choice,
 };
 
@@ -50,10 +51,10 @@ pub enum Message {
         /// The reports.
         reports: Vec<Report>,
     },
-    /// A keeper holds these; on the way back to the hosts they are of.
+    /// A keeper holds results; on the way back to the hosts they are of.
     Settled {
-        /// Which order's, which host's.
-        settled: Vec<(EntryId, HostId)>,
+        /// The keeper's signed [`Receipt`](crate::replica::Receipt).
+        receipt: Bytes,
     },
     /// These hosts work on the order; on the way to its keeper.
     Running {
@@ -70,6 +71,6 @@ wire_choice!(Message {
     3 = Ping { nonce, digest },
     4 = Pong { nonce, digest },
     5 = Reports { reports },
-    6 = Settled { settled },
+    6 = Settled { receipt },
     7 = Running { order, hosts },
 });

@@ -2,22 +2,30 @@
 //! has them; straight to a keeper where that way does not answer.
 //!
 //! Nobody on the way opens a result: its signature is for the issuer to check. A host holds its own
-//! results until a keeper has said that they are on its disk; who only carries them holds nothing.
+//! results until a keeper that the order names has signed that they are on its disk; who only carries
+//! them holds nothing, and who says so in a keeper's place is not believed.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
 use super::Message;
 use crate::{
-    identity::{EntryId, HostId},
-    replica::{Replica, Report},
+    identity::{EntryId, HostId, Signed, SignedError},
+    replica::{Receipt, Replica, Report},
     time::Timestamp,
+    wire::Bytes,
 };
 
 /// How long a result may be on its way before it is offered again, another way.
 pub const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// And before the first time: receipts come within a fraction of a second, and a link that was given up on
+/// the way takes with it what it carried. Soon enough for who waits the five seconds that `run` does.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// Offers after which a result counts as settled that some keeper has, though not the issuer's own host,
+/// which is the one that is asked for it.
+const OFFERS_TO_THE_FIRST: usize = 4;
 /// Orders whose way is remembered.
 const WAYS_MAX: usize = 4096;
 /// Hosts whose results came by here and are not settled yet.
@@ -45,6 +53,16 @@ struct Own {
     report: Report,
     again: Timestamp,
     tries: usize,
+    /// The issuer's own host.
+    first: Option<HostId>,
+    /// Whether some other keeper has it.
+    elsewhere: bool,
+}
+
+impl Own {
+    fn is_settled(&self) -> bool {
+        self.elsewhere && self.tries >= OFFERS_TO_THE_FIRST
+    }
 }
 
 /// The ways of orders and results through this host.
@@ -118,12 +136,14 @@ impl Returns {
         let mut out = Out::default();
         for report in reports {
             let order = report.order;
-            if keepers(&order, replica).first() == Some(&self.me) {
+            let first = keepers(&order, replica).first().copied();
+            if first == Some(self.me) {
                 out.keep.push(report.clone());
             } else if let Some(stop) = self.next_stop(&order, replica, linked) {
                 out.send.entry(stop).or_default().push(report.clone());
             }
-            self.own.insert(order, Own { report, again: now.after(RETRY_AFTER), tries: 0 });
+            let again = now.after(RETRY_FIRST);
+            self.own.insert(order, Own { report, again, tries: 0, first, elsewhere: false });
         }
         out.done()
     }
@@ -174,29 +194,49 @@ impl Returns {
         }
     }
 
-    /// Reports that this host keeps are on its disk: say so, towards the hosts they are of.
-    pub fn kept(&mut self, kept: Vec<(EntryId, HostId)>) -> Vec<Returned> {
+    /// Reports that this host keeps are on its disk: its receipt goes towards the hosts they are of.
+    pub fn kept(&mut self, receipt: &Signed<Receipt>) -> Vec<Returned> {
         let mut returned = Vec::new();
-        let mut settled: BTreeMap<HostId, Vec<(EntryId, HostId)>> = BTreeMap::new();
-        for (order, host) in kept {
-            if host == self.me {
-                if self.own.remove(&order).is_some() {
-                    returned.push(Returned::Settle(order));
-                }
-            } else if let Some(way) = self.carried.get(&(order, host)) {
-                settled.entry(*way).or_default().push((order, host));
+        let mut ways = BTreeSet::new();
+        let keeper = HostId::of(&receipt.signer());
+        for kept in &receipt.body().kept {
+            if kept.host != self.me {
+                ways.extend(self.carried.get(&(kept.order, kept.host)));
+                continue;
+            }
+            let own = self.own.get_mut(&kept.order).filter(|own| own.report.record_hash() == kept.record);
+            let Some(own) = own else { continue };
+            own.elsewhere |= own.first != Some(keeper);
+            if own.first == Some(keeper) || own.is_settled() {
+                self.own.remove(&kept.order);
+                returned.push(Returned::Settle(kept.order));
             }
         }
-        returned.extend(
-            settled.into_iter().map(|(to, settled)| Returned::Send(to, Message::Settled { settled })),
-        );
+        let settled = || Message::Settled { receipt: Bytes::from(receipt.bytes()) };
+        returned.extend(ways.into_iter().map(|way| Returned::Send(way, settled())));
         returned
     }
 
-    /// A keeper holds these; the word came from a neighbour.
-    pub fn settled(&mut self, from: HostId, settled: Vec<(EntryId, HostId)>) -> Vec<Returned> {
-        let not_back = settled.into_iter().filter(|key| self.carried.get(key) != Some(&from)).collect();
-        self.kept(not_back)
+    /// A receipt came from a neighbour: passed on, and believed, if all of it is by a keeper of the orders
+    /// it names. One for orders that are not known here says nothing to anybody.
+    ///
+    /// # Errors
+    /// When its signature does not match: no honest host passes that on.
+    pub fn settled(
+        &mut self,
+        from: HostId,
+        receipt: &[u8],
+        replica: &Replica,
+    ) -> Result<Vec<Returned>, SignedError> {
+        let receipt = Signed::<Receipt>::verify(receipt, replica.fleet())?;
+        let keeper = HostId::of(&receipt.signer());
+        let kept = &receipt.body().kept;
+        if !kept.iter().all(|kept| keepers(&kept.order, replica).contains(&keeper)) {
+            return Ok(Vec::new());
+        }
+        let mut returned = self.kept(&receipt);
+        returned.retain(|one| !matches!(one, Returned::Send(to, _) if *to == from));
+        Ok(returned)
     }
 
     /// Hosts work on an order.
@@ -243,6 +283,11 @@ impl Returns {
         let mut out = Out::default();
         let mut reach = HashSet::new();
         let me = self.me;
+        let settled: Vec<EntryId> =
+            self.own.iter().filter(|(_, own)| own.is_settled()).map(|(order, _)| *order).collect();
+        for order in &settled {
+            self.own.remove(order);
+        }
         for (order, own) in &mut self.own {
             if own.again > now {
                 continue;
@@ -272,6 +317,7 @@ impl Returns {
             own.tries += 1;
         }
         let mut returned = out.done();
+        returned.extend(settled.into_iter().map(Returned::Settle));
         returned.extend(reach.into_iter().map(Returned::Reach));
         returned
     }
@@ -300,5 +346,135 @@ impl Out {
             }
         }
         returned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        authority::{
+            AGENT_USER,
+            sample::{Fleet, HOUR_MS, NOW, certificate, host_id, key, later},
+        },
+        identity::{Operator, Stream},
+        replica::{Action, Entry, Kept, Limits, Order, Roster},
+    };
+
+    const ME: u8 = 1;
+    const KEEPER: u8 = 2;
+    const LIAR: u8 = 3;
+    const SECOND: u8 = 4;
+
+    struct Waiting {
+        fleet: Fleet,
+        replica: Replica,
+        returns: Returns,
+        report: Report,
+    }
+
+    /// A host whose result is on its way by a liar to a keeper.
+    fn waiting() -> Waiting {
+        let ana = key::<Operator>(1);
+        let (fleet, certificates) = Fleet::with(&[certificate("ana", &ana)]);
+        let mut replica = Replica::new(fleet.authority());
+        let order = Order {
+            nonce: [1; 16],
+            certificate: certificates[0],
+            issued: NOW,
+            expires: later(HOUR_MS),
+            selector: "all".to_owned(),
+            roster: Roster::Inline { hosts: vec![host_id(ME)] },
+            action: Action::Argv { argv: vec![Bytes::from(&b"true"[..])] },
+            run_as: AGENT_USER.to_owned(),
+            limits: Limits { timeout_ms: 1000, output_bytes_max: 1000 },
+            keepers: vec![host_id(KEEPER), host_id(SECOND)],
+            reason: None,
+        };
+        let order = Signed::sign(fleet.id(), &ana, order);
+        let id = order.id();
+        replica.merge(Entry::Order(order), &[]).unwrap();
+        let mut returns = Returns::new(host_id(ME));
+        returns.came(id, host_id(LIAR));
+        let record = Bytes(vec![7; 100]);
+        let report = Report { order: id, host: host_id(ME), record, stdout: None, stderr: None };
+        let sent = returns.own(vec![report.clone()], NOW, &replica, &[host_id(LIAR)]);
+        assert_eq!(sent, [Returned::Send(host_id(LIAR), Message::Reports { reports: vec![report.clone()] })]);
+        Waiting { fleet, replica, returns, report }
+    }
+
+    impl Waiting {
+        fn told(&mut self, by: u8, kept: Kept) -> Vec<Returned> {
+            let receipt = Signed::sign(self.fleet.id(), &key::<Stream>(by), Receipt { kept: vec![kept] });
+            self.returns.settled(host_id(LIAR), receipt.bytes(), &self.replica).unwrap()
+        }
+    }
+
+    #[test]
+    fn only_a_keeper_that_the_order_names_settles_a_result_and_only_the_one_it_keeps() {
+        let mut waiting = waiting();
+        let kept = waiting.report.kept();
+        assert_eq!(waiting.told(LIAR, kept), []);
+        assert_eq!(waiting.told(KEEPER, Kept { record: [0; 32], ..kept }), []);
+        let honest = Signed::sign(waiting.fleet.id(), &key::<Stream>(KEEPER), Receipt { kept: vec![kept] });
+        let mut altered = honest.bytes().to_vec();
+        *altered.last_mut().unwrap() ^= 1;
+        let forged = waiting.returns.settled(host_id(LIAR), &altered, &waiting.replica);
+        assert_eq!(forged, Err(SignedError::BadSignature));
+        assert_eq!(waiting.returns.unsettled(), 1);
+        assert_eq!(waiting.told(KEEPER, kept), [Returned::Settle(kept.order)]);
+        assert_eq!(waiting.returns.unsettled(), 0);
+    }
+
+    #[test]
+    fn a_result_that_only_another_keeper_has_is_offered_again_before_it_counts_as_settled() {
+        let mut waiting = waiting();
+        let kept = waiting.report.kept();
+        assert_eq!(waiting.told(SECOND, kept), []);
+        let (mut now, mut offers) = (NOW, 0);
+        let linked = [host_id(LIAR), host_id(KEEPER)];
+        let settled = loop {
+            now = now.after(RETRY_AFTER);
+            let returned = waiting.returns.tick(now, &waiting.replica, &linked);
+            if returned == [Returned::Settle(kept.order)] {
+                break waiting.returns.unsettled();
+            }
+            let reports = Message::Reports { reports: vec![waiting.report.clone()] };
+            assert_eq!(returned, [Returned::Send(host_id(KEEPER), reports)]);
+            offers += 1;
+        };
+        assert_eq!((settled, offers), (0, OFFERS_TO_THE_FIRST));
+    }
+
+    #[test]
+    fn the_first_keeper_settles_what_another_has_already() {
+        let mut waiting = waiting();
+        let kept = waiting.report.kept();
+        assert_eq!(waiting.told(SECOND, kept), []);
+        assert_eq!(waiting.told(KEEPER, kept), [Returned::Settle(kept.order)]);
+        assert_eq!(waiting.returns.unsettled(), 0);
+    }
+
+    #[test]
+    fn a_result_without_a_receipt_is_offered_again_within_two_seconds() {
+        let mut waiting = waiting();
+        let linked = [host_id(KEEPER)];
+        assert_eq!(waiting.returns.tick(NOW.after(RETRY_FIRST / 2), &waiting.replica, &linked), []);
+        let again = waiting.returns.tick(NOW.after(RETRY_FIRST), &waiting.replica, &linked);
+        let reports = Message::Reports { reports: vec![waiting.report.clone()] };
+        assert_eq!(again, [Returned::Send(host_id(KEEPER), reports)]);
+    }
+
+    #[test]
+    fn a_receipt_goes_on_towards_the_host_and_never_back() {
+        let Waiting { fleet, replica, report, .. } = waiting();
+        let kept = report.kept();
+        let mut relay = Returns::new(host_id(LIAR));
+        relay.reports(host_id(ME), vec![report], &replica, &[host_id(ME), host_id(KEEPER)]);
+        let receipt = Signed::sign(fleet.id(), &key::<Stream>(KEEPER), Receipt { kept: vec![kept] });
+        let on = Message::Settled { receipt: Bytes::from(receipt.bytes()) };
+        let from_keeper = relay.settled(host_id(KEEPER), receipt.bytes(), &replica).unwrap();
+        assert_eq!(from_keeper, [Returned::Send(host_id(ME), on)]);
+        assert_eq!(relay.settled(host_id(ME), receipt.bytes(), &replica), Ok(Vec::new()));
     }
 }

@@ -26,7 +26,7 @@ use muster::{
     },
     replica::{
         Action, Cancellation, Card, Entry, EntryError, FacetRef, Head, Limits, NodeFacet, Order, Outcome,
-        Output, ReadRequest, ResultRecord, Roster,
+        Output, ReadRequest, Receipt, ResultRecord, Roster,
     },
     time::Timestamp,
     wire::{self, Value, Wire, WireError},
@@ -82,6 +82,7 @@ fn taken_as(bytes: &[u8]) -> Vec<Kind> {
     one::<Card>(bytes, &mut taken);
     one::<ReadRequest>(bytes, &mut taken);
     one::<Departure>(bytes, &mut taken);
+    one::<Receipt>(bytes, &mut taken);
     taken
 }
 
@@ -105,7 +106,9 @@ fn hardened(name: &str, kind: Kind, bytes: &[u8], fleet: FleetId) {
         Ok(entry) => assert_eq!((entry.bytes(), entry.id()), (bytes, peek(bytes).unwrap().id)),
         Err(error) => {
             assert_eq!(error, EntryError::NotAnEntry(kind as u16), "{name}");
-            assert!(matches!(kind, Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read), "{name}");
+            let kept =
+                matches!(kind, Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt);
+            assert!(kept, "{name}");
         }
     }
 }
@@ -250,6 +253,20 @@ fn read_request() {
         &objects::read_request(),
         Ends::Closed,
         record("body", [leaf("certificate"), leaf("order"), leaf("issued, in ms"), leaf("expires, in ms")]),
+    );
+}
+
+#[test]
+fn receipt() {
+    golden(
+        "receipt",
+        &objects::stream(),
+        &objects::receipt(),
+        Ends::Open,
+        record(
+            "body",
+            [list("kept", record("report", [leaf("order"), leaf("host"), leaf("record's hash")]))],
+        ),
     );
 }
 

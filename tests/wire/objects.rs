@@ -11,8 +11,8 @@ use muster::{
         SecretKey, Signed, Stream, Token, Transport, WriterId,
     },
     replica::{
-        Action, Cancellation, Card, FACET_NODE, FacetHash, FacetRef, Head, Limits, NodeFacet, Order, Outcome,
-        Output, ReadRequest, ResultRecord, Roster,
+        Action, Cancellation, Card, FACET_NODE, FacetHash, FacetRef, Head, Kept, Limits, NodeFacet, Order,
+        Outcome, Output, ReadRequest, Receipt, ResultRecord, Roster,
     },
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
@@ -324,6 +324,10 @@ pub(crate) fn host_certificate_names() -> Names {
         "host certificate",
         [inside("invitation", names(invitation_names())), inside("enrolment", names(enrolment_names()))],
     )
+}
+
+pub(crate) fn receipt() -> Receipt {
+    Receipt { kept: vec![Kept { order: EntryId([7; 32]), host: HostId([8; 32]), record: [9; 32] }] }
 }
 
 pub(crate) fn departure() -> Departure {

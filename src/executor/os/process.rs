@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::AssertUnwindSafe;
 
-use libc::{c_char, c_int, c_uint};
+use libc::{c_char, c_int};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -53,14 +53,11 @@ pub(in crate::executor) fn set_stdio(fds: [BorrowedFd<'_>; 3]) -> io::Result<()>
 /// Closes every descriptor but the first three and `keep`. For the child of a fork: values that own one of
 /// the others must not be used or dropped in it.
 pub(in crate::executor) fn close_others(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
-    keep.sort_unstable();
-    let mut first = 3;
-    for fd in keep.into_iter().chain([RawFd::MAX]) {
-        if fd > first {
-            close_range(first, fd - 1)?;
+    for fd in open_descriptors()? {
+        if !keep.iter().any(|kept| kept.as_raw_fd() == fd) {
+            // SAFETY: the caller said that nothing here uses it any more.
+            unsafe { libc::close(fd) };
         }
-        first = first.max(fd.saturating_add(1));
     }
     Ok(())
 }
@@ -68,31 +65,18 @@ pub(in crate::executor) fn close_others(keep: &[BorrowedFd<'_>]) -> io::Result<(
 /// Lets no descriptor but the first three, of those that are open now, pass to a program that this process
 /// or a child of it becomes.
 pub(in crate::executor) fn close_all_on_exec() -> io::Result<()> {
-    for fd in open_from(3, RawFd::MAX)? {
+    for fd in open_descriptors()? {
         // SAFETY: a flag of a descriptor; one that is not open any more is answered with an error.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
     Ok(())
 }
 
-fn open_from(first: RawFd, last: RawFd) -> io::Result<Vec<RawFd>> {
+/// Those but the first three; the one that they are read with, closed again, may be among them.
+fn open_descriptors() -> io::Result<Vec<RawFd>> {
     let all = std::fs::read_dir("/proc/self/fd")?;
     let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    Ok(all.filter(|fd| (first..=last).contains(fd)).collect())
-}
-
-fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
-    let (from, to): (c_uint, c_uint) = (first.cast_unsigned(), last.cast_unsigned());
-    // SAFETY: closes descriptors that the caller said nothing here uses any more.
-    if unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) } == 0 {
-        return Ok(());
-    }
-    // A kernel before 5.9.
-    for fd in open_from(first, last)? {
-        // SAFETY: as above.
-        unsafe { libc::close(fd) };
-    }
-    Ok(())
+    Ok(all.filter(|fd| *fd > 2).collect())
 }
 
 /// Gives every signal its default action.

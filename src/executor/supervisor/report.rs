@@ -1,5 +1,6 @@
 //! What a supervisor says when it is done.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
@@ -144,30 +145,20 @@ impl Report {
     }
 }
 
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    /// The pipe could not be read.
-    #[error("cannot read a supervisor's report")]
-    Unreadable(#[source] std::io::Error),
-    /// What came is no report.
-    #[error("a supervisor's report is malformed")]
-    Malformed(#[source] WireError),
-}
-
 /// Reads the report once its pipe is readable or closed; waits if it is neither. `None` when the
 /// supervisor ended without one: then nobody knows what became of the command, and it is indeterminate.
-pub fn read_report(pipe: impl AsFd) -> Result<Option<Report>, ReportError> {
+///
+/// # Errors
+/// When the pipe cannot be read, or what comes is no report.
+pub fn read_report(pipe: impl AsFd) -> io::Result<Option<Report>> {
     // Written in one piece, it is read in one.
     let mut buffer = [0; FRAME_HEADER_BYTES + REPORT_BYTES_MAX];
-    let read = rustix::io::retry_on_intr(|| rustix::io::read(&pipe, &mut buffer))
-        .map_err(|error| ReportError::Unreadable(error.into()))?;
+    let read = rustix::io::retry_on_intr(|| rustix::io::read(&pipe, &mut buffer))?;
     let mut reader = FrameReader::new(REPORT_BYTES_MAX);
     reader.push(buffer.get(..read).unwrap_or_default());
-    let malformed = |text: String| ReportError::Malformed(WireError::Malformed(text));
-    match reader.next_frame().map_err(|error| malformed(error.to_string()))? {
-        Some(body) => decode(&body, REPORT_BYTES_MAX).map(Some).map_err(ReportError::Malformed),
+    match reader.next_frame().map_err(io::Error::other)? {
+        Some(body) => decode(&body, REPORT_BYTES_MAX).map(Some).map_err(io::Error::other),
         None if read == 0 => Ok(None),
-        None => Err(malformed("it is cut short".to_owned())),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }

@@ -25,8 +25,8 @@ pub struct Spawn {
     pub timeout: Duration,
     /// How much of each output stream is kept.
     pub output_bytes_max: u64,
-    /// Where the standard output goes. The file must not exist; its group is the directory's, where that is
-    /// so set up.
+    /// Where the standard output goes. The file must not exist; it is made by the first byte, and its group
+    /// is the directory's, where that is so set up.
     pub stdout: PathBuf,
     /// Where the standard error goes, likewise.
     pub stderr: PathBuf,

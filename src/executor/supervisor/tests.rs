@@ -108,10 +108,21 @@ fn what_cannot_be_started_says_which_step_failed_and_why() {
     assert_eq!(start(&[""]), (Stage::Arguments, libc::ENOENT));
     assert_eq!(start(&["echo", "a\0b"]), (Stage::Arguments, libc::EINVAL));
     assert_eq!(start(&["true", &"a".repeat(4 << 20)]), (Stage::Exec, libc::E2BIG));
+    std::fs::write(place.path("out"), b"of somebody else").unwrap();
     assert_eq!(not_started(&place.run(&["true"])), (Stage::Spool, libc::EEXIST));
+    assert_eq!(std::fs::read(place.path("out")).unwrap(), b"of somebody else");
     let mut spawn = Place::new().spawn(&["true"]);
     spawn.stdout = "/no/such/directory/out".into();
     assert_eq!(not_started(&finish(supervise(&spawn).unwrap())), (Stage::Spool, libc::ENOENT));
+}
+
+#[test]
+fn a_stream_without_a_byte_leaves_no_file() {
+    let place = Place::new();
+    let report = place.shell("echo one");
+    assert_eq!((report.stdout.kept, report.stderr.kept), (4, 0));
+    assert_eq!(std::fs::read(place.path("out")).unwrap(), b"one\n");
+    assert!(!place.path("err").exists());
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! The supervisor's loop: waits for the command, its output, its time and its executor.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
@@ -251,31 +251,66 @@ fn ended(status: WaitStatus) -> Outcome {
 #[derive(Debug)]
 struct Stream {
     pipe: Option<OwnedFd>,
-    spool: Option<File>,
+    spool: Spool,
     hasher: Box<blake3::Hasher>,
     bytes: u64,
     kept: u64,
     kept_max: u64,
 }
 
+/// Where a stream is kept. Made by its first byte: most commands leave one stream empty or both, and a file
+/// costs more than all else that a short command does to the disk.
+#[derive(Debug)]
+enum Spool {
+    Unmade {
+        directory: OwnedFd,
+        name: OsString,
+    },
+    Made(File),
+    /// Nothing more is kept.
+    Ended,
+}
+
+impl Spool {
+    /// # Errors
+    /// When there is no such directory, or the file is there.
+    fn at(path: &Path) -> io::Result<Self> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::INVAL.into());
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(parent, flags, Mode::empty())?;
+        match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(Self::Unmade { directory, name: name.to_owned() }),
+            Ok(_) => Err(Errno::EXIST.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The file, unless nothing more is kept.
+    fn file(&mut self) -> Option<&mut File> {
+        if let Self::Unmade { directory, name } = self {
+            // A full disk keeps no command from running: it may be the one that makes room.
+            *self = make(directory, name).map_or(Self::Ended, Self::Made);
+        }
+        match self {
+            Self::Made(file) => Some(file),
+            _ => None,
+        }
+    }
+}
+
+fn make(directory: &OwnedFd, name: &OsStr) -> Result<File, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o640))?;
+    Ok(file.into())
+}
+
 impl Stream {
     fn new(path: &Path, pipe: OwnedFd, kept_max: u64) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(path);
-        let spool = match made {
-            Ok(file) => {
-                file.set_permissions(std::fs::Permissions::from_mode(0o640))?;
-                Some(file)
-            }
-            // A full disk keeps no command from running: it may be the one that makes room.
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
-            {
-                None
-            }
-            Err(error) => return Err(error),
-        };
+        let spool = Spool::at(path)?;
         Ok(Self { pipe: Some(pipe), spool, hasher: Box::default(), bytes: 0, kept: 0, kept_max })
     }
 
@@ -299,7 +334,8 @@ impl Stream {
     fn keep(&mut self, chunk: &[u8]) {
         let room = usize::try_from(self.kept_max - self.kept).unwrap_or(usize::MAX);
         let mut rest = chunk.get(..room.min(chunk.len())).unwrap_or_default();
-        while let (Some(spool), false) = (&mut self.spool, rest.is_empty()) {
+        while !rest.is_empty() {
+            let Some(spool) = self.spool.file() else { return };
             match spool.write(rest) {
                 Ok(written) if written > 0 => {
                     let (kept, left) = rest.split_at(written.min(rest.len()));
@@ -309,7 +345,7 @@ impl Stream {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What is kept has no gap: after one failure nothing more is.
-                _ => self.spool = None,
+                _ => self.spool = Spool::Ended,
             }
         }
     }
@@ -331,7 +367,7 @@ mod tests {
         let mut buffer = [0; 64];
         rustix::io::write(&write, b"kept").unwrap();
         assert!(stream.take(&mut buffer));
-        stream.spool = Some(File::options().write(true).open("/dev/full").unwrap());
+        stream.spool = Spool::Made(File::options().write(true).open("/dev/full").unwrap());
         for _ in 0..2 {
             rustix::io::write(&write, b"lost").unwrap();
             assert!(stream.take(&mut buffer));

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::message::{Join, JoinReply, JoinRequest};
 use crate::{
@@ -90,6 +90,10 @@ async fn admit(
         Err(why) => return Ok(Some(why)),
         Ok(true) => info!("a host was admitted"),
         Ok(false) => {}
+    }
+    // The joiner relies on it from here on, and this may be the only other host.
+    if let Err(error) = store.flushed().await {
+        warn!(%error, "a host was admitted, but that is not on this host's disk yet");
     }
     channel.send_reply(&JoinReply::Admitted {}, WITHIN).await?;
     let mut items = store.read(Replica::all).into_iter().peekable();

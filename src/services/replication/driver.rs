@@ -1,25 +1,27 @@
 //! The loop around the machine.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot},
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::Sync;
 pub use crate::sync::Event;
 use crate::{
+    authority::Host,
     identity::{EntryId, HostId, PublicKey},
     net::{Channel, Net, PeerKey, Receiver, Sender},
-    replica::{Replica, Report},
+    replica::{Item, Replica, Report},
     routing::{Candidate, Neighbours},
     store::Store,
     sync::{Effect, Machine, Message},
@@ -32,13 +34,22 @@ const OUTBOX_MAX: usize = 512;
 const INBOX_MAX: usize = 256;
 /// Events from this host's other services that wait.
 const EVENTS_MAX: usize = 1024;
+/// Of these, messages of one neighbour: who floods waits, and nobody else does.
+const INBOX_A_NEIGHBOUR_MAX: usize = 2;
+/// Entries that are merged at a time; what comes after the first bad ones is not looked at.
+const MERGED_AT_ONCE_MAX: usize = 128;
+/// Entries that a neighbour may send and that are refused: so many at once, and one a second.
+const UNFIT_MAX: usize = 512;
+/// How long a member that misbehaved is shunned. Long enough that a flood is nothing, short enough that
+/// a host that was only broken comes back by itself.
+const SHUNNED_FOR: Duration = Duration::from_secs(600);
 /// Streams of neighbours at a time.
 const STREAMS_MAX: usize = 128;
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a write to a neighbour may take.
 const SEND_WITHIN: Duration = Duration::from_secs(20);
-/// Neighbours are pinged every ten seconds, so a read that takes longer than this will never end.
+/// Neighbours are pinged every twenty seconds, so a read that takes longer than this will never end.
 const RECV_WITHIN: Duration = Duration::from_secs(60);
 /// How long opening a link or a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -119,6 +130,14 @@ enum Inbound {
     Ended,
 }
 
+/// Something from a neighbour's stream, with that stream's number and the neighbour's place in the inbox.
+struct Received {
+    peer: HostId,
+    serial: u64,
+    inbound: Inbound,
+    _place: OwnedSemaphorePermit,
+}
+
 struct Driver {
     me: HostId,
     net: Net,
@@ -127,13 +146,50 @@ struct Driver {
     machine: Machine,
     neighbours: Neighbours,
     streams: BTreeMap<HostId, Stream>,
-    inbox: mpsc::Sender<(HostId, u64, Inbound)>,
+    inbox: mpsc::Sender<Received>,
     mail: mpsc::Sender<Mail>,
     tasks: JoinSet<Done>,
     opening: HashSet<HostId>,
     serial: u64,
     linked: HashSet<HostId>,
     swept: Timestamp,
+    /// Members that misbehaved, and until when nothing is taken from them.
+    shunned: HashMap<HostId, Timestamp>,
+    patience: HashMap<HostId, Patience>,
+    /// The authority's version that the gate was told.
+    gate_told: Option<u64>,
+    /// Whom a link could be made to, and the replica's version that this is from: going over all members
+    /// each second would cost more than all else that an idle host does.
+    candidates: (Option<u64>, Vec<Candidate>),
+}
+
+/// How much a neighbour may still send that is refused: an honest one sends next to nothing of that kind,
+/// and each costs up to three signature checks.
+#[derive(Debug)]
+struct Patience {
+    left: usize,
+    at: Timestamp,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { left: UNFIT_MAX, at: Timestamp(0) }
+    }
+}
+
+impl Patience {
+    /// Counts `unfit` entries; false once there were too many.
+    fn bears(&mut self, unfit: usize, now: Timestamp) -> bool {
+        let seconds = now.since(self.at).as_secs();
+        if seconds > 0 {
+            self.at = now;
+            self.left =
+                self.left.saturating_add(usize::try_from(seconds).unwrap_or(UNFIT_MAX)).min(UNFIT_MAX);
+        }
+        let bears = unfit <= self.left;
+        self.left = self.left.saturating_sub(unfit);
+        bears
+    }
 }
 
 enum Done {
@@ -175,6 +231,10 @@ pub fn start(
         serial: 0,
         linked: HashSet::new(),
         swept: now,
+        shunned: HashMap::new(),
+        patience: HashMap::new(),
+        gate_told: None,
+        candidates: (None, Vec::new()),
     };
     let running = driver.run(incoming, asked, happened, inbound, stop);
     Ok((Replication { asks, events }, running))
@@ -197,18 +257,19 @@ impl Driver {
         mut incoming: crate::net::Incoming<Sync>,
         mut asked: mpsc::Receiver<Ask>,
         mut happened: mpsc::Receiver<Event>,
-        mut inbound: mpsc::Receiver<(HostId, u64, Inbound)>,
+        mut inbound: mpsc::Receiver<Received>,
         stop: CancellationToken,
     ) {
         let mut changes = self.store.changes();
         let mut links = self.net.links();
+        let mut hints = self.net.hints();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.tell_gate();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some((peer, serial, message)) = inbound.recv() => self.on_inbound(peer, serial, message),
+                Some(received) = inbound.recv() => self.on_inbound(received),
                 change = changes.recv() => match change {
                     Ok(change) => {
                         self.on_change(&change);
@@ -223,7 +284,7 @@ impl Driver {
                 Some(event) = happened.recv() => self.handle(event),
                 Some(ask) = asked.recv() => self.on_ask(ask),
                 Some(arrival) = incoming.next() => {
-                    if let Some(host) = self.host_of(arrival.peer) {
+                    if let Some(host) = self.welcome(arrival.peer) {
                         let (sender, receiver) = arrival.channel.split_acceptor();
                         self.on_stream(host, sender, receiver);
                     }
@@ -239,30 +300,49 @@ impl Driver {
                     }
                     self.on_links();
                 }
-                _ = tick.tick() => self.on_tick(),
+                _ = tick.tick() => {
+                    if hints.has_changed().unwrap_or_default() {
+                        hints.mark_unchanged();
+                        self.candidates.0 = None;
+                    }
+                    self.on_tick();
+                }
             }
         }
     }
 
     fn host_of(&self, peer: PeerKey) -> Option<HostId> {
         let key = PublicKey::from_bytes(peer.0);
-        self.store.read(|replica| replica.authority().host_by_transport(&key).map(crate::authority::Host::id))
+        self.store.read(|replica| replica.authority().host_by_transport(&key).map(Host::id))
     }
 
-    fn tell_gate(&self) {
-        let members = self.store.read(|replica| {
-            replica.authority().members().map(|host| PeerKey(host.transport().bytes())).collect()
+    /// The host of a peer that a stream may be shared with.
+    fn welcome(&self, peer: PeerKey) -> Option<HostId> {
+        self.host_of(peer).filter(|host| !self.shunned.contains_key(host))
+    }
+
+    fn tell_gate(&mut self) {
+        let (version, members) = self.store.read(|replica| {
+            let members = replica.authority().members();
+            let welcome = members.filter(|host| !self.shunned.contains_key(&host.id()));
+            let members = welcome.map(|host| PeerKey(host.transport().bytes())).collect();
+            (replica.authority_version(), members)
         });
+        self.gate_told = Some(version);
+        self.candidates.0 = None;
         self.net.set_members(members);
     }
 
     fn on_change(&mut self, change: &crate::store::Change) {
-        // Membership may have changed: the gate is told before anything is sent.
-        self.tell_gate();
+        // Where membership may have changed, the gate is told before anything is sent.
+        if self.gate_told != Some(self.store.read(Replica::authority_version)) {
+            self.tell_gate();
+        }
         self.handle(Event::Merged { from: change.from, items: change.items.to_vec() });
     }
 
-    fn on_inbound(&mut self, peer: HostId, serial: u64, inbound: Inbound) {
+    fn on_inbound(&mut self, received: Received) {
+        let Received { peer, serial, inbound, _place } = received;
         if self.streams.get(&peer).is_none_or(|stream| stream.serial != serial) {
             return;
         }
@@ -313,20 +393,45 @@ impl Driver {
             }
             Effect::Merge(peer, items) => {
                 // What is new is announced by the store, and spread from there.
-                let (_, refusal) = self.store.merge(Some(peer), items, now);
-                if let Some(refusal) = refusal {
-                    debug!(%peer, %refusal, "an entry was not taken");
-                }
+                self.merge(peer, items, now);
             }
             Effect::Close(peer, why) => {
                 debug!(%peer, why, "neighbour closed");
                 self.cut(peer);
             }
+            Effect::Shun(peer, why) => self.shun(peer, why),
             Effect::Keep(reports) => self.post(Mail::Keep(reports)),
             Effect::Settle(order) => self.post(Mail::Settle(order)),
             Effect::Running(order, hosts) => self.post(Mail::Running(order, hosts)),
             Effect::Reach(keeper) => self.dial(keeper),
         }
+    }
+
+    fn merge(&mut self, peer: HostId, mut items: Vec<Item>, now: Timestamp) {
+        while !items.is_empty() {
+            let rest = items.split_off(items.len().min(MERGED_AT_ONCE_MAX));
+            let merging = self.store.merge_judged(Some(peer), items, now);
+            self.machine.came(peer, merging.new.into_iter().map(|(id, _)| id));
+            if let Some(refusal) = merging.refusal {
+                debug!(%peer, %refusal, "an entry was not taken");
+            }
+            if merging.forged {
+                return self.shun(peer, "it sent a forged entry");
+            }
+            if !self.patience.entry(peer).or_default().bears(merging.unfit, now) {
+                return self.shun(peer, "it sent too much that nobody had the right to write");
+            }
+            items = rest;
+        }
+    }
+
+    /// Cuts a member off that did what no honest one does, and does not let it back for a while: as a
+    /// stranger it may only join, which it has no token for.
+    fn shun(&mut self, peer: HostId, why: &'static str) {
+        warn!(%peer, why, "a member is shunned");
+        self.shunned.insert(peer, (self.clock)().after(SHUNNED_FOR));
+        self.cut(peer);
+        self.tell_gate();
     }
 
     fn post(&self, mail: Mail) {
@@ -374,7 +479,7 @@ impl Driver {
         let links = self.net.links().borrow().clone();
         let mut linked = HashSet::new();
         for (peer, link) in links {
-            let Some(host) = self.host_of(peer) else { continue };
+            let Some(host) = self.welcome(peer) else { continue };
             linked.insert(host);
             if link.dialled_by_us && !self.streams.contains_key(&host) && self.opening.insert(host) {
                 let net = self.net.clone();
@@ -411,26 +516,19 @@ impl Driver {
 
     fn on_tick(&mut self) {
         let now = (self.clock)();
+        if self.shunned.values().any(|until| *until <= now) {
+            self.shunned.retain(|_, until| *until > now);
+            self.tell_gate();
+        }
         self.handle(Event::Tick);
         self.on_links();
-        let hints = self.net.hints().borrow().clone();
-        let members: Vec<Candidate> = self.store.read(|replica| {
-            replica
-                .authority()
-                .members()
-                .map(|host| Candidate {
-                    host: host.id(),
-                    reachable: replica.node_facet(&host.id()).is_some_and(|node| !node.addresses.is_empty())
-                        || hints.contains_key(&PeerKey(host.transport().bytes())),
-                })
-                .collect()
-        });
+        self.review_candidates();
         let links = self.net.links().borrow().clone();
         let linked: BTreeMap<HostId, bool> = links
             .iter()
-            .filter_map(|(peer, link)| self.host_of(*peer).map(|host| (host, link.dialled_by_us)))
+            .filter_map(|(peer, link)| self.welcome(*peer).map(|host| (host, link.dialled_by_us)))
             .collect();
-        let plan = self.neighbours.step(&members, &linked, now, &mut random);
+        let plan = self.neighbours.step(&self.candidates.1, &linked, now, &mut random);
         for host in plan.dial {
             self.dial(host);
         }
@@ -442,6 +540,25 @@ impl Driver {
             self.swept = now;
             self.store.sweep(now);
         }
+    }
+
+    fn review_candidates(&mut self) {
+        let Self { store, net, shunned, candidates: (held, candidates), .. } = self;
+        store.read(|replica| {
+            if *held == Some(replica.version()) {
+                return;
+            }
+            let hints = net.hints();
+            let hints = hints.borrow();
+            let members = replica.authority().members().filter(|host| !shunned.contains_key(&host.id()));
+            let candidate = |host: &Host| Candidate {
+                host: host.id(),
+                reachable: replica.node_facet(&host.id()).is_some_and(|node| !node.addresses.is_empty())
+                    || hints.contains_key(&PeerKey(host.transport().bytes())),
+            };
+            *candidates = members.map(candidate).collect();
+            *held = Some(replica.version());
+        });
     }
 
     fn on_ask(&mut self, ask: Ask) {
@@ -489,10 +606,13 @@ async fn read(
     mut receiver: Receiver<Message>,
     peer: HostId,
     serial: u64,
-    inbox: mpsc::Sender<(HostId, u64, Inbound)>,
+    inbox: mpsc::Sender<Received>,
 ) -> Done {
+    let places = Arc::new(Semaphore::new(INBOX_A_NEIGHBOUR_MAX));
     loop {
-        let message = match receiver.recv(RECV_WITHIN).await {
+        // Never closed, so a place is only ever waited for.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Done::Other };
+        let inbound = match receiver.recv(RECV_WITHIN).await {
             Ok(Some(message)) => Inbound::Message(message),
             Ok(None) => Inbound::Ended,
             Err(error) => {
@@ -500,8 +620,9 @@ async fn read(
                 Inbound::Ended
             }
         };
-        let ended = matches!(message, Inbound::Ended);
-        if inbox.send((peer, serial, message)).await.is_err() || ended {
+        let ended = matches!(inbound, Inbound::Ended);
+        let received = Received { peer, serial, inbound, _place: place };
+        if inbox.send(received).await.is_err() || ended {
             return Done::Other;
         }
     }

@@ -60,6 +60,9 @@ impl<'a> Reader<'a> {
         signed: Output,
         sink: &mut Sink<'_>,
     ) -> Result<(), FetchError> {
+        if signed.kept == 0 {
+            return Ok(());
+        }
         let mut client = Client::connect(self.socket).await?;
         let read = Bytes::from(self.read.bytes());
         client.send(&Request::Output { read, order: self.order, host, stream }).await?;

@@ -4,27 +4,35 @@
 //! that must know to judge it sent before. What the executor answers goes to replication, which finds
 //! the way back.
 
-use std::{collections::HashSet, fs::File, io::Read as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::Read as _,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use tokio::{
     sync::{broadcast, mpsc, watch},
     task::JoinSet,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::message::{CHUNK_BYTES, FetchOutput, FetchRequest, OutputReply};
 use crate::{
-    authority::Verb,
+    authority::{Admitted, Verb},
     control::StreamName,
     executor::{
         message::{MESSAGE_BYTES_MAX, ToExecutor, ToMesh},
         spool_paths,
     },
-    identity::{EntryId, HostId, Signed},
+    identity::{EntryId, HostId, SecretKey, Signed, Stream},
     net::{Channel, Net, NetError, PeerKey},
-    replica::{Order, ReadRequest, Replica, Report},
+    replica::{Kept, Order, RECEIPT_REPORTS_MAX, ReadRequest, Receipt, Replica, Report},
     store::{Change, Store},
     sync::Event,
     time::{SKEW_MAX, Timestamp},
@@ -40,6 +48,9 @@ const LEARN_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 const REDEEMERS_MAX: usize = 1024;
 /// Outputs that are served at a time.
 const OUTPUTS_MAX: usize = 32;
+/// What is kept is acknowledged together so often: one write to the disk and one signature for many results.
+/// Nobody waits for it, since a result is seen at once.
+const RECEIPTS_EVERY: Duration = Duration::from_millis(50);
 /// Hosts that may pass a request for output on.
 const HOPS_MAX: u8 = 8;
 /// How long one piece of output may take.
@@ -69,8 +80,19 @@ pub struct Parts {
     pub executor: mpsc::Sender<ToExecutor>,
     /// To replication.
     pub events: mpsc::Sender<Event>,
+    /// Signs what this host keeps for others.
+    pub stream_key: SecretKey<Stream>,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+}
+
+/// What the executor was told.
+#[derive(Debug, Default)]
+struct Known {
+    /// Entries.
+    told: HashSet<EntryId>,
+    /// The authority's version when all that it should judge by was gone over last.
+    authority: Option<u64>,
 }
 
 /// A handle on the service.
@@ -79,6 +101,7 @@ pub struct Runs {
     parts: Arc<Parts>,
     news: broadcast::Sender<News>,
     counters: watch::Sender<Vec<(String, u64)>>,
+    unsaid: Arc<Mutex<Vec<Kept>>>,
 }
 
 impl Runs {
@@ -88,6 +111,7 @@ impl Runs {
             parts: Arc::new(parts),
             news: broadcast::channel(NEWS_MAX).0,
             counters: watch::channel(Vec::new()).0,
+            unsaid: Arc::default(),
         }
     }
 
@@ -110,7 +134,7 @@ impl Runs {
     /// Takes changes of the store to the executor, until `stop`.
     pub async fn feed(self, stop: CancellationToken) {
         let mut changes = self.parts.store.changes();
-        let mut known = HashSet::new();
+        let mut known = Known::default();
         self.feed_all(&mut known).await;
         loop {
             let change = tokio::select! {
@@ -118,14 +142,26 @@ impl Runs {
                 change = changes.recv() => change,
             };
             match change {
-                Ok(change) => {
-                    if Self::concerns_executor(&change) {
-                        self.feed_all(&mut known).await;
-                    }
-                }
+                Ok(change) => self.feed_change(&change, &mut known).await,
                 Err(broadcast::error::RecvError::Lagged(_)) => self.feed_all(&mut known).await,
                 Err(broadcast::error::RecvError::Closed) => return,
             }
+        }
+    }
+
+    /// An order comes alone, as a rule, among many that are known: then nothing else is gone over. Anything
+    /// else that concerns the executor is seldom.
+    async fn feed_change(&self, change: &Change, known: &mut Known) {
+        let (kept, orders) = self.parts.store.read(|replica| {
+            let orders: Option<Vec<_>> = change.items.iter().map(|(id, _)| replica.order(id)).collect();
+            let orders = orders.filter(|_| known.authority == Some(replica.authority_version()));
+            let orders = orders.map(|orders| self.unknown_orders(orders.into_iter(), replica, known));
+            (orders.is_some(), orders.unwrap_or_default())
+        });
+        if kept {
+            self.tell_executor(orders).await;
+        } else if Self::concerns_executor(change) {
+            self.feed_all(known).await;
         }
     }
 
@@ -142,50 +178,62 @@ impl Runs {
 
     /// Sends the executor what it does not know yet: first what it judges by, then orders, each after its
     /// cancellation, since the executor remembers only so many of those.
-    async fn feed_all(&self, known: &mut HashSet<EntryId>) {
+    async fn feed_all(&self, known: &mut Known) {
         let me = self.parts.me;
-        let (learn, orders) = self.parts.store.read(|replica| {
-            // What is gone from the replica is forgotten here as well.
-            let seen = std::mem::take(known);
-            let mut new = |id: EntryId| {
-                known.insert(id);
-                !seen.contains(&id)
-            };
+        let messages = self.parts.store.read(|replica| {
+            known.authority = Some(replica.authority_version());
+            known.told.retain(|id| replica.holds(id));
             let mut learn = Vec::new();
             for update in replica.authority().chain().updates().into_iter().skip(1) {
-                if new(update.id()) {
+                if known.told.insert(update.id()) {
                     learn.push(Bytes::from(update.bytes()));
                 }
             }
             for op in replica.ops_about(&me) {
-                if new(op.id()) {
+                if known.told.insert(op.id()) {
                     learn.push(Bytes::from(op.bytes()));
                 }
             }
             for (id, bytes) in ends_of_membership(replica, &me) {
-                if new(id) {
+                if known.told.insert(id) {
                     learn.push(bytes);
                 }
             }
-            let mut orders = Vec::new();
-            for order in replica.orders() {
-                let signed = order.signed();
-                if signed.body().roster.index_of(&me).is_none() {
-                    continue;
-                }
-                if let Some(cancellation) = replica.cancellation(&signed.id())
-                    && new(cancellation.id())
-                {
-                    let cancellation = Bytes::from(cancellation.bytes());
-                    orders.push(ToExecutor::Cancel { cancellation });
-                }
-                if new(signed.id()) {
-                    orders.push(ToExecutor::Order { order: Bytes::from(signed.bytes()) });
-                }
-            }
-            (learn, orders)
+            let mut messages = in_messages(learn);
+            messages.extend(self.unknown_orders(replica.orders(), replica, known));
+            messages
         });
-        for message in in_messages(learn).into_iter().chain(orders) {
+        self.tell_executor(messages).await;
+    }
+
+    /// Those of `orders` that are for this host and that the executor was not told of, each after its
+    /// cancellation.
+    fn unknown_orders<'a>(
+        &self,
+        orders: impl Iterator<Item = &'a Admitted<Order>>,
+        replica: &Replica,
+        known: &mut Known,
+    ) -> Vec<ToExecutor> {
+        let mut messages = Vec::new();
+        for order in orders {
+            let signed = order.signed();
+            if signed.body().roster.index_of(&self.parts.me).is_none() {
+                continue;
+            }
+            if let Some(cancellation) = replica.cancellation(&signed.id())
+                && known.told.insert(cancellation.id())
+            {
+                messages.push(ToExecutor::Cancel { cancellation: Bytes::from(cancellation.bytes()) });
+            }
+            if known.told.insert(signed.id()) {
+                messages.push(ToExecutor::Order { order: Bytes::from(signed.bytes()) });
+            }
+        }
+        messages
+    }
+
+    async fn tell_executor(&self, messages: Vec<ToExecutor>) {
+        for message in messages {
             if self.parts.executor.send(message).await.is_err() {
                 return;
             }
@@ -206,21 +254,44 @@ impl Runs {
         let _stopping = self.parts.events.send(event).await;
     }
 
-    /// Keeps reports: visible at once, acknowledged when they are on disk.
+    /// Keeps reports: visible at once, acknowledged when they are on disk. What is not kept is not
+    /// acknowledged.
     pub fn keep(&self, reports: Vec<Report>, tasks: &mut JoinSet<()>) {
-        let keys: Vec<(EntryId, HostId)> = reports.iter().map(|report| (report.order, report.host)).collect();
-        for report in self.parts.store.keep(reports) {
+        let (new, held) = self.parts.store.keep(reports);
+        for report in new {
             let _nobody_watches = self.news.send(News::Report(report));
         }
-        let (store, events) = (self.parts.store.clone(), self.parts.events.clone());
-        tasks.spawn(async move {
-            match store.flushed().await {
-                Ok(()) => {
-                    let _stopping = events.send(Event::Kept(keys)).await;
-                }
-                Err(error) => warn!(%error, "results are kept in memory only, so not acknowledged"),
-            }
-        });
+        let first = {
+            let mut unsaid = self.unsaid();
+            let first = unsaid.is_empty() && !held.is_empty();
+            unsaid.extend(held);
+            first
+        };
+        if first {
+            let this = self.clone();
+            tasks.spawn(async move {
+                sleep(RECEIPTS_EVERY).await;
+                let held = std::mem::take(&mut *this.unsaid());
+                this.acknowledge(held).await;
+            });
+        }
+    }
+
+    /// Reports that are kept and will be acknowledged.
+    fn unsaid(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn acknowledge(&self, held: Vec<Kept>) {
+        let parts = &self.parts;
+        if let Err(error) = parts.store.flushed().await {
+            return warn!(%error, "results are kept in memory only, so not acknowledged");
+        }
+        let fleet = parts.store.read(Replica::fleet);
+        for kept in held.chunks(RECEIPT_REPORTS_MAX) {
+            let receipt = Signed::sign(fleet, &parts.stream_key, Receipt { kept: kept.to_vec() });
+            let _stopping = parts.events.send(Event::Kept(receipt)).await;
+        }
     }
 
     /// Hosts work on an order.
@@ -421,9 +492,7 @@ fn may_read(replica: &Replica, request: &FetchRequest, me: HostId, now: Timestam
     let authority = replica.authority();
     let certificate =
         authority.certificate_of(&body.certificate, read.signer()).map_err(|error| refused(&error))?;
-    let issuer = replica
-        .order(&request.order)
-        .map(|order: &crate::authority::Admitted<Order>| order.signed().signer());
+    let issuer = replica.order(&request.order).map(|order: &Admitted<Order>| order.signed().signer());
     if !certificate.valid_at(body.issued) || now > certificate.not_after {
         return Err(refused(&"the certificate is not valid now"));
     }

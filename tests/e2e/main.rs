@@ -1,0 +1,23 @@
+//! Real agents on loopback: what a fleet does, and what it does with bad input.
+//!
+//! Each test founds its own fleet (see `fleet.rs`), waits for conditions and leaves nothing behind.
+
+#![cfg(feature = "agent")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests: what is missing fails them, and deadlines are real time"
+)]
+
+mod crashes;
+mod fleet;
+mod members;
+mod orders;
+mod places;
+mod tokens;
+mod words;
+
+#[path = "../support/mod.rs"]
+mod support;
