@@ -22,7 +22,7 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Gid, Uid};
+use rustix::process::{DumpableBehavior, Gid, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -108,6 +108,9 @@ pub(super) fn confine(confinement: &Confinement<'_>) -> Result<Confined, Confine
     let rules = rules(confinement)?;
     let bounding_set_empty = give_up_privileges(confinement.become_user)?;
     let failed = |what| move |source| ConfineError::Privileges { what, source };
+    // After the ids, which would clear it: it ends with its parent even while it hangs.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(failed("a life without its parent"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("new privileges"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("being traced"))?;
     let status = restrict_files(rules)?;
