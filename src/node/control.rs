@@ -215,7 +215,7 @@ impl Node {
             links,
             entries: entries as u64,
             orders: orders as u64,
-            results_unsettled: 0,
+            results_unsettled: self.replication.unsettled().await,
             confinement: self.confinement.clone(),
             problems,
             counters,

@@ -120,7 +120,7 @@ pub fn mesh_process() -> Result<(), MeshError> {
     })
     .map_err(|error| MeshError::Confine(error.to_string()))?;
     log_to_stderr();
-    let confinement = format!("{confined:?}");
+    let confinement = confined.to_string();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)

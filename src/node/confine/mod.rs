@@ -65,6 +65,17 @@ pub(super) struct Confined {
     pub(super) bounding_set_empty: bool,
 }
 
+impl std::fmt::Display for Confined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no capabilities, no new privileges, system-call filter, ")?;
+        match self.landlock {
+            Enforced::Fully => write!(f, "Landlock (version {})", self.landlock_abi),
+            Enforced::Partially => write!(f, "Landlock in part (version {})", self.landlock_abi),
+            Enforced::NotAtAll => write!(f, "no Landlock on this kernel"),
+        }
+    }
+}
+
 /// Why the process is not confined. It may be in part, so it must end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConfineError {
