@@ -35,9 +35,9 @@ use crate::{
     replica::Replica,
     services::{
         hosts::serve::{self as hosts, Publisher},
-        membership,
+        registry,
         replication::{self, Mail},
-        run::{Parts, Runs},
+        run::{Parts, Runs, Ways},
     },
     store::{self, Store, StoreError},
     wire::{self, FrameReader},
@@ -207,19 +207,21 @@ async fn run(
     let publisher = Publisher::new(fleet, home.stream_key()?, epoch);
     tasks.spawn(publish(publisher, net.clone(), store.clone(), advertise.clone(), wanted.clone()));
 
-    let (ways, stopped) = (replication.clone(), stop.clone());
-    let ways: crate::services::run::Ways = Arc::new(move |order, host| {
+    let ways = replication.clone();
+    let ways: Ways = Arc::new(move |order, host| {
         let ways = ways.clone();
         Box::pin(async move { ways.way_to(order, host).await })
     });
-    serve(&mut tasks, "output", runs.clone().serve_output(Arc::clone(&ways), stopped.clone()));
-    serve(&mut tasks, "join", membership::serve(me, net.clone(), store.clone(), clock::now, stopped.clone()));
-    serve(
-        &mut tasks,
-        "card",
-        membership::serve_cards(net.clone(), store.clone(), clock::now, stopped.clone()),
-    );
-    serve(&mut tasks, "ping", hosts::serve(me, net.clone(), store.clone(), stopped));
+    let parts = registry::Parts {
+        me,
+        net: net.clone(),
+        store: store.clone(),
+        clock: clock::now,
+        runs: runs.clone(),
+        ways: Arc::clone(&ways),
+        stop: stop.clone(),
+    };
+    registry::start(&parts, &mut tasks);
 
     let last = store.clone();
     let node = Node {
@@ -257,18 +259,6 @@ async fn run(
     // What waits to be written in a group is written now; without, it would only be fetched again.
     let _best_effort = last.flushed().await;
     Ok(())
-}
-
-fn serve(
-    tasks: &mut JoinSet<()>,
-    service: &'static str,
-    serving: impl Future<Output = Result<(), net::NetError>> + Send + 'static,
-) {
-    tasks.spawn(async move {
-        if let Err(error) = serving.await {
-            warn!(service, %error, "not served");
-        }
-    });
 }
 
 fn addresses_of(setting: &'static str, texts: &[String]) -> Result<Vec<SocketAddr>, MeshError> {

@@ -5,3 +5,4 @@ pub mod membership;
 pub mod replication;
 pub mod run;
 pub mod status;
+pub mod registry;
