@@ -93,6 +93,14 @@ pub enum Refusal {
         /// The user.
         user: String,
     },
+    /// The host's user database (a directory service, say) gives no answer.
+    #[error("whether there is a user {user} on this host cannot be told: {why}")]
+    UsersUnknown {
+        /// The user.
+        user: String,
+        /// Why.
+        why: String,
+    },
     /// The agent does not run as root, so it can run commands only as its own user.
     #[error("this agent runs without root and cannot run as {user}")]
     CannotBecome {

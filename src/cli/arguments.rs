@@ -240,12 +240,9 @@ pub struct Leave {
 /// `agent`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Runs in the foreground until it is told to stop (SIGTERM or Ctrl-C).
-Its settings are in /etc/muster/agent.toml for root, in agent.toml of the state directory with --state.")]
+Its settings are in /etc/muster/agent.toml for root, in agent.toml of the state directory with --state.
+It logs to standard error; MUSTER_LOG is error, warn (as it is), info, debug or trace.")]
 pub struct Agent {
-    /// What to log
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    #[arg(help = "What to log: error, warn, info, debug or trace, or a filter such as muster::sync=debug")]
-    pub log: String,
     /// End with this process, which must have started the agent
     #[arg(long, value_name = "PID", hide = true)]
     pub with_parent: Option<i32>,

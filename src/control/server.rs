@@ -15,8 +15,17 @@ use tracing::{debug, warn};
 use super::{CONTROL_VERSION, MESSAGE_BYTES_MAX, Reply, Request};
 use crate::wire::{self, FrameReader};
 
-/// Connections served at a time; more wait to be accepted.
+/// Connections served at a time: as many of the agent's own user and root, and as many of all others, so
+/// that nobody takes those of the owner.
 const CONNECTIONS_MAX: usize = 64;
+/// Connections of either kind that wait for one of those; above that they are told so at once.
+const WAITING_MAX: usize = 128;
+/// How long they wait; less than a command line waits for a hello.
+const TURN_WITHIN: Duration = Duration::from_secs(15);
+/// How long a command line may take to say hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may say nothing afterwards: somebody may be thinking about a question.
+const IDLE_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// How long a write to a command line that does not read may take.
 const WRITE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -60,6 +69,11 @@ impl Answer<'_> {
 
 /// Who answers.
 pub trait Handler: Send + Sync + 'static {
+    /// The user that the agent belongs to, who is served whatever others do; this process's, if not said.
+    fn owner(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
     /// Answers one request.
     fn answer(
         &self,
@@ -79,10 +93,9 @@ pub async fn serve<H: Handler>(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (owners, others) = (Slots::new(), Slots::new());
     let mut connections = JoinSet::new();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
         let accepted = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             accepted = listener.accept() => accepted,
@@ -90,17 +103,30 @@ pub async fn serve<H: Handler>(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
+                let Ok(credentials) = stream.peer_cred() else { continue };
+                let caller = Caller { uid: credentials.uid(), pid: credentials.pid() };
+                let owner = caller.uid == 0 || caller.uid == handler.owner();
+                let slots = if owner { owners.clone() } else { others.clone() };
+                // Above the bound not even a task: it finds the connection closed.
+                let Ok(place) = Arc::clone(&slots.waiting).try_acquire_owned() else { continue };
                 let (handler, stop) = (Arc::clone(&handler), stop.clone());
                 connections.spawn(async move {
+                    let serving = async {
+                        let turn = timeout(TURN_WITHIN, Arc::clone(&slots.served).acquire_owned()).await;
+                        drop(place);
+                        match turn {
+                            Ok(Ok(_slot)) => connection(stream, caller, &*handler).await,
+                            Ok(Err(_)) | Err(_) => busy(stream, caller).await,
+                        }
+                    };
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        ended = connection(stream, &*handler) => {
+                        ended = serving => {
                             if let Err(error) = ended {
                                 debug!(%error, "control connection ended");
                             }
                         }
                     }
-                    drop(slot);
                 });
             }
             Err(error) => {
@@ -111,9 +137,26 @@ pub async fn serve<H: Handler>(
     }
 }
 
-async fn connection<H: Handler>(mut stream: UnixStream, handler: &H) -> io::Result<()> {
-    let credentials = stream.peer_cred()?;
-    let caller = Caller { uid: credentials.uid(), pid: credentials.pid() };
+/// The connections of one kind.
+#[derive(Clone)]
+struct Slots {
+    served: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Slots {
+    fn new() -> Self {
+        let of = |count| Arc::new(Semaphore::new(count));
+        Self { served: of(CONNECTIONS_MAX), waiting: of(WAITING_MAX) }
+    }
+}
+
+async fn busy(mut stream: UnixStream, caller: Caller) -> io::Result<()> {
+    let why = format!("the agent serves {CONNECTIONS_MAX} other command lines; try again later");
+    Answer { stream: &mut stream, caller }.send(&Reply::Error { why, refused: false }).await
+}
+
+async fn connection<H: Handler>(mut stream: UnixStream, caller: Caller, handler: &H) -> io::Result<()> {
     let mut reader = FrameReader::new(MESSAGE_BYTES_MAX);
     let mut buffer = vec![0; 16 * 1024];
     let mut greeted = false;
@@ -125,7 +168,10 @@ async fn connection<H: Handler>(mut stream: UnixStream, handler: &H) -> io::Resu
         let body = match reader.next_frame() {
             Ok(Some(body)) => body,
             Ok(None) => {
-                let read = stream.read(&mut buffer).await?;
+                let within = if greeted { IDLE_WITHIN } else { HELLO_WITHIN };
+                let read = timeout(within, stream.read(&mut buffer))
+                    .await
+                    .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
                 if read == 0 {
                     return Ok(());
                 }
@@ -153,5 +199,89 @@ async fn connection<H: Handler>(mut stream: UnixStream, handler: &H) -> io::Resu
             Ok(_) => return answer.send(&malformed(&"no hello came first")).await,
             Err(error) => return answer.send(&malformed(&error)).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Client;
+
+    struct Polite;
+    impl Handler for Polite {
+        async fn answer(&self, request: Request, answer: &mut Answer<'_>) -> io::Result<()> {
+            let reply = match request {
+                Request::Hello { .. } => Reply::Hello {
+                    version: CONTROL_VERSION,
+                    agent: String::new(),
+                    fleet: crate::identity::FleetId([1; 32]),
+                    genesis: wire::Bytes::default(),
+                    host: crate::identity::HostId([2; 32]),
+                },
+                _ => Reply::End {},
+            };
+            answer.send(&reply).await
+        }
+    }
+
+    fn serving<H: Handler>(handler: H) -> (tempfile::TempDir, std::path::PathBuf, JoinSet<()>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = StdListener::bind(&path).unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            serve(listener, Arc::new(handler), CancellationToken::new()).await.unwrap();
+        });
+        (dir, path, tasks)
+    }
+
+    async fn read_all(stream: &mut UnixStream) -> Vec<u8> {
+        let mut all = Vec::new();
+        let _reset_is_an_end = stream.read_to_end(&mut all).await;
+        all
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_is_hung_up_on() {
+        let (_dir, path, _tasks) = serving(Polite);
+        let mut silent = UnixStream::connect(&path).await.unwrap();
+        assert_eq!(read_all(&mut silent).await, b"");
+        // Half a frame is nothing either.
+        let mut half = UnixStream::connect(&path).await.unwrap();
+        half.write_all(&[0, 0]).await.unwrap();
+        assert_eq!(read_all(&mut half).await, b"");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_or_comes_before_hello_is_answered_and_ends_the_connection() {
+        let (_dir, path, _tasks) = serving(Polite);
+        let frame = |body: &[u8]| wire::frame(body, MESSAGE_BYTES_MAX).unwrap();
+        for (bytes, word) in [
+            (frame(b"junk"), "cannot be read"),
+            (u32::MAX.to_be_bytes().to_vec(), "over the limit"),
+            (frame(&wire::encode(&Request::Status {})), "no hello came first"),
+            (frame(&wire::encode(&Request::Hello { version: 99 })), "version 99"),
+        ] {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            stream.write_all(&bytes).await.unwrap();
+            let all = read_all(&mut stream).await;
+            match wire::decode(&all[wire::FRAME_HEADER_BYTES..], MESSAGE_BYTES_MAX).unwrap() {
+                Reply::Error { why, refused: false } => assert!(why.contains(word), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_all_are_taken_the_next_is_told_and_served_once_one_is_free() {
+        let (_dir, path, _tasks) = serving(Polite);
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            held.push(Client::connect(&path).await.unwrap());
+        }
+        let error = Client::connect(&path).await.unwrap_err().to_string();
+        assert!(error.contains("other command lines"), "{error}");
+        held.pop();
+        Client::connect(&path).await.unwrap();
     }
 }

@@ -1,11 +1,9 @@
 //! From an order's bytes to a verdict. Pure but for the look-up of the user.
 
-use std::time::Duration;
-
 use super::{Account, Trust};
 use crate::{
     authority::{AGENT_USER, Refusal, Standing},
-    identity::{EntryId, Signed, SignedError},
+    identity::Signed,
     replica::{Action, Order},
     time::Timestamp,
 };
@@ -29,23 +27,12 @@ pub(super) enum Verdict {
         /// Why.
         refusal: Refusal,
     },
-    /// Not worth a signature: not an order of this fleet, or of nobody with a certificate.
-    Drop(Drop),
+    /// Not worth a signature: not an order of this fleet, or of nobody with a certificate. Why, in words.
+    Drop(String),
 }
 
-/// Why an order is only counted.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Drop {
-    /// The bytes are no order, or its signature does not match.
-    #[error(transparent)]
-    Signed(#[from] SignedError),
-    /// Nobody with a certificate signed it.
-    #[error(transparent)]
-    Nobody(#[from] Refusal),
-}
-
-/// Longest time that a command may be given.
-const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// How long the user database may take, in seconds.
+const LOOKUP_SECONDS: u32 = 5;
 /// Most arguments.
 const ARGUMENTS_MAX: usize = 4096;
 
@@ -53,11 +40,11 @@ const ARGUMENTS_MAX: usize = 4096;
 pub(super) fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> Verdict {
     let order = match Signed::<Order>::verify(bytes, trust.fleet()) {
         Ok(order) => order,
-        Err(error) => return Verdict::Drop(error.into()),
+        Err(error) => return Verdict::Drop(error.to_string()),
     };
     let authority = trust.authority();
     if let Err(refusal) = authority.certificate_of(&order.body().certificate, order.signer()) {
-        return Verdict::Drop(refusal.into());
+        return Verdict::Drop(refusal.to_string());
     }
     let refuse = |refusal| Verdict::Refuse { order: Box::new(order.clone()), refusal };
     let admitted = match authority.admit(order.clone()) {
@@ -67,11 +54,14 @@ pub(super) fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> 
     let Some(host) = authority.host(&trust.host()) else {
         return refuse(Refusal::NotAMember("it is not known to itself"));
     };
-    match host.standing() {
-        Standing::Member => {}
-        Standing::Left => return refuse(Refusal::NotAMember("it has left")),
-        Standing::Quarantined => return refuse(Refusal::NotAMember("its token was over-used")),
-        Standing::Disowned => return refuse(Refusal::NotAMember("its certificate does not hold")),
+    let why = match host.standing() {
+        Standing::Member => None,
+        Standing::Left => Some("it has left"),
+        Standing::Quarantined => Some("its token was over-used"),
+        Standing::Disowned => Some("its certificate does not hold"),
+    };
+    if let Some(why) = why {
+        return refuse(Refusal::NotAMember(why));
     }
     if let Err(refusal) = authority.judge(&admitted, trust.host(), host, now) {
         return refuse(refusal);
@@ -97,7 +87,9 @@ fn account(user: &str, root: bool) -> Result<Option<Account>, Refusal> {
         return Ok(None);
     }
     let no_such = || Refusal::NoSuchUser { user: user.to_owned() };
-    let account = Account::lookup(user).map_err(|_| no_such())?.ok_or_else(no_such)?;
+    let account = Account::lookup_within(user, LOOKUP_SECONDS)
+        .map_err(|error| Refusal::UsersUnknown { user: user.to_owned(), why: error.to_string() })?
+        .ok_or_else(no_such)?;
     if root {
         return Ok(Some(account));
     }
@@ -106,14 +98,4 @@ fn account(user: &str, root: bool) -> Result<Option<Account>, Refusal> {
     } else {
         Err(Refusal::CannotBecome { user: user.to_owned() })
     }
-}
-
-/// How long the order's command may run.
-pub(super) fn timeout(order: &Order) -> Duration {
-    Duration::from_millis(order.limits.timeout_ms).min(TIMEOUT_MAX)
-}
-
-/// The id that an order's bytes have, if they are an order at all; without any check.
-pub(super) fn id_of(bytes: &[u8]) -> Option<EntryId> {
-    crate::identity::peek(bytes).ok().map(|header| header.id)
 }

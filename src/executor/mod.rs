@@ -8,20 +8,24 @@
 
 mod agent;
 mod child;
-
 mod judge;
 mod link;
 pub mod message;
+mod orders;
 mod os;
+mod queue;
 mod spool;
 pub mod supervisor;
 mod trust;
 
 pub use agent::{AgentError, Executor, ExecutorSettings};
-pub use link::{Link, receive_start};
+pub use link::Link;
 pub use os::Account;
 pub use spool::paths as spool_paths;
 pub use trust::{Trust, TrustError};
+
+#[cfg(test)]
+mod tests;
 
 /// What tests of the confinement try and must not succeed with.
 #[cfg(all(test, feature = "agent"))]

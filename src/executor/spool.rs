@@ -42,7 +42,8 @@ pub(super) fn inline(
     (read(&out, stdout), read(&err, stderr))
 }
 
-/// Removes what is too old or too much.
+/// Removes what is too old at `now`, a time that was signed, or too much. A file that cannot be removed keeps
+/// no other from going.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -61,13 +62,16 @@ pub(super) fn sweep(spool: &Path, now: Timestamp) -> io::Result<()> {
         files.push((written, about.len(), entry.path()));
     }
     files.sort();
+    let mut failed = Ok(());
     let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
     for (written, bytes, path) in files {
         if now.since(written) <= KEPT_FOR && total <= SPOOL_BYTES_MAX {
             continue;
         }
-        fs::remove_file(&path)?;
-        total -= bytes;
+        match fs::remove_file(&path) {
+            Ok(()) => total -= bytes,
+            Err(error) => failed = Err(error),
+        }
     }
-    Ok(())
+    failed
 }

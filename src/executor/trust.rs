@@ -1,17 +1,20 @@
-//! What the executor judges by: its own copy of the root chain, its own host's certificate and the ops
-//! on its own tags. Small, and on disk before it is acknowledged.
+//! What the executor judges by: its own copy of the root chain, its own host's certificate, the ops on its
+//! own tags, and what takes its membership away (its own departure, and the certificates of those who
+//! redeemed its token too). Small, and on disk before it is acknowledged.
+//!
+//! It does not follow operators' streams: an op that was signed with the right to it counts here even if its
+//! stream turns out to be forked, which the replica takes back. That needs a misused operator key, and what
+//! such a key can do with a tag it can do without the fork.
 
 use std::{
     collections::BTreeSet,
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use crate::{
     authority::{Authority, OpAction},
-    identity::{EntryId, FleetId, HostId, PublicKey, Stream, peek},
+    identity::{EntryId, Executor, FleetId, HostId, Operator, PublicKey, Stream, peek},
     journal::{Member, keyfile},
     replica::Entry,
     wire::{self, Bytes},
@@ -21,6 +24,8 @@ use crate::{
 const ENTRIES_MAX: usize = 8192;
 /// Longest trust file, in bytes.
 const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of entries that are kept, so that the file stays below its bound.
+const ENTRY_BYTES_MAX: usize = FILE_BYTES_MAX / 2;
 
 /// Why the executor's trust cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +38,7 @@ pub enum TrustError {
         /// Why.
         source: io::Error,
     },
-    /// The file, or the member file, is damaged.
+    /// The file, or what makes the host a member, is damaged.
     #[error("{path} is damaged: {problem}")]
     Damaged {
         /// The file.
@@ -50,8 +55,12 @@ pub struct Trust {
     authority: Authority,
     host: HostId,
     stream: PublicKey<Stream>,
+    invitation: EntryId,
     entries: Vec<Bytes>,
+    bytes: usize,
     ids: BTreeSet<EntryId>,
+    /// Whether there are entries that are not on disk.
+    unsaved: bool,
 }
 
 impl Trust {
@@ -65,14 +74,18 @@ impl Trust {
         let mut authority = Authority::new(chain);
         let enrolled = member.enrolled().map_err(|error| damaged(error.to_string()))?;
         let (host, stream) = (enrolled.host(), enrolled.certificate().signer());
+        let invitation = enrolled.invitation().id();
         authority.absorb_host(enrolled).map_err(|error| damaged(error.to_string()))?;
         let mut trust = Self {
             path: path.to_owned(),
             authority,
             host,
             stream,
+            invitation,
             entries: Vec::new(),
+            bytes: 0,
             ids: BTreeSet::new(),
+            unsaved: false,
         };
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
@@ -86,6 +99,7 @@ impl Trust {
                 return Err(damaged("an entry in it does not hold".to_owned()));
             }
         }
+        trust.unsaved = false;
         Ok(trust)
     }
 
@@ -104,6 +118,16 @@ impl Trust {
         self.stream
     }
 
+    /// Whether this key signs this host's results, by its certificate.
+    pub fn names(&self, key: PublicKey<Executor>) -> bool {
+        self.authority.host(&self.host).is_some_and(|host| host.enrolled().enrolment().keys.executor == key)
+    }
+
+    /// Whether this key holds a certificate.
+    pub fn is_operator(&self, key: PublicKey<Operator>) -> bool {
+        self.authority.certificates().any(|(_, certificate)| certificate.key == key)
+    }
+
     /// The authority as far as the executor knows it.
     pub fn authority(&self) -> &Authority {
         &self.authority
@@ -113,12 +137,12 @@ impl Trust {
     /// or do not concern this host, are passed over: withholding is all that they could achieve anyway.
     ///
     /// # Errors
-    /// When it cannot be written; what could not be is forgotten at the next start and asked for again.
+    /// When it cannot be written. It counts all the same, and is written with what comes next.
     pub fn learn(&mut self, entries: &[Bytes]) -> Result<u32, TrustError> {
-        let before = self.entries.len();
         let taken = entries.iter().filter(|entry| self.absorb(entry)).count();
-        if self.entries.len() > before {
+        if self.unsaved {
             self.save()?;
+            self.unsaved = false;
         }
         Ok(u32::try_from(taken).unwrap_or(u32::MAX))
     }
@@ -129,7 +153,8 @@ impl Trust {
         if self.ids.contains(&header.id) || self.authority.chain().holds(&header.id) {
             return true;
         }
-        if self.entries.len() >= ENTRIES_MAX {
+        let bytes = self.bytes.saturating_add(entry.0.len());
+        if self.entries.len() >= ENTRIES_MAX || bytes > ENTRY_BYTES_MAX {
             return false;
         }
         let taken = match Entry::verify(&entry.0, self.fleet()) {
@@ -138,9 +163,20 @@ impl Trust {
                 matches!(&op.body().action, OpAction::Tag { host, .. } if *host == self.host)
                     && self.authority.absorb_op(&op).is_ok()
             }
+            Ok(Entry::Departure(departure)) => {
+                departure.signer() == self.stream && self.authority.absorb_departure(departure).is_ok()
+            }
+            // Not its own: what made it a member is in the member file.
+            Ok(Entry::Host(other)) => {
+                other.host() != self.host
+                    && other.invitation().id() == self.invitation
+                    && self.authority.absorb_host(*other).is_ok()
+            }
             _ => false,
         };
         if taken {
+            self.unsaved = true;
+            self.bytes = bytes;
             self.entries.push(entry.clone());
             self.ids.insert(header.id);
         }
@@ -148,11 +184,7 @@ impl Trust {
     }
 
     fn save(&self) -> Result<(), TrustError> {
-        let io = |source| TrustError::Io { path: self.path.clone(), source };
-        let new = self.path.with_extension("new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(io)?;
-        file.write_all(&wire::encode(&self.entries)).and_then(|()| file.sync_all()).map_err(io)?;
-        fs::rename(&new, &self.path).and_then(|()| keyfile::sync_parent(&self.path)).map_err(io)
+        keyfile::replace_file(&self.path, &wire::encode(&self.entries))
+            .map_err(|source| TrustError::Io { path: self.path.clone(), source })
     }
 }

@@ -12,7 +12,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -176,18 +176,8 @@ fn key<P: Purpose>(path: &Path, fresh: impl FnOnce() -> [u8; 32]) -> Result<Secr
     Ok(key)
 }
 
-/// Replaces a file in one step and makes it durable.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), HostHomeError> {
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(at(&new))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at(&new))?;
-    fs::rename(&new, path).and_then(|()| keyfile::sync_parent(path)).map_err(at(path))
+    keyfile::replace_file(path, bytes).map_err(at(path))
 }
 
 /// Refuses a directory that another user owns or could write.
@@ -308,6 +298,9 @@ impl HostHome {
         }
         check_owner(dir)?;
         check_format(dir)?;
+        if dir.join("executor").exists() {
+            check_owner(&dir.join("executor"))?;
+        }
         let path = dir.join("member");
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -316,11 +309,11 @@ impl HostHome {
             }
             Err(source) => return Err(HostHomeError::Io { path, source }),
         };
-        let member: Member = wire::decode(&bytes, FILE_BYTES_MAX).map_err(|error: WireError| {
-            HostHomeError::Damaged { path: path.clone(), problem: error.to_string() }
-        })?;
-        let holds = member.chain().and_then(|_| member.enrolled().map_err(|error| error.to_string()));
-        holds.map_err(|problem| HostHomeError::Damaged { path, problem })?;
+        let damaged = |problem: String| HostHomeError::Damaged { path: path.clone(), problem };
+        let member: Member =
+            wire::decode(&bytes, FILE_BYTES_MAX).map_err(|error: WireError| damaged(error.to_string()))?;
+        member.chain().map_err(damaged)?;
+        member.enrolled().map_err(|error| damaged(error.to_string()))?;
         Ok(Self { dir: dir.to_owned(), member })
     }
 
@@ -381,21 +374,26 @@ impl HostHome {
         Ok(enrolled.host())
     }
 
-    /// Forgets the host: the keys go first, so that what is left is no host even if this is cut short.
+    /// Forgets the host: the keys go first, so that what is left is no host even if this is cut short. What
+    /// is gone already is no error.
     ///
     /// # Errors
     /// When a file cannot be removed.
-    pub fn erase(self) -> Result<(), HostHomeError> {
+    pub fn erase(&self) -> Result<(), HostHomeError> {
+        let gone = |result: io::Result<()>| match result {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        };
         for path in
             ["mesh/stream.key", "mesh/transport.key", "executor/executor.key", "executor/seal.key", "member"]
         {
             let path = self.dir.join(path);
-            fs::remove_file(&path).map_err(at(&path))?;
+            gone(fs::remove_file(&path)).map_err(at(&path))?;
         }
         for path in ["executor", "mesh", "format"] {
             let path = self.dir.join(path);
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(at(&path))?;
+            gone(removed).map_err(at(&path))?;
         }
         Ok(())
     }

@@ -116,6 +116,19 @@ pub fn read<P: Purpose>(path: &Path) -> Result<SecretKey<P>, KeyFileError> {
         .ok_or(KeyFileError::NotAKey { path: path.to_owned(), purpose: P::NAME })
 }
 
+/// Replaces a file in one step and makes it durable; only its owner can read it.
+///
+/// # Errors
+/// When it cannot be written; the old one then stands, unless only the last sync failed.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_parent(path)
+}
+
 /// Makes the directory entry of `path` durable.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());

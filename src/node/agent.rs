@@ -14,7 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid, chownat, fchown, fstat, openat},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 
 use super::{Places, Settings, SettingsError, clock};
 use crate::{
@@ -28,6 +31,8 @@ const MUSTER: &str = "muster";
 /// User ids that systemd sets aside for users that are made for one service (systemd.exec(5),
 /// `DynamicUser=`): without a user `muster`, one of them.
 const OWN_UIDS: std::ops::Range<u32> = 61_184..65_520;
+/// Longest path of a socket (unix(7), without the zero at its end).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Descriptors that an agent may have open.
 const DESCRIPTORS_MAX: u64 = 4096;
 
@@ -81,6 +86,10 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
         std::path::absolute(path).map_err(|source| StartError::Prepare { path: path.to_owned(), source })
     };
     let (state, socket) = (absolute(&places.state)?, absolute(&places.socket)?);
+    if state.to_str().is_none() {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8");
+        return Err(StartError::Prepare { path: state, source });
+    }
     let home = HostHome::open(&state).map_err(AgentError::Home)?;
     let root = rustix::process::geteuid().is_root();
     let mesh_user = if root { Some(mesh_user(&settings, &home)?) } else { None };
@@ -154,12 +163,33 @@ fn raise_descriptors() {
 }
 
 /// Opens the socket that command lines connect to, in the place of one that nobody listens on any more.
+/// `group` may use it too, if there is one; else only its owner.
 ///
 /// # Errors
-/// When somebody listens there already, or the place cannot be written.
+/// When somebody listens there already, or the place cannot be written, or others could put there what
+/// they like.
 fn open_socket(path: &Path, group: Option<u32>, own_dir: bool) -> io::Result<OwnedFd> {
-    if own_dir && let Some(parent) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    let refused = |kind, why: String| Err(io::Error::new(kind, why));
+    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        let why =
+            format!("the path has more than {SOCKET_PATH_BYTES_MAX} bytes, and the system takes no more");
+        return refused(io::ErrorKind::InvalidInput, why);
+    }
+    if let Some(parent) = path.parent() {
+        if own_dir {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        }
+        // Who can write the directory can put another socket, or a link, in the place of this one.
+        let about = fs::metadata(parent)?;
+        let (owner, mode) = (about.uid(), about.mode() & 0o7777);
+        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+            let why = format!("its directory belongs to another user (uid {owner})");
+            return refused(io::ErrorKind::PermissionDenied, why);
+        }
+        if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+            let why = format!("its directory can be written by others (mode {mode:04o})");
+            return refused(io::ErrorKind::PermissionDenied, why);
+        }
     }
     match fs::symlink_metadata(path) {
         Ok(about) if about.file_type().is_socket() => {
@@ -168,16 +198,19 @@ fn open_socket(path: &Path, group: Option<u32>, own_dir: bool) -> io::Result<Own
             }
             fs::remove_file(path)?;
         }
-        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) => return refused(io::ErrorKind::AlreadyExists, "something else is there".to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
+    // Nobody's until it is the group's.
+    let mode = if group.is_some() { 0o660 } else { 0o600 };
+    let before = rustix::process::umask(Mode::from_raw_mode(0o777 & !mode));
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
     let listener = listener?;
-    chown(path, None, group)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    if group.is_some() {
+        lchown(path, None, group)?;
+    }
     Ok(listener.into())
 }
 
@@ -199,16 +232,135 @@ fn share_directories(home: &HostHome, mesh_user: Option<(u32, u32)>) -> io::Resu
         fs::set_permissions(dir, fs::Permissions::from_mode(mode | 0o011))?;
     }
     let mesh = home.mesh_dir();
-    // Once only: afterwards the mesh user could have put there what is not its own.
-    if fs::symlink_metadata(&mesh)?.uid() == uid { Ok(()) } else { give(&mesh, uid, gid) }
+    let about = fs::symlink_metadata(&mesh)?;
+    if about.uid() == uid {
+        // Once only: afterwards the mesh user could have put there what is not its own.
+        return Ok(());
+    }
+    let dir = openat(CWD, &mesh, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+    give(&dir, about.uid(), (uid, gid))
 }
 
-fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    lchown(path, Some(uid), Some(gid))?;
-    if fs::symlink_metadata(path)?.is_dir() {
-        for entry in fs::read_dir(path)? {
-            give(&entry?.path(), uid, gid)?;
+/// Gives what is in a directory, and then that, from one user to another. Whoever owns it may change it
+/// meanwhile: nothing is followed, and what belongs to anybody else is left alone.
+fn give(dir: &OwnedFd, from: u32, (uid, gid): (u32, u32)) -> io::Result<()> {
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        if [c".", c".."].contains(&entry.file_name()) {
+            continue;
+        }
+        let held = openat(dir, entry.file_name(), flags | OFlags::PATH, Mode::empty())?;
+        let about = fstat(&held)?;
+        if about.st_uid != from {
+            continue;
+        }
+        if FileType::from_raw_mode(about.st_mode).is_dir() {
+            let below = flags | OFlags::RDONLY | OFlags::DIRECTORY;
+            give(&openat(&held, c".", below, Mode::empty())?, from, (uid, gid))?;
+        } else if about.st_nlink == 1 {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            chownat(&held, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
         }
     }
+    fchown(dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn a_socket_is_its_owners_or_its_groups() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/muster/agent.sock");
+        let first = open_socket(&path, None, true).unwrap();
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o755));
+        // Somebody answers there.
+        assert_eq!(open_socket(&path, None, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        // Nobody does any more.
+        let group = rustix::process::getegid().as_raw();
+        let _second = open_socket(&path, Some(group), true).unwrap();
+        assert_eq!(mode(&path), 0o660);
+        assert_eq!(fs::metadata(&path).unwrap().gid(), group);
+    }
+
+    #[test]
+    fn a_socket_is_not_put_where_others_can_change_it_or_over_what_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |path: &Path| open_socket(path, None, false).unwrap_err().to_string();
+        let shared = dir.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        for (mode, word) in [(0o777, "0777"), (0o775, "0775")] {
+            fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).unwrap();
+            let why = open(&shared.join("s"));
+            assert!(why.contains("can be written by others") && why.contains(word), "{why}");
+        }
+        // As /tmp: there only the owner of a file replaces it.
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+        open_socket(&shared.join("s"), None, false).unwrap();
+        let (file, link, victim) =
+            (dir.path().join("file"), dir.path().join("link"), dir.path().join("victim"));
+        fs::write(&file, "kept").unwrap();
+        fs::write(&victim, "kept").unwrap();
+        symlink(&victim, &link).unwrap();
+        assert_eq!(open(&file), "something else is there");
+        assert_eq!(open(&link), "something else is there");
+        symlink(dir.path().join("nowhere"), dir.path().join("dangling")).unwrap();
+        assert_eq!(open(&dir.path().join("dangling")), "something else is there");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"kept");
+        let long = dir.path().join("l".repeat(SOCKET_PATH_BYTES_MAX));
+        assert!(open(&long).contains("more than 107 bytes"));
+        if rustix::process::geteuid().is_root() {
+            chown(&shared, Some(12_345), None).unwrap();
+            assert!(open(&shared.join("t")).contains("another user (uid 12345)"));
+        }
+    }
+
+    #[test]
+    fn a_directory_changes_hands_without_what_belongs_to_others() {
+        if !rustix::process::geteuid().is_root() {
+            // Nothing can be given away; that it is tried is all that there is to see.
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = dir.path().join("mesh");
+        fs::create_dir_all(mesh.join("store/deep")).unwrap();
+        for name in ["stream.key", "store/db", "store/deep/er"] {
+            fs::write(mesh.join(name), "").unwrap();
+        }
+        let (secret, hard) = (dir.path().join("secret"), dir.path().join("hard"));
+        for path in [&secret, &hard] {
+            fs::write(path, "").unwrap();
+        }
+        let old = 12_345;
+        let all = ["", "stream.key", "store", "store/db", "store/deep", "store/deep/er"];
+        for name in all {
+            lchown(mesh.join(name), Some(old), Some(old)).unwrap();
+        }
+        // What the old user could have put there.
+        symlink(&secret, mesh.join("link")).unwrap();
+        symlink(dir.path(), mesh.join("store/up")).unwrap();
+        for name in ["link", "store/up"] {
+            lchown(mesh.join(name), Some(old), Some(old)).unwrap();
+        }
+        fs::hard_link(&hard, mesh.join("hard")).unwrap();
+        let open = openat(CWD, &mesh, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        give(&open, old, (23_456, 23_456)).unwrap();
+        for name in all {
+            assert_eq!(fs::symlink_metadata(mesh.join(name)).unwrap().uid(), 23_456, "{name}");
+        }
+        for path in [&secret, &hard, &dir.path().to_owned()] {
+            assert_eq!(fs::metadata(path).unwrap().uid(), 0, "{}", path.display());
+        }
+    }
 }

@@ -1,8 +1,17 @@
 //! What the agent answers on its socket.
 
-use std::{collections::HashSet, io, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    net::SocketAddr,
+    time::Duration,
+};
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::{
+    sync::{Semaphore, broadcast, mpsc, watch},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     authority::{Departure, Standing},
@@ -25,8 +34,18 @@ use super::{clock, mesh};
 
 /// Bytes of entries in one reply.
 const ITEMS_BYTES_MAX: usize = 256 * 1024;
+/// Names that several hosts have, of those that are listed as a problem.
+const SAME_NAMES_MAX: usize = 8;
 /// How long the executor may take to say its counters.
 const COUNTERS_WITHIN: Duration = Duration::from_secs(5);
+/// Answers at a time that take a copy of much of the replica.
+pub(super) const BULK_MAX: usize = 4;
+/// How long a command line may take to read such an answer.
+const BULK_WITHIN: Duration = Duration::from_secs(120);
+/// Entries that are handed over at once.
+const SUBMIT_ITEMS_MAX: usize = 256;
+/// How long the executor may take to erase the host.
+const ERASE_WITHIN: Duration = Duration::from_secs(30);
 /// How long a departure is given to reach the neighbours before the agent ends.
 const DEPARTURE_SPREADS: Duration = Duration::from_millis(1500);
 
@@ -43,25 +62,33 @@ pub(super) struct Node {
     pub(super) start: Start,
     pub(super) confinement: String,
     pub(super) started: Timestamp,
-    pub(super) problems: Vec<String>,
+    pub(super) problems: watch::Receiver<Vec<String>>,
     pub(super) advertise: Vec<SocketAddr>,
+    /// Where it was told to listen.
+    pub(super) wanted: Vec<SocketAddr>,
+    pub(super) bulk: Semaphore,
+    /// True once the executor has erased the host.
+    pub(super) erased: watch::Receiver<bool>,
+    pub(super) stop: CancellationToken,
 }
 
 impl Handler for Node {
+    fn owner(&self) -> u32 {
+        self.start.executor_uid
+    }
+
     async fn answer(&self, request: Request, answer: &mut Answer<'_>) -> io::Result<()> {
         match request {
             Request::Hello { .. } => answer.send(&self.hello()).await,
             Request::Status {} => answer.send(&Reply::Status { status: self.status().await }).await,
-            Request::Fleet { heads } => {
-                send_items(answer, self.store.read(|replica| replica.fleet_items(heads))).await
-            }
+            Request::Fleet { heads } => self.bulk(answer, |replica| replica.fleet_items(heads)).await,
             Request::Hosts {} => answer.send(&Reply::Hosts { hosts: self.hosts().await }).await,
             Request::Peers {} => answer.send(&Reply::Peers { peers: self.peers().await }).await,
             Request::Submit { items } => {
                 let reply = self.submit(items).await;
                 answer.send(&reply).await
             }
-            Request::Orders {} => send_items(answer, self.store.read(Replica::order_items)).await,
+            Request::Orders {} => self.bulk(answer, Replica::order_items).await,
             Request::Watch { order, follow } => self.watch(order, follow, answer).await,
             Request::Output { read, order, host, stream } => {
                 let request = FetchRequest { read, order, host, stream, hops: u8::MAX };
@@ -92,7 +119,12 @@ impl Handler for Node {
             Request::Invite {} => answer.send(&self.invite()).await,
             Request::Leave {} => {
                 let reply = self.leave(answer.caller.uid).await;
-                answer.send(&reply).await
+                let sent = answer.send(&reply).await;
+                if matches!(reply, Reply::Accepted {}) {
+                    // There is no host any more that this process could speak for.
+                    self.stop.cancel();
+                }
+                sent
             }
         }
     }
@@ -124,6 +156,19 @@ async fn send_items(answer: &mut Answer<'_>, items: Vec<Item>) -> io::Result<()>
 }
 
 impl Node {
+    /// Sends what may be a copy of much of the replica. A few at a time, and not for ever: who asks for all
+    /// and does not read must not fill the memory, nor keep others from asking.
+    async fn bulk(
+        &self,
+        answer: &mut Answer<'_>,
+        look: impl FnOnce(&Replica) -> Vec<Item>,
+    ) -> io::Result<()> {
+        let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;
+        timeout(BULK_WITHIN, send_items(answer, self.store.read(look)))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
     fn hello(&self) -> Reply {
         let (fleet, genesis) = self.store.read(|replica| {
             let updates = replica.authority().chain().updates();
@@ -144,7 +189,7 @@ impl Node {
         counters.extend(self.store.refused());
         counters.push(("order_verifications_mesh".to_owned(), identity::verifications(Kind::Order as u16)));
         counters.push(("result_verifications_mesh".to_owned(), identity::verifications(Kind::Result as u16)));
-        let mut problems = self.problems.clone();
+        let mut problems = self.problems.borrow().clone();
         problems.extend(self.store.problems());
         let links = u32::try_from(self.replication.links().await.len()).unwrap_or(u32::MAX);
         let (members, entries, orders) = self.store.read(|replica| {
@@ -154,6 +199,7 @@ impl Node {
                     stopped.short()
                 ));
             }
+            problems.extend(same_names(replica));
             match replica.forks() {
                 0 => {}
                 forks => problems.push(format!("{forks} streams were signed twice at one place")),
@@ -169,7 +215,7 @@ impl Node {
             links,
             entries: entries as u64,
             orders: orders as u64,
-            results_unsettled: 0,
+            results_unsettled: self.replication.unsettled().await,
             confinement: self.confinement.clone(),
             problems,
             counters,
@@ -217,6 +263,10 @@ impl Node {
     }
 
     async fn submit(&self, items: Vec<Item>) -> Reply {
+        if items.len() > SUBMIT_ITEMS_MAX {
+            let why = format!("{} entries at once, where {SUBMIT_ITEMS_MAX} are the most", items.len());
+            return Reply::Error { why, refused: false };
+        }
         let (_, refusal) = self.store.merge(None, items, clock::now());
         if let Some(why) = refusal {
             return Reply::Error { why, refused: true };
@@ -269,9 +319,10 @@ impl Node {
     }
 
     fn invite(&self) -> Reply {
-        let listening: Vec<SocketAddr> = self.net.local_addrs().into_iter().collect();
-        let mut addresses: Vec<String> =
-            mesh::addresses(&self.net, &self.advertise, &listening).iter().map(ToString::to_string).collect();
+        let mut addresses: Vec<String> = mesh::addresses(&self.net, &self.advertise, &self.wanted)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         self.store.read(|replica| {
             for host in replica.authority().members() {
                 if host.id() != self.me
@@ -297,10 +348,29 @@ impl Node {
         if let Some(why) = refusal {
             return Reply::Error { why, refused: true };
         }
-        tokio::time::sleep(DEPARTURE_SPREADS).await;
-        if self.executor.send(ToExecutor::Leave { departure: bytes }).await.is_err() {
-            return Reply::Error { why: "the executor is gone".to_owned(), refused: false };
+        // Replication says nothing of what it has sent. Without a neighbour there is nobody to wait for.
+        if !self.replication.links().await.is_empty() {
+            tokio::time::sleep(DEPARTURE_SPREADS).await;
         }
-        Reply::Accepted {}
+        let failed = |why: &str| Reply::Error { why: why.to_owned(), refused: false };
+        if self.executor.send(ToExecutor::Leave { departure: bytes }).await.is_err() {
+            return failed("the executor is gone");
+        }
+        let mut erased = self.erased.clone();
+        match timeout(ERASE_WITHIN, erased.wait_for(|erased| *erased)).await {
+            Ok(Ok(_)) => Reply::Accepted {},
+            Ok(Err(_)) | Err(_) => failed("the others know that this host leaves, but it is not erased here"),
+        }
     }
+}
+
+/// Members of one name. That is no fault (two hosts may join at the same time in two places), but a name
+/// then does not say which is meant.
+fn same_names(replica: &Replica) -> Vec<String> {
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    for host in replica.authority().members() {
+        *names.entry(host.name()).or_default() += 1;
+    }
+    let same = names.into_iter().filter(|(_, hosts)| *hosts > 1);
+    same.take(SAME_NAMES_MAX).map(|(name, hosts)| format!("{hosts} hosts have the name {name}")).collect()
 }

@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixStream, unix},
-    sync::mpsc,
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::interval,
 };
@@ -24,15 +24,12 @@ use tracing::{info, level_filters::LevelFilter, warn};
 use super::{
     clock,
     confine::{self, Confinement},
-    control::Node,
+    control::{self, Node},
+    start::receive_start,
 };
 use crate::{
     authority::Authority,
-    control,
-    executor::{
-        message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
-        receive_start,
-    },
+    executor::message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
     journal::{HostHomeError, MeshHome},
     net::{self, Net},
     replica::Replica,
@@ -52,6 +49,8 @@ const TO_EXECUTOR_MAX: usize = 1024;
 const MAIL_MAX: usize = 4096;
 /// How often the addresses are looked at.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
+/// How often listening is tried again where it failed.
+const LISTEN_EVERY: Duration = Duration::from_secs(5);
 /// What the mesh process may read beside its own directory.
 const READABLE: [&str; 8] = [
     "/etc/os-release",
@@ -90,6 +89,14 @@ pub enum MeshError {
     /// The system.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// A setting that is no address.
+    #[error("{setting}: {text} is not an address with a port")]
+    NoAddress {
+        /// The setting.
+        setting: &'static str,
+        /// What it says.
+        text: String,
+    },
     /// What makes this host a member.
     #[error("the member file does not hold: {0}")]
     Member(String),
@@ -113,7 +120,7 @@ pub fn mesh_process() -> Result<(), MeshError> {
     })
     .map_err(|error| MeshError::Confine(error.to_string()))?;
     log_to_stderr();
-    let confinement = format!("{confined:?}");
+    let confinement = confined.to_string();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -182,29 +189,23 @@ async fn run(
     socket.set_nonblocking(true)?;
     let (from, to) = UnixStream::from_std(socket)?.into_split();
     tasks.spawn(write_executor(to, outgoing, stop.clone()));
-    tasks.spawn(read_executor(from, runs.clone(), stop.clone()));
+    let (erase, erased) = watch::channel(false);
+    tasks.spawn(read_executor(from, runs.clone(), erase, stop.clone()));
     let _first = to_executor.send(ToExecutor::Ready { confinement: confinement.clone() }).await;
     tasks.spawn(deliver(mailbox, runs.clone()));
     tasks.spawn(runs.clone().feed(stop.clone()));
 
-    let mut problems = Vec::new();
-    let mut listening = Vec::new();
-    for text in &start.listen {
-        match listen(&net, text).await {
-            Ok(address) => listening.push(address),
-            Err(problem) => {
-                warn!(problem, "cannot listen");
-                problems.push(problem);
-            }
-        }
-    }
-    info!(host = %me, ?listening, "up");
+    let wanted = addresses_of("listen", &start.listen)?;
+    let advertise = addresses_of("advertise", &start.advertise)?;
+    let (said, problems) = watch::channel(Vec::new());
+    let missing = listen(&net, wanted.clone(), &said).await;
+    tasks.spawn(listen_later(net.clone(), missing, said));
+    info!(host = %me, listening = ?net.local_addrs(), "up");
 
     let own_epoch = store.read(|replica| replica.head(&me).map(|head| head.body().epoch));
     let epoch = home.next_epoch()?.max(own_epoch.map_or(0, |epoch| epoch.saturating_add(1)));
     let publisher = Publisher::new(fleet, home.stream_key()?, epoch);
-    let advertise: Vec<SocketAddr> = start.advertise.iter().filter_map(|text| text.parse().ok()).collect();
-    tasks.spawn(publish(publisher, net.clone(), store.clone(), advertise.clone(), listening.clone()));
+    tasks.spawn(publish(publisher, net.clone(), store.clone(), advertise.clone(), wanted.clone()));
 
     let (ways, stopped) = (replication.clone(), stop.clone());
     let ways: crate::services::run::Ways = Arc::new(move |order, host| {
@@ -235,9 +236,23 @@ async fn run(
         started: clock::now(),
         problems,
         advertise,
+        wanted,
+        bulk: Semaphore::new(control::BULK_MAX),
+        erased,
+        stop: stop.clone(),
     };
     let listener = std::os::unix::net::UnixListener::from(control_socket);
-    control::serve(listener, Arc::new(node), stop.clone()).await?;
+    let answering = crate::control::serve(listener, Arc::new(node), stop.clone());
+    tokio::select! {
+        answered = answering => answered?,
+        // None of them ends before it is told to. Without one of them this is no mesh process: the executor
+        // starts another.
+        ended = tasks.join_next() => {
+            if let Some(Err(error)) = ended {
+                warn!(%error, "a part of the agent failed");
+            }
+        }
+    }
     tasks.shutdown().await;
     // What waits to be written in a group is written now; without, it would only be fetched again.
     let _best_effort = last.flushed().await;
@@ -256,9 +271,42 @@ fn serve(
     });
 }
 
-async fn listen(net: &Net, text: &str) -> Result<SocketAddr, String> {
-    let address = text.parse::<SocketAddr>().map_err(|error| format!("cannot listen at {text}: {error}"))?;
-    net.listen(address).await.map_err(|error| error.to_string())
+fn addresses_of(setting: &'static str, texts: &[String]) -> Result<Vec<SocketAddr>, MeshError> {
+    let address =
+        |text: &String| text.parse().map_err(|_| MeshError::NoAddress { setting, text: text.clone() });
+    texts.iter().map(address).collect()
+}
+
+/// Listens; returns where that failed, and says why.
+async fn listen(
+    net: &Net,
+    wanted: Vec<SocketAddr>,
+    problems: &watch::Sender<Vec<String>>,
+) -> Vec<SocketAddr> {
+    let (mut missing, mut why) = (Vec::new(), Vec::new());
+    for address in wanted {
+        if let Err(error) = net.listen(address).await {
+            why.push(format!("cannot listen at {address}, and tries again: {error}"));
+            missing.push(address);
+        }
+    }
+    if *problems.borrow() != why {
+        for problem in &why {
+            warn!(problem, "cannot listen");
+        }
+        problems.send_replace(why);
+    }
+    missing
+}
+
+/// Tries again where listening failed: the port may be another's for a while, the address may come later.
+async fn listen_later(net: Net, mut missing: Vec<SocketAddr>, problems: watch::Sender<Vec<String>>) {
+    while !missing.is_empty() {
+        tokio::time::sleep(LISTEN_EVERY).await;
+        missing = listen(&net, missing, &problems).await;
+    }
+    // It has no end that anybody waits for.
+    std::future::pending::<()>().await;
 }
 
 /// Says where this host can be reached, and says it again when that changes.
@@ -267,13 +315,13 @@ async fn publish(
     net: Net,
     store: Store,
     advertise: Vec<SocketAddr>,
-    listening: Vec<SocketAddr>,
+    wanted: Vec<SocketAddr>,
 ) {
     let mut said = None;
     let mut tick = interval(ADDRESSES_EVERY);
     loop {
         tick.tick().await;
-        let addresses = addresses(&net, &advertise, &listening);
+        let addresses = addresses(&net, &advertise, &wanted);
         if said.as_ref() != Some(&addresses) {
             let item = publisher.publish(&hosts::describe(&addresses), clock::now());
             store.merge(None, vec![item], clock::now());
@@ -284,12 +332,12 @@ async fn publish(
 
 /// The addresses to publish: those of the settings, else those listened at; loopback ones only if
 /// nothing else was asked for.
-pub(super) fn addresses(net: &Net, advertise: &[SocketAddr], listening: &[SocketAddr]) -> Vec<SocketAddr> {
+pub(super) fn addresses(net: &Net, advertise: &[SocketAddr], wanted: &[SocketAddr]) -> Vec<SocketAddr> {
     if !advertise.is_empty() {
         return advertise.to_vec();
     }
     let local: BTreeSet<SocketAddr> = net.local_addrs();
-    let everywhere = listening.iter().any(|address| address.ip().is_unspecified());
+    let everywhere = wanted.iter().any(|address| address.ip().is_unspecified());
     local
         .into_iter()
         .filter(|address| !(address.ip().is_unspecified() || everywhere && address.ip().is_loopback()))
@@ -308,7 +356,12 @@ async fn deliver(mut mailbox: mpsc::Receiver<Mail>, runs: Runs) {
     }
 }
 
-async fn read_executor(mut from: unix::OwnedReadHalf, runs: Runs, stop: CancellationToken) {
+async fn read_executor(
+    mut from: unix::OwnedReadHalf,
+    runs: Runs,
+    erased: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
     // Whatever ends this ends the process: without an executor there is nothing to do.
     let _end = stop.drop_guard();
     let mut reader = FrameReader::new(MESSAGE_BYTES_MAX);
@@ -316,6 +369,7 @@ async fn read_executor(mut from: unix::OwnedReadHalf, runs: Runs, stop: Cancella
     loop {
         match reader.next_frame() {
             Ok(Some(body)) => match wire::decode::<ToMesh>(&body, MESSAGE_BYTES_MAX) {
+                Ok(ToMesh::Erased {}) => drop(erased.send_replace(true)),
                 Ok(message) => runs.from_executor(message).await,
                 Err(error) => return warn!(%error, "the executor says what cannot be read"),
             },

@@ -11,6 +11,7 @@ mod control;
 mod mesh;
 mod places;
 mod settings;
+mod start;
 
 pub use agent::{StartError, agent};
 pub use mesh::{MeshError, mesh_process};

@@ -1,12 +1,17 @@
 //! An agent's settings: one file, unknown keys refused.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _, Write as _},
     net::SocketAddr,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+
+/// Longest file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +56,33 @@ pub struct Settings {
     pub socket_group: Option<String>,
 }
 
+/// Reads a file, if nobody but this user and root could have written it.
+fn read_own(path: &Path) -> io::Result<String> {
+    let refused = |why: String| io::Error::new(io::ErrorKind::PermissionDenied, why);
+    let file = fs::File::open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(refused("it is no file".to_owned()));
+    }
+    let (owner, mode) = (about.uid(), about.mode() & 0o7777);
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(refused(format!("it belongs to another user (uid {owner})")));
+    }
+    if mode & 0o022 != 0 {
+        return Err(refused(format!("it can be written by others (mode {mode:04o})")));
+    }
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 impl Settings {
-    /// Reads the file; a missing one is the defaults.
+    /// Reads the file; a missing one is the defaults. One that others could have written is refused.
     ///
     /// # Errors
     /// See [`SettingsError`].
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = match fs::read_to_string(path) {
+        let text = match read_own(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(SettingsError::Io { path: path.to_owned(), source }),
@@ -79,6 +104,63 @@ impl Settings {
             path: path.to_owned(),
             problem: error.to_string(),
         })?;
-        fs::write(path, text).map_err(io)
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o644).open(path).map_err(io)?;
+        file.write_all(text.as_bytes()).map_err(io)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn settings_come_back_and_what_is_not_understood_is_an_error_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/agent.toml");
+        assert_eq!(Settings::read(&path).unwrap(), Settings::default());
+        let listen = vec!["0.0.0.0:7946".parse().unwrap(), "[::1]:0".parse().unwrap()];
+        let settings = Settings { listen, lan: true, ..Settings::default() };
+        settings.write(&path).unwrap();
+        assert_eq!(Settings::read(&path).unwrap(), settings);
+        for (text, word) in [
+            ("listen = [\"everywhere\"]", "listen"),
+            ("listen = [\"1.2.3.4\"]", "listen"),
+            ("advertise = [\"a.example:7946\"]", "advertise"),
+            ("advertise = \"1.2.3.4:5\"", "advertise"),
+            ("verify = false", "verify"),
+            ("lan = true\nlan = false", "lan"),
+            ("lan = \"yes\"", "lan"),
+        ] {
+            fs::write(&path, text).unwrap();
+            match Settings::read(&path) {
+                Err(SettingsError::Malformed { problem, .. }) => {
+                    assert!(problem.contains(word) && problem.contains("line"), "{problem}");
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_others_could_have_written_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        fs::write(&path, "lan = true").unwrap();
+        for mode in [0o666, 0o620, 0o602] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let why = Settings::read(&path).unwrap_err().to_string();
+            assert!(why.contains("written by others"), "{why}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Settings::read(&path).unwrap().lan);
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+            let why = Settings::read(&path).unwrap_err().to_string();
+            assert!(why.contains("another user (uid 12345)"), "{why}");
+        }
+        assert!(Settings::read(dir.path()).is_err());
     }
 }

@@ -54,6 +54,9 @@ const CHECKS: Rate = Rate { burst: 4_096, every_ms: 20 };
 const HEADS: Rate = Rate { burst: 30, every_ms: 5_000 };
 /// Reports and words about orders: rosters of 512, several at once.
 const REPORTS: Rate = Rate { burst: 8_192, every_ms: 5 };
+/// What is of no use: entries that are held, heads over their number, kinds that nobody knows, tips too soon.
+/// An honest neighbour says each entry about once; who floods so is shunned.
+const USELESS: Rate = Rate { burst: 20_000, every_ms: 5 };
 /// What a receipt counts among them: it is verified.
 const RECEIPT_COST: u64 = 4;
 
@@ -168,6 +171,7 @@ struct Account {
     tips: Bucket,
     checks: Bucket,
     reports: Bucket,
+    useless: Bucket,
 }
 
 impl Account {
@@ -176,11 +180,15 @@ impl Account {
             tips: Bucket::full(TIPS, now),
             checks: Bucket::full(CHECKS, now),
             reports: Bucket::full(REPORTS, now),
+            useless: Bucket::full(USELESS, now),
         }
     }
 
     fn is_new(&mut self, now: Timestamp) -> bool {
-        self.tips.is_full(TIPS, now) && self.checks.is_full(CHECKS, now) && self.reports.is_full(REPORTS, now)
+        self.tips.is_full(TIPS, now)
+            && self.checks.is_full(CHECKS, now)
+            && self.reports.is_full(REPORTS, now)
+            && self.useless.is_full(USELESS, now)
     }
 }
 
@@ -405,7 +413,7 @@ impl Machine {
     fn on_tips(&mut self, peer: HostId, tip: &Tip, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         if self.account(peer, now).tips.take(TIPS, 1, now) == 0 {
             self.throttled += 1;
-            return Vec::new();
+            return self.bear(peer, 1, now).into_iter().collect();
         }
         let mut lacking = replica.lacking(tip, now);
         let mut bytes = 0;
@@ -421,7 +429,7 @@ impl Machine {
     }
 
     fn on_items(&mut self, peer: HostId, items: Vec<Item>, now: Timestamp, replica: &Replica) -> Vec<Effect> {
-        let mut fresh = Vec::new();
+        let (mut fresh, mut useless) = (Vec::new(), 0);
         for item in items.into_iter().take(ITEMS_MAX) {
             let Ok(header) = peek(&item.entry.0) else {
                 return vec![Effect::Close(peer, "it sent what is no entry")];
@@ -430,6 +438,7 @@ impl Machine {
                 neighbour.note(header.id);
             }
             if replica.holds(&header.id) {
+                useless += 1;
                 continue;
             }
             let spent = header.kind == Kind::Head as u16
@@ -437,8 +446,9 @@ impl Machine {
                     let author = HostId::of(&PublicKey::<Stream>::from_bytes(signer));
                     self.heads.get_mut(&author).is_some_and(|bucket| !bucket.any(HEADS, now))
                 });
-            if spent {
-                self.throttled += 1;
+            if spent || Kind::of(header.kind).is_none() {
+                self.throttled += u64::from(spent);
+                useless += 1;
             } else {
                 fresh.push(item);
             }
@@ -447,7 +457,14 @@ impl Machine {
         let allowed = self.account(peer, now).checks.take(CHECKS, wanted as u64, now);
         fresh.truncate(usize::try_from(allowed).unwrap_or(wanted));
         self.throttled += (wanted - fresh.len()) as u64;
-        if fresh.is_empty() { Vec::new() } else { vec![Effect::Merge(peer, fresh)] }
+        let merge = (!fresh.is_empty()).then_some(Effect::Merge(peer, fresh));
+        merge.into_iter().chain(self.bear(peer, useless, now)).collect()
+    }
+
+    /// Counts what a neighbour said that was of no use; a flood of it ends the friendship.
+    fn bear(&mut self, peer: HostId, useless: u64, now: Timestamp) -> Option<Effect> {
+        let bears = self.account(peer, now).useless.take(USELESS, useless, now) == useless;
+        (!bears).then_some(Effect::Shun(peer, "it floods with what is held or of no use"))
     }
 
     /// Sends the tips if the neighbour holds something else, but not over and over.

@@ -29,7 +29,6 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(crate) struct Evil {
-    pub(crate) fleet: FleetId,
     pub(crate) host: HostId,
     pub(crate) stream: SecretKey<Stream>,
     pub(crate) executor: SecretKey<Executor>,
@@ -52,7 +51,6 @@ impl Evil {
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run(stop.clone()));
         Self {
-            fleet: home.member.fleet,
             host: home.host().expect("an id"),
             stream: mesh.stream_key().expect("a stream key"),
             executor: home.executor_key().expect("an executor key"),
@@ -82,7 +80,7 @@ impl Evil {
                         }
                         hears.lock().unwrap().over = true;
                     });
-                    let mut line = Line { peer, sender, heard, _reads: tasks };
+                    let mut line = Line { sender, heard, _reads: tasks };
                     let hello = Message::Hello { version: SYNC_VERSION, digest: [0; 16] };
                     assert!(line.say(hello).await, "{at} does not take a hello");
                     return line;
@@ -137,7 +135,6 @@ struct Heard {
 
 /// Its stream to one agent.
 pub(crate) struct Line {
-    pub(crate) peer: PeerKey,
     sender: Sender<Message>,
     heard: Arc<Mutex<Heard>>,
     _reads: JoinSet<()>,

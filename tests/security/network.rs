@@ -107,7 +107,7 @@ fn altered_lost_and_repeated_bytes_start_nothing_and_the_link_is_back_within_a_m
     let (passed, altered) = (counts[0].0 + counts[1].0, counts[0].1 + counts[1].1);
     eprintln!("{passed} bytes passed, {altered} altered or lost");
     // Each ends its link, so there are not many.
-    assert!(altered > 5, "the faults did nothing: {altered} bytes");
+    assert!(altered > 2, "the faults did nothing: {altered} bytes");
 
     // What was recorded is said again, to the host itself.
     let recorded: Vec<Vec<u8>> = to_b.recorded().into_iter().filter(|bytes| bytes.len() > 500).collect();

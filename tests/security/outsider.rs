@@ -55,7 +55,8 @@ fn without_the_shield_a_port_says_nothing_and_with_it_a_stranger_may_only_ask_to
     let _ends = stop.clone().drop_guard();
     let mut tasks = JoinSet::new();
 
-    for said in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x13/multistream/1.0.0\n", &[0; 65_536], b""] {
+    let zeros = vec![0; 65_536];
+    for said in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x13/multistream/1.0.0\n", &zeros, b""] {
         let mut socket = TcpStream::connect(b).unwrap();
         let _cut = socket.write_all(said);
         let _done = socket.shutdown(std::net::Shutdown::Write);

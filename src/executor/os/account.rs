@@ -1,14 +1,22 @@
 //! The user database: who a command may run as.
 
-use std::ffi::{CStr, CString, OsStr};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 
 use libc::{c_char, c_int, gid_t, passwd, uid_t};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::WaitOptions;
+
+use super::process::{close_others, fork_into};
+use crate::wire::{Bytes, decode, encode};
+use crate::wire_record;
 
 /// The longest entry of the user database that is read.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
+/// The longest answer of a child that looks one up.
+const ANSWER_BYTES_MAX: usize = 2 * ENTRY_BYTES_MAX;
 /// What Linux allows one process.
 const GROUPS_MAX: usize = 65_536;
 
@@ -24,10 +32,11 @@ pub struct Account {
     /// All group ids, the primary one among them.
     pub groups: Vec<u32>,
     /// The home directory.
-    pub home: PathBuf,
+    pub home: Bytes,
     /// The login shell.
-    pub shell: PathBuf,
+    pub shell: Bytes,
 }
+wire_record!(Account { name, uid, gid, groups, home, shell });
 
 impl Account {
     /// Looks up a user by name; `None` if there is no such user. May read files or ask a directory
@@ -45,6 +54,28 @@ impl Account {
         Ok(Some(account))
     }
 
+    /// Looks up a user in a child process, which lives `seconds` at most: a directory service that hangs must
+    /// not hold the executor, and the modules that it needs must not be loaded into it.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or does not answer in time.
+    pub fn lookup_within(name: &str, seconds: u32) -> io::Result<Option<Self>> {
+        let (answer, answer_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        let child = fork_into(|| {
+            // SAFETY: sets a timer of this process, whose signal has its default action: it ends it.
+            unsafe { libc::alarm(seconds) };
+            let found = close_others(&[answer_end.as_fd()]).and_then(|()| Self::lookup(name));
+            let found = found.map(|found| encode(&Vec::from_iter(found))).unwrap_or_default();
+            u8::from(File::from(answer_end).write_all(&found).is_err())
+        })?;
+        let mut bytes = Vec::new();
+        let read = File::from(answer).take(ANSWER_BYTES_MAX as u64).read_to_end(&mut bytes);
+        rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(child), WaitOptions::empty()))?;
+        read?;
+        let found: Result<Vec<Self>, _> = decode(&bytes, ANSWER_BYTES_MAX);
+        found.map(|found| found.into_iter().next()).map_err(|_| io::ErrorKind::TimedOut.into())
+    }
+
     /// The user that this process runs as. One that the database does not have is named by its number.
     pub fn current() -> io::Result<Self> {
         let uid = rustix::process::geteuid().as_raw();
@@ -58,8 +89,8 @@ impl Account {
                 uid,
                 gid: 0,
                 groups: Vec::new(),
-                home: PathBuf::from("/"),
-                shell: PathBuf::from("/bin/sh"),
+                home: Bytes::from(&b"/"[..]),
+                shell: Bytes::from(&b"/bin/sh"[..]),
             },
             |(account, _)| account,
         );
@@ -91,7 +122,7 @@ fn entry(
                     // SAFETY: see above.
                     unsafe { CStr::from_ptr(pointer) }
                 };
-                let path = |pointer| PathBuf::from(OsStr::from_bytes(text(pointer).to_bytes()));
+                let path = |pointer| Bytes::from(text(pointer).to_bytes());
                 let account = Account {
                     name: text(entry.pw_name).to_string_lossy().into_owned(),
                     uid: entry.pw_uid,
@@ -136,9 +167,11 @@ mod tests {
     fn root_is_found_and_nobody_made_up_is() {
         let root = Account::lookup("root").unwrap().unwrap();
         assert_eq!((root.uid, root.gid, root.name.as_str()), (0, 0, "root"));
-        assert!(root.groups.contains(&0) && root.home.is_absolute());
+        assert!(root.groups.contains(&0) && root.home.0.starts_with(b"/"));
         assert_eq!(Account::lookup("no-such-user-here").unwrap(), None);
         assert_eq!(Account::lookup("nul\0nul").unwrap(), None);
+        assert_eq!(Account::lookup_within("root", 60).unwrap(), Some(root));
+        assert_eq!(Account::lookup_within("no-such-user-here", 60).unwrap(), None);
         let current = Account::current().unwrap();
         assert_eq!(current.uid, rustix::process::geteuid().as_raw());
     }

@@ -10,6 +10,7 @@ mod process;
 
 pub use account::Account;
 pub(super) use process::{
-    close_others, ignore_signals, reset_signals, set_stdio, take_signals, unblock_signals,
+    close_all_on_exec, close_others, ignore_signals, next_signal, reset_signals, set_stdio, take_signals,
+    unblock_signals,
 };
 pub(crate) use process::{exec, fork_into};

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::AssertUnwindSafe;
 
-use libc::{c_char, c_int, c_uint};
+use libc::{c_char, c_int};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -53,34 +53,30 @@ pub(in crate::executor) fn set_stdio(fds: [BorrowedFd<'_>; 3]) -> io::Result<()>
 /// Closes every descriptor but the first three and `keep`. For the child of a fork: values that own one of
 /// the others must not be used or dropped in it.
 pub(in crate::executor) fn close_others(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
-    keep.sort_unstable();
-    let mut first = 3;
-    for fd in keep.into_iter().chain([RawFd::MAX]) {
-        if fd > first {
-            close_range(first, fd - 1)?;
+    for fd in open_descriptors()? {
+        if !keep.iter().any(|kept| kept.as_raw_fd() == fd) {
+            // SAFETY: the caller said that nothing here uses it any more.
+            unsafe { libc::close(fd) };
         }
-        first = first.max(fd.saturating_add(1));
     }
     Ok(())
 }
 
-fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
-    let (from, to): (c_uint, c_uint) = (first.cast_unsigned(), last.cast_unsigned());
-    // SAFETY: closes descriptors that the caller said nothing here uses any more.
-    if unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) } == 0 {
-        return Ok(());
-    }
-    // A kernel before 5.9.
-    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|fd| (first..=last).contains(fd))
-        .collect();
-    for fd in open {
-        // SAFETY: as above.
-        unsafe { libc::close(fd) };
+/// Lets no descriptor but the first three, of those that are open now, pass to a program that this process
+/// or a child of it becomes.
+pub(in crate::executor) fn close_all_on_exec() -> io::Result<()> {
+    for fd in open_descriptors()? {
+        // SAFETY: a flag of a descriptor; one that is not open any more is answered with an error.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
     Ok(())
+}
+
+/// Those but the first three; the one that they are read with, closed again, may be among them.
+fn open_descriptors() -> io::Result<Vec<RawFd>> {
+    let all = std::fs::read_dir("/proc/self/fd")?;
+    let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(all.filter(|fd| *fd > 2).collect())
 }
 
 /// Gives every signal its default action.
@@ -131,6 +127,14 @@ pub(in crate::executor) fn take_signals(signals: &[c_int]) -> io::Result<OwnedFd
     }
     // SAFETY: `fd` was just made and belongs to nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The next signal that came on a descriptor of [`take_signals`], if there is one.
+pub(in crate::executor) fn next_signal(signals: &OwnedFd) -> Option<c_int> {
+    // The size of a `signalfd_siginfo`, whose first field is the signal (signalfd(2)).
+    let mut info = [0; 128];
+    rustix::io::read(signals, &mut info).ok().filter(|read| *read == info.len())?;
+    info.first_chunk::<4>().map(|number| c_int::from_ne_bytes(*number))
 }
 
 /// Blocks no signal.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -43,10 +42,10 @@ impl Command {
         };
         let mut environment = BTreeMap::from([
             ("PATH", PATH.as_bytes()),
-            ("HOME", user.home.as_os_str().as_bytes()),
+            ("HOME", user.home.0.as_slice()),
             ("USER", user.name.as_bytes()),
             ("LOGNAME", user.name.as_bytes()),
-            ("SHELL", user.shell.as_os_str().as_bytes()),
+            ("SHELL", user.shell.0.as_slice()),
             ("LANG", b"C.UTF-8"),
         ]);
         for (name, value) in &spawn.environment {
@@ -97,7 +96,7 @@ impl Command {
             return (Stage::Account, error);
         }
         // As the user: a home directory on another machine may be closed to root.
-        if rustix::process::chdir(user.home.as_path()).is_err() {
+        if rustix::process::chdir(user.home.0.as_slice()).is_err() {
             let _ = rustix::process::chdir("/");
         }
         // After the ids, which would clear it. A supervisor that is gone already sends no signal.

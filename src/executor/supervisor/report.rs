@@ -1,10 +1,11 @@
 //! What a supervisor says when it is done.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-use crate::wire::{FrameReader, Value, Wire, WireError, decode, encode, frame};
+use crate::wire::{FRAME_HEADER_BYTES, FrameReader, Value, Wire, WireError, decode, encode, frame};
 use crate::{wire_choice, wire_record};
 
 /// A report is written in one piece: a pipe takes this much at once or nothing.
@@ -144,36 +145,20 @@ impl Report {
     }
 }
 
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    /// The pipe could not be read.
-    #[error("cannot read a supervisor's report")]
-    Unreadable(#[source] std::io::Error),
-    /// What came is no report.
-    #[error("a supervisor's report is malformed")]
-    Malformed(#[source] WireError),
-}
-
 /// Reads the report once its pipe is readable or closed; waits if it is neither. `None` when the
 /// supervisor ended without one: then nobody knows what became of the command, and it is indeterminate.
-pub fn read_report(pipe: impl AsFd) -> Result<Option<Report>, ReportError> {
+///
+/// # Errors
+/// When the pipe cannot be read, or what comes is no report.
+pub fn read_report(pipe: impl AsFd) -> io::Result<Option<Report>> {
+    // Written in one piece, it is read in one.
+    let mut buffer = [0; FRAME_HEADER_BYTES + REPORT_BYTES_MAX];
+    let read = rustix::io::retry_on_intr(|| rustix::io::read(&pipe, &mut buffer))?;
     let mut reader = FrameReader::new(REPORT_BYTES_MAX);
-    let mut buffer = [0; REPORT_BYTES_MAX];
-    loop {
-        let malformed = |text: &str| ReportError::Malformed(WireError::Malformed(text.to_owned()));
-        match reader.next_frame() {
-            Ok(Some(body)) => {
-                return decode(&body, REPORT_BYTES_MAX).map(Some).map_err(ReportError::Malformed);
-            }
-            Ok(None) => {}
-            Err(error) => return Err(malformed(&error.to_string())),
-        }
-        let read = rustix::io::retry_on_intr(|| rustix::io::read(&pipe, &mut buffer))
-            .map_err(|error| ReportError::Unreadable(error.into()))?;
-        if read == 0 {
-            return Ok(None);
-        }
-        reader.push(buffer.get(..read).unwrap_or_default());
+    reader.push(buffer.get(..read).unwrap_or_default());
+    match reader.next_frame().map_err(io::Error::other)? {
+        Some(body) => decode(&body, REPORT_BYTES_MAX).map(Some).map_err(io::Error::other),
+        None if read == 0 => Ok(None),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }

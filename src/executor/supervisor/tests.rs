@@ -224,11 +224,11 @@ fn the_command_gets_a_clean_environment_session_and_nothing_open() {
     let user = Account::current().unwrap();
     let expected = [
         "EXTRA=a=b".to_owned(),
-        format!("HOME={}", user.home.display()),
+        format!("HOME={}", String::from_utf8_lossy(&user.home.0)),
         "LANG=C".to_owned(),
         format!("LOGNAME={}", user.name),
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-        format!("SHELL={}", user.shell.display()),
+        format!("SHELL={}", String::from_utf8_lossy(&user.shell.0)),
         format!("USER={}", user.name),
     ];
     assert_eq!(place.read("out").lines().collect::<Vec<_>>(), expected);
@@ -242,7 +242,8 @@ fn the_command_gets_a_clean_environment_session_and_nothing_open() {
     // Process, state, parent, group, session, terminal.
     let stat: Vec<_> = lines[6].split(' ').collect();
     assert_eq!((stat[0], stat[0], "0"), (stat[4], stat[5], stat[6]));
-    let home = std::fs::canonicalize(&user.home).unwrap_or_else(|_| "/".into());
+    let home =
+        std::fs::canonicalize(String::from_utf8(user.home.0.clone()).unwrap()).unwrap_or_else(|_| "/".into());
     assert_eq!(Path::new(lines[7]), home);
 }
 

@@ -11,6 +11,8 @@ struct Process {
     pid: Pid,
     parent: i32,
     started: u64,
+    /// Only waits to be collected.
+    ended: bool,
 }
 
 /// Kills processes in rounds, since new ones may come up while one is made. Counts each once.
@@ -54,7 +56,8 @@ impl Process {
         match rustix::process::pidfd_open(self.pid, PidfdFlags::empty()) {
             // Held by its descriptor, the number cannot pass to another between the look and the shot.
             Ok(held) => {
-                let same = read(self.pid.as_raw_pid()).is_some_and(|now| now.started == self.started);
+                let same =
+                    read(self.pid.as_raw_pid()).is_some_and(|now| now.started == self.started && !now.ended);
                 same && rustix::process::pidfd_send_signal(held, signal).is_ok()
             }
             // A kernel before 5.3, or a guard that forbids the call.
@@ -64,19 +67,17 @@ impl Process {
     }
 }
 
-/// Reads `/proc/PID/stat`; `None` for what is gone or only waits to be collected.
+/// Reads `/proc/PID/stat`; `None` for what is gone.
 fn read(pid: i32) -> Option<Process> {
     let bytes = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything, parentheses too.
     let after = bytes.iter().rposition(|byte| *byte == b')')?;
     let mut fields = std::str::from_utf8(bytes.get(after + 2..)?).ok()?.split(' ');
-    if matches!(fields.next()?, "Z" | "X" | "x") {
-        return None;
-    }
+    let ended = matches!(fields.next()?, "Z" | "X" | "x");
     let parent = fields.next()?.parse().ok()?;
     // Field 22 of proc(5): 17 further on.
     let started = fields.nth(17)?.parse().ok()?;
-    Some(Process { pid: Pid::from_raw(pid)?, parent, started })
+    Some(Process { pid: Pid::from_raw(pid)?, parent, started, ended })
 }
 
 /// All living descendants of this process, without `spared` and theirs.
@@ -84,7 +85,7 @@ fn descendants(spared: &[Pid]) -> Vec<Process> {
     let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if let Some(process) = pid.and_then(read) {
+        if let Some(process) = pid.and_then(read).filter(|process| !process.ended) {
             children.entry(process.parent).or_default().push(process);
         }
     }
@@ -115,17 +116,11 @@ pub fn end_orphans(known: &[Pid]) -> usize {
     let round = Killer::default().round(known);
     let me = rustix::process::getpid().as_raw_pid();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Pid::from_raw)
-    {
-        // Not those that `read` passes over: they are what is to be collected.
-        if !known.contains(&pid) && is_child(pid, me) {
+    let processes = entries.filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?));
+    for Process { pid, .. } in processes.filter(|process| process.parent == me) {
+        if !known.contains(&pid) {
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
     round.alive
-}
-
-fn is_child(pid: Pid, parent: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).unwrap_or_default();
-    status.lines().any(|line| line.strip_prefix("PPid:").is_some_and(|id| id.trim().parse() == Ok(parent)))
 }

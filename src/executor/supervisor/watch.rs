@@ -58,7 +58,8 @@ pub(super) struct Watch<'a> {
     signals: &'a OwnedFd,
 }
 
-fn now() -> Duration {
+/// The time since the machine started, which nobody can set.
+pub(in crate::executor) fn now() -> Duration {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
@@ -196,15 +197,11 @@ impl<'a> Watch<'a> {
 
     /// Waits for something to happen, at most `within`, and takes what came.
     fn wait(&mut self, within: Duration, buffer: &mut [u8]) {
-        let timeout = Timespec {
-            tv_sec: i64::try_from(within.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: within.subsec_nanos().into(),
-        };
         let mut fds = vec![PollFd::new(self.signals, PollFlags::IN)];
         fds.extend(self.lifeline.map(|fd| PollFd::new(fd, PollFlags::IN)));
         let pipes = self.streams.iter().filter_map(|stream| stream.pipe.as_ref());
         fds.extend(pipes.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-        if poll(&mut fds, Some(&timeout)).is_err() {
+        if poll(&mut fds, Timespec::try_from(within).ok().as_ref()).is_err() {
             return;
         }
         self.take_signals();
@@ -215,11 +212,8 @@ impl<'a> Watch<'a> {
     }
 
     fn take_signals(&mut self) {
-        // The size of a `signalfd_siginfo`, whose first field is the signal.
-        let mut info = [0; 128];
-        while let Ok(128) = rustix::io::read(self.signals, &mut info) {
-            let [s0, s1, s2, s3, ..] = info;
-            if u32::from_ne_bytes([s0, s1, s2, s3]) != libc::SIGCHLD.cast_unsigned() {
+        while let Some(signal) = os::next_signal(self.signals) {
+            if signal != libc::SIGCHLD {
                 self.cancel();
             }
         }

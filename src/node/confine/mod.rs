@@ -22,7 +22,7 @@ use landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Gid, Uid};
+use rustix::process::{DumpableBehavior, Gid, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -63,6 +63,17 @@ pub(super) struct Confined {
     /// Whether the bounding set was emptied, which takes a capability. Without it there is still no way to
     /// gain one: nothing can be executed.
     pub(super) bounding_set_empty: bool,
+}
+
+impl std::fmt::Display for Confined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no capabilities, no new privileges, system-call filter, ")?;
+        match self.landlock {
+            Enforced::Fully => write!(f, "Landlock (version {})", self.landlock_abi),
+            Enforced::Partially => write!(f, "Landlock in part (version {})", self.landlock_abi),
+            Enforced::NotAtAll => write!(f, "no Landlock on this kernel"),
+        }
+    }
 }
 
 /// Why the process is not confined. It may be in part, so it must end.
@@ -108,6 +119,9 @@ pub(super) fn confine(confinement: &Confinement<'_>) -> Result<Confined, Confine
     let rules = rules(confinement)?;
     let bounding_set_empty = give_up_privileges(confinement.become_user)?;
     let failed = |what| move |source| ConfineError::Privileges { what, source };
+    // After the ids, which would clear it: it ends with its parent even while it hangs.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(failed("a life without its parent"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("new privileges"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("being traced"))?;
     let status = restrict_files(rules)?;

@@ -1,8 +1,8 @@
 //! The host's side: says of itself what the fleet should know, and answers pings.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -20,6 +20,9 @@ use crate::{
 const PINGS_MAX: usize = 64;
 /// How long one leg of a ping may take.
 const PING_WITHIN: Duration = Duration::from_secs(5);
+/// Pings of others that are passed on at a time: each asks every neighbour, so that many at once would be a
+/// flood for which somebody else pays.
+const RELAYED_MAX: usize = 8;
 /// Hosts that may pass a ping on.
 const HOPS_MAX: u8 = 2;
 /// Longest name of a system that is published, in bytes.
@@ -66,6 +69,7 @@ impl Protocol for Ping {
 pub async fn serve(me: HostId, net: Net, store: Store, stop: CancellationToken) -> Result<(), NetError> {
     let mut incoming = net.accept::<Ping>(PINGS_MAX)?;
     let mut pings = JoinSet::new();
+    let relayed = Arc::new(Semaphore::new(RELAYED_MAX));
     loop {
         let arrival = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -73,14 +77,20 @@ pub async fn serve(me: HostId, net: Net, store: Store, stop: CancellationToken) 
         };
         while pings.try_join_next().is_some() {}
         let Some(mut arrival) = arrival else { return Ok(()) };
-        let (net, store) = (net.clone(), store.clone());
+        let (net, store, relayed) = (net.clone(), store.clone(), Arc::clone(&relayed));
         pings.spawn(async move {
             let Ok(Some(request)) = arrival.channel.recv_request(PING_WITHIN).await else { return };
             let reply = if request.target == me {
                 PingReply::Pong { via: Vec::new() }
             } else {
                 let hops = request.hops.min(HOPS_MAX);
-                match Box::pin(reach(&net, &store, request.target, hops, Some(arrival.peer))).await {
+                let found = match relayed.try_acquire() {
+                    Ok(_turn) => {
+                        Box::pin(reach(&net, &store, request.target, hops, Some(arrival.peer))).await
+                    }
+                    Err(_) => None,
+                };
+                match found {
                     Some((_, mut via)) => {
                         via.insert(0, me);
                         PingReply::Pong { via }

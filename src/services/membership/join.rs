@@ -2,23 +2,31 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::message::{Join, JoinReply, JoinRequest};
 use crate::{
     authority::{
-        Authority, Enrolled, Enrolment, HostCertificate, Invitation, NAME_CHARS_MAX, RootChain, check_name,
+        Authority, Enrolled, Enrolment, Host, HostCertificate, Invitation, NAME_CHARS_MAX, RootChain,
+        Standing, check_name,
     },
-    identity::{JoinToken, Signed},
+    identity::{HostId, JoinToken, Signed},
     journal::{Candidate, HostHome, HostHomeError, Member},
     net::{self, Channel, NetError},
-    replica::{Entry, Item, Replica},
+    replica::{Entry, Item, Merged, Replica},
     time::Timestamp,
     wire::Bytes,
 };
 
 /// How long reaching one address may take.
 const DIAL_WITHIN: Duration = Duration::from_secs(15);
+/// Bytes of entries that are taken over at once; what a fleet holds beyond is fetched later.
+const FIRST_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long taking them over may last.
+const FIRST_WITHIN: Duration = Duration::from_secs(300);
+/// Characters of a member's words that are shown.
+const WORDS_CHARS_MAX: usize = 300;
 /// How long one message may take.
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -107,6 +115,7 @@ pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, Jo
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(task.run(stop));
     let mut tried = Vec::new();
+    let mut refused = None;
     for address in &token.addresses {
         let peer = match net.dial_unknown(*address, DIAL_WITHIN).await {
             Ok(peer) => peer,
@@ -122,13 +131,30 @@ pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, Jo
                 continue;
             }
         };
-        let admitted = admitted(&mut channel, &candidate, *address, peer.0, token, name, tags, now).await?;
+        let admitted = admitted(&mut channel, &candidate, *address, peer.0, token, name, tags, now).await;
+        let (member, first, fleet_name, admitted_by, members) = match admitted {
+            Ok(admitted) => admitted,
+            // Whoever answers there need not know the token yet, or be a member at all: another may.
+            Err(error @ (JoinError::Refused(_) | JoinError::NotTheFleet { .. })) => {
+                tried.push((*address, error.to_string()));
+                refused = Some(match refused {
+                    Some(JoinError::Refused(why)) => JoinError::Refused(why),
+                    _ => error,
+                });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         drop(ended);
-        let (member, first, fleet_name, admitted_by, members) = admitted;
         let home = candidate.admit(&member, &first)?;
         return Ok(Joined { home, fleet_name, admitted_by, members });
     }
-    Err(JoinError::Unreachable { tried })
+    Err(refused.unwrap_or(JoinError::Unreachable { tried }))
+}
+
+/// A member's words, of which it may have sent many.
+fn words(why: &str) -> String {
+    why.chars().take(WORDS_CHARS_MAX).collect()
 }
 
 #[expect(clippy::too_many_arguments, reason = "one caller, and each is another thing")]
@@ -150,7 +176,7 @@ async fn admitted(
         .map_err(broke)?;
     let (updates, invitation, host) = match channel.recv_reply(WITHIN).await.map_err(broke)? {
         Some(JoinReply::Invitation { updates, invitation, host }) => (updates, invitation, host),
-        Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(why)),
+        Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(words(&why))),
         Some(_) | None => return Err(foreign("it did not answer the token".to_owned())),
     };
     // From the fleet id in the token, link by link.
@@ -168,7 +194,11 @@ async fn admitted(
         return Err(foreign("it showed another host's certificate".to_owned()));
     }
     let admitted_by = admitter.enrolment().name.clone();
+    let id = admitter.host();
     replica.merge(Entry::Host(Box::new(admitter)), &[]).map_err(|error| foreign(error.to_string()))?;
+    if replica.authority().host(&id).map(Host::standing) != Some(Standing::Member) {
+        return Err(foreign("it is not a member of it itself".to_owned()));
+    }
 
     if now > signed.body().expires {
         return Err(JoinError::Expired);
@@ -191,30 +221,45 @@ async fn admitted(
         .map_err(broke)?;
     match channel.recv_reply(WITHIN).await.map_err(broke)? {
         Some(JoinReply::Admitted {}) => {}
-        Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(why)),
+        Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(words(&why))),
         Some(_) | None => return Err(JoinError::Refused("the member hung up".to_owned())),
     }
     // Admitted: from here on nothing that breaks takes that back. What is missing is fetched later.
     let mut first = Vec::new();
-    while let Ok(Some(JoinReply::Items { items, more })) = channel.recv_reply(WITHIN).await {
-        for item in items {
-            let merged = Entry::verify(&item.entry.0, token.fleet)
-                .ok()
-                .and_then(|entry| replica.merge(entry, &item.facets).ok());
-            if merged.is_some() {
-                first.push(item);
-            }
-        }
-        if !more {
-            break;
-        }
-    }
-    if !first.iter().any(|item| item.entry == certificate) {
+    let _what_there_was = timeout(FIRST_WITHIN, take_over(channel, &mut replica, &mut first)).await;
+    // Where it had been admitted before, without hearing of it, the fleet has another certificate of it.
+    let mut certificate = certificate;
+    if let Ok(entry) = Entry::verify(&certificate.0, token.fleet)
+        && replica.merge(entry, &[]).is_ok_and(|merged| matches!(merged, Merged::New))
+    {
         first.push(Item::bare(&certificate.0));
+    }
+    if let Some(held) = replica.authority().host(&HostId::of(&candidate.stream().public())) {
+        certificate = Bytes::from(held.enrolled().certificate().bytes());
     }
     let members = replica.authority().members().count();
     let member = Member { fleet: token.fleet, shield: token.shield, updates, certificate };
     Ok((member, first, fleet_name, admitted_by, members))
+}
+
+/// Takes over what the fleet holds, as far as it holds by itself and fits: whoever sends it may be no friend.
+async fn take_over(channel: &mut Channel<Join>, replica: &mut Replica, first: &mut Vec<Item>) {
+    let mut bytes = 0_usize;
+    while let Ok(Some(JoinReply::Items { items, more })) = channel.recv_reply(WITHIN).await {
+        for item in items {
+            bytes = bytes.saturating_add(item.weight());
+            let new = Entry::verify(&item.entry.0, replica.fleet())
+                .ok()
+                .and_then(|entry| replica.merge(entry, &item.facets).ok());
+            // Only what is new: the same entry again and again would fill the disk.
+            if matches!(new, Some(Merged::New | Merged::Forked)) {
+                first.push(item);
+            }
+        }
+        if !more || bytes > FIRST_BYTES_MAX {
+            return;
+        }
+    }
 }
 
 fn chain(token: &JoinToken, updates: &[Bytes]) -> Result<RootChain, String> {

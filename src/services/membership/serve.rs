@@ -1,6 +1,14 @@
 //! The admitting host's side: it checks what the joiner brings like any entry, and forwards it.
+//!
+//! A stranger learns what a token stands for (its tags, the root chain, this host's certificate) by naming
+//! the token's public key, which only the token and the members' replicas hold, and only while the token can
+//! be redeemed. It learns of the fleet's other hosts once it is one of them. A host whose joining was cut
+//! short may do it again with the same keys: it takes no second use.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -8,12 +16,12 @@ use tracing::{debug, info, warn};
 
 use super::message::{Join, JoinReply, JoinRequest};
 use crate::{
-    authority::{Enrolled, Invitation, Refusal},
+    authority::{Enrolled, Invitation, Refusal, Standing},
     identity::{HostId, PublicKey, Signed},
-    net::{Channel, Net, NetError},
+    net::{Channel, Net, NetError, PeerKey},
     replica::{Item, Replica},
     store::Store,
-    time::Timestamp,
+    time::{SKEW_MAX, Timestamp},
     wire::Bytes,
 };
 
@@ -46,7 +54,7 @@ pub async fn serve(
         let Some(mut arrival) = arrival else { return Ok(()) };
         let store = store.clone();
         joiners.spawn(async move {
-            match admit(me, &mut arrival.channel, &store, clock).await {
+            match admit(me, arrival.peer, &mut arrival.channel, &store, clock).await {
                 Ok(Some(why)) => {
                     debug!(why, "a joiner was refused");
                     let _gone = arrival.channel.send_reply(&JoinReply::Refused { why }, WITHIN).await;
@@ -62,6 +70,7 @@ pub async fn serve(
 /// One joiner; `Some` is why it is refused.
 async fn admit(
     me: HostId,
+    peer: PeerKey,
     channel: &mut Channel<Join>,
     store: &Store,
     clock: fn() -> Timestamp,
@@ -69,7 +78,7 @@ async fn admit(
     let Some(JoinRequest::Token { key }) = channel.recv_request(WITHIN).await? else {
         return Ok(Some("a token comes first".to_owned()));
     };
-    let offer = match store.read(|replica| offer(replica, me, key, clock())) {
+    let offer = match store.read(|replica| offer(replica, me, peer, key, clock())) {
         Ok(offer) => offer,
         Err(why) => return Ok(Some(why)),
     };
@@ -77,15 +86,10 @@ async fn admit(
     let Some(JoinRequest::Admit { certificate }) = channel.recv_request(WITHIN).await? else {
         return Ok(Some("a host certificate comes second".to_owned()));
     };
-    if let Err(why) = store.read(|replica| check(replica, &certificate, key, clock())) {
-        return Ok(Some(why));
-    }
-    let (new, refusal) = store.merge(None, vec![Item::bare(&certificate.0)], clock());
-    if let Some(why) = refusal {
-        return Ok(Some(why));
-    }
-    if !new.is_empty() {
-        info!("a host was admitted");
+    match take(store, &certificate, peer, key, clock()) {
+        Err(why) => return Ok(Some(why)),
+        Ok(true) => info!("a host was admitted"),
+        Ok(false) => {}
     }
     // The joiner relies on it from here on, and this may be the only other host.
     if let Err(error) = store.flushed().await {
@@ -109,9 +113,32 @@ async fn admit(
     }
 }
 
+/// Checks and merges in one step: of two joiners with the last use of a token, one is refused.
+fn take(
+    store: &Store,
+    certificate: &Bytes,
+    peer: PeerKey,
+    key: [u8; 32],
+    now: Timestamp,
+) -> Result<bool, String> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    store.read(|replica| check(replica, certificate, peer, key, now))?;
+    match store.merge(None, vec![Item::bare(&certificate.0)], now) {
+        (_, Some(why)) => Err(why),
+        (new, None) => Ok(!new.is_empty()),
+    }
+}
+
 /// What the token stands for, while it can still be redeemed.
-fn offer(replica: &Replica, me: HostId, key: [u8; 32], now: Timestamp) -> Result<JoinReply, String> {
-    let invitation = redeemable(replica, key, now)?;
+fn offer(
+    replica: &Replica,
+    me: HostId,
+    peer: PeerKey,
+    key: [u8; 32],
+    now: Timestamp,
+) -> Result<JoinReply, String> {
+    let invitation = redeemable(replica, peer, key, now)?;
     let host = replica.authority().host(&me).ok_or("this host is not a member itself")?;
     let updates = replica.authority().chain().updates();
     Ok(JoinReply::Invitation {
@@ -123,9 +150,25 @@ fn offer(replica: &Replica, me: HostId, key: [u8; 32], now: Timestamp) -> Result
 
 /// What only the admitting host can check: its own clock, how often the token was used, and whether the
 /// name is free. (What holds everywhere is checked when it is merged.)
-fn check(replica: &Replica, certificate: &Bytes, key: [u8; 32], now: Timestamp) -> Result<(), String> {
-    redeemable(replica, key, now)?;
+fn check(
+    replica: &Replica,
+    certificate: &Bytes,
+    peer: PeerKey,
+    key: [u8; 32],
+    now: Timestamp,
+) -> Result<(), String> {
+    redeemable(replica, peer, key, now)?;
     let enrolled = Enrolled::verify(&certificate.0, replica.fleet()).map_err(|error| error.to_string())?;
+    if enrolled.enrolment().keys.transport.bytes() != peer.0 {
+        return Err("the certificate is not of the host that brings it".to_owned());
+    }
+    let held = replica.authority().host_by_transport(&enrolled.enrolment().keys.transport);
+    if held.is_some_and(|held| held.id() != enrolled.host()) {
+        return Err("another host has this transport key".to_owned());
+    }
+    if enrolled.enrolment().at > now.after(SKEW_MAX) {
+        return Err("its clock is ahead of this host's".to_owned());
+    }
     if enrolled.invitation().body().token.bytes() != key {
         return Err("the certificate was made with another token".to_owned());
     }
@@ -139,8 +182,13 @@ fn check(replica: &Replica, certificate: &Bytes, key: [u8; 32], now: Timestamp) 
     Ok(())
 }
 
-/// The invitation behind a token, if it can be redeemed now.
-fn redeemable(replica: &Replica, key: [u8; 32], now: Timestamp) -> Result<&Signed<Invitation>, String> {
+/// The invitation behind a token, if it can be redeemed now; or was, by this very host, which asks again.
+fn redeemable(
+    replica: &Replica,
+    peer: PeerKey,
+    key: [u8; 32],
+    now: Timestamp,
+) -> Result<&Signed<Invitation>, String> {
     let invitation = replica.invitation_of(&PublicKey::from_bytes(key)).ok_or(
         "this host does not know the token: it is of another fleet, long expired, or too new to have arrived",
     )?;
@@ -148,8 +196,104 @@ fn redeemable(replica: &Replica, key: [u8; 32], now: Timestamp) -> Result<&Signe
     if now > invitation.body().expires {
         return Err(Refusal::TokenExpired.to_string());
     }
-    if replica.authority().redeemed(&invitation.id()) >= usize::try_from(uses).unwrap_or(usize::MAX) {
+    let again = replica.authority().host_by_transport(&PublicKey::from_bytes(peer.0)).is_some_and(|host| {
+        host.standing() == Standing::Member && host.enrolled().invitation().id() == invitation.id()
+    });
+    let uses_max = usize::try_from(uses).unwrap_or(usize::MAX);
+    if !again && replica.authority().redeemed(&invitation.id()) >= uses_max {
         return Err(Refusal::TokenUsedUp { uses }.to_string());
     }
     Ok(invitation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        authority::{Authority, sample},
+        replica::Entry,
+        store::Memory,
+    };
+
+    struct Place {
+        fleet: sample::Fleet,
+        store: Store,
+        invitation: Signed<Invitation>,
+    }
+
+    fn of_uses(uses: u32) -> Place {
+        let ana = sample::key(1);
+        let (fleet, under) = sample::Fleet::with(&[sample::certificate("ana", &ana)]);
+        let invitation = fleet.invite(&ana, under[0], 9, &[("role", "web")], uses);
+        let mut replica = Replica::new(Authority::new(fleet.chain.clone()));
+        replica.merge(Entry::verify(invitation.bytes(), fleet.id()).unwrap(), &[]).unwrap();
+        let store = Store::start(replica, Memory::default(), &[], None, sample::NOW).unwrap();
+        Place { fleet, store, invitation }
+    }
+
+    impl Place {
+        /// Host number `host` brings what `change` makes of its enrolment, over the connection of `peer`.
+        fn join(
+            &self,
+            host: u8,
+            peer: u8,
+            change: impl FnOnce(&mut crate::authority::Enrolment),
+        ) -> Result<bool, String> {
+            let mut enrolment = sample::Fleet::enrolment(host, &[]);
+            change(&mut enrolment);
+            let certificate =
+                self.fleet.host_certificate(&self.invitation, &sample::key(9), &sample::key(host), enrolment);
+            let certificate = Bytes::from(certificate.bytes());
+            let token = sample::key::<crate::identity::Token>(9).public().bytes();
+            take(&self.store, &certificate, transport(peer), token, sample::later(2000))
+        }
+    }
+
+    fn transport(host: u8) -> PeerKey {
+        PeerKey(sample::Fleet::keys(host).transport.bytes())
+    }
+
+    #[test]
+    fn of_two_joiners_with_the_last_use_one_is_refused() {
+        let fleet = of_uses(1);
+        assert_eq!(fleet.join(1, 1, |_| {}), Ok(true));
+        let why = fleet.join(2, 2, |_| {}).unwrap_err();
+        assert!(why.contains("which is all it allows"), "{why}");
+        assert_eq!(fleet.store.read(|replica| replica.authority().members().count()), 1);
+    }
+
+    #[test]
+    fn a_host_that_was_admitted_without_hearing_of_it_may_ask_again() {
+        let fleet = of_uses(1);
+        assert_eq!(fleet.join(1, 1, |_| {}), Ok(true));
+        assert_eq!(fleet.join(1, 1, |_| {}), Ok(false));
+        // At another time, with another name: the fleet ends up with one host all the same.
+        fleet.join(1, 1, |enrolment| enrolment.name = "other".to_owned()).unwrap();
+        assert_eq!(fleet.store.read(|replica| replica.authority().members().count()), 1);
+        let token = sample::key::<crate::identity::Token>(9).public().bytes();
+        let offered = |peer, now| {
+            fleet.store.read(|replica| redeemable(replica, transport(peer), token, now).map(Signed::id))
+        };
+        assert!(offered(1, sample::NOW).is_ok());
+        assert!(offered(2, sample::NOW).is_err());
+        assert!(offered(1, sample::later(sample::HOUR_MS + 1)).is_err());
+    }
+
+    #[test]
+    fn a_joiner_brings_its_own_certificate_and_no_other_hosts_name_or_key() {
+        let fleet = of_uses(9);
+        assert_eq!(fleet.join(1, 1, |_| {}), Ok(true));
+        let why = fleet.join(2, 3, |_| {}).unwrap_err();
+        assert!(why.contains("not of the host that brings it"), "{why}");
+        let why = fleet.join(2, 2, |enrolment| enrolment.name = "host-1".to_owned()).unwrap_err();
+        assert!(why.contains("a host named host-1"), "{why}");
+        let theirs = sample::Fleet::keys(1).transport;
+        let why = fleet.join(2, 1, |enrolment| enrolment.keys.transport = theirs).unwrap_err();
+        assert!(why.contains("another host has this transport key"), "{why}");
+        let why = fleet.join(2, 2, |enrolment| enrolment.at = sample::later(sample::HOUR_MS)).unwrap_err();
+        assert!(why.contains("clock is ahead"), "{why}");
+        let tags = sample::pairs(&[("role", "db")]);
+        let why = fleet.join(2, 2, |enrolment| enrolment.tags = tags).unwrap_err();
+        assert!(why.contains("role=db"), "{why}");
+    }
 }

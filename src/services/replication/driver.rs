@@ -94,6 +94,7 @@ pub enum Mail {
 enum Ask {
     Links(oneshot::Sender<Vec<LinkRow>>),
     WayTo(EntryId, HostId, oneshot::Sender<Option<HostId>>),
+    Unsettled(oneshot::Sender<u64>),
 }
 
 /// One neighbour.
@@ -124,6 +125,15 @@ impl Replication {
         let (answer, answered) = oneshot::channel();
         if self.asks.send(Ask::Links(answer)).await.is_err() {
             return Vec::new();
+        }
+        answered.await.unwrap_or_default()
+    }
+
+    /// How many results of this host no keeper has yet.
+    pub async fn unsettled(&self) -> u64 {
+        let (answer, answered) = oneshot::channel();
+        if self.asks.send(Ask::Unsettled(answer)).await.is_err() {
+            return 0;
         }
         answered.await.unwrap_or_default()
     }
@@ -763,6 +773,9 @@ impl Driver {
                     })
                     .collect();
                 let _gone = answer.send(rows);
+            }
+            Ask::Unsettled(answer) => {
+                let _gone = answer.send(self.machine.returns().unsettled() as u64);
             }
             Ask::WayTo(order, host, answer) => {
                 let _gone = answer.send(self.machine.returns().way_to(order, host));

@@ -27,7 +27,7 @@ use crate::{
     authority::{Admitted, Verb},
     control::StreamName,
     executor::{
-        message::{ToExecutor, ToMesh},
+        message::{MESSAGE_BYTES_MAX, ToExecutor, ToMesh},
         spool_paths,
     },
     identity::{EntryId, HostId, SecretKey, Signed, Stream},
@@ -35,12 +35,17 @@ use crate::{
     replica::{Kept, Order, RECEIPT_REPORTS_MAX, ReadRequest, Receipt, Replica, Report},
     store::{Change, Store},
     sync::Event,
-    time::Timestamp,
+    time::{SKEW_MAX, Timestamp},
     wire::Bytes,
 };
 
 /// News on orders that a slow watcher may be behind.
 const NEWS_MAX: usize = 4096;
+/// Bytes of entries in one message to the executor.
+const LEARN_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
+/// Redeemers of an over-used token that the executor is told of. A token for more hosts than that is for the
+/// fleet to count: there the executor does not hear that it was over-used.
+const REDEEMERS_MAX: usize = 1024;
 /// Outputs that are served at a time.
 const OUTPUTS_MAX: usize = 32;
 /// What is kept is acknowledged together so often: one write to the disk and one signature for many results.
@@ -164,15 +169,15 @@ impl Runs {
         use crate::identity::{Kind, peek};
         change.items.iter().any(|(_, item)| {
             peek(&item.entry.0).is_ok_and(|header| {
-                [Kind::Root, Kind::Op, Kind::Order, Kind::Cancellation]
+                [Kind::Root, Kind::Op, Kind::Host, Kind::Departure, Kind::Order, Kind::Cancellation]
                     .into_iter()
                     .any(|kind| kind as u16 == header.kind)
             })
         })
     }
 
-    /// Sends the executor what it does not know yet: first what it judges by, then cancellations, then
-    /// orders.
+    /// Sends the executor what it does not know yet: first what it judges by, then orders, each after its
+    /// cancellation, since the executor remembers only so many of those.
     async fn feed_all(&self, known: &mut Known) {
         let me = self.parts.me;
         let messages = self.parts.store.read(|replica| {
@@ -189,17 +194,20 @@ impl Runs {
                     learn.push(Bytes::from(op.bytes()));
                 }
             }
-            let mut messages = Vec::new();
-            if !learn.is_empty() {
-                messages.push(ToExecutor::Learn { entries: learn });
+            for (id, bytes) in ends_of_membership(replica, &me) {
+                if known.told.insert(id) {
+                    learn.push(bytes);
+                }
             }
+            let mut messages = in_messages(learn);
             messages.extend(self.unknown_orders(replica.orders(), replica, known));
             messages
         });
         self.tell_executor(messages).await;
     }
 
-    /// Those of `orders` that are for this host and that the executor was not told of, cancellations first.
+    /// Those of `orders` that are for this host and that the executor was not told of, each after its
+    /// cancellation.
     fn unknown_orders<'a>(
         &self,
         orders: impl Iterator<Item = &'a Admitted<Order>>,
@@ -207,7 +215,6 @@ impl Runs {
         known: &mut Known,
     ) -> Vec<ToExecutor> {
         let mut messages = Vec::new();
-        let mut unknown = Vec::new();
         for order in orders {
             let signed = order.signed();
             if signed.body().roster.index_of(&self.parts.me).is_none() {
@@ -219,10 +226,9 @@ impl Runs {
                 messages.push(ToExecutor::Cancel { cancellation: Bytes::from(cancellation.bytes()) });
             }
             if known.told.insert(signed.id()) {
-                unknown.push(ToExecutor::Order { order: Bytes::from(signed.bytes()) });
+                messages.push(ToExecutor::Order { order: Bytes::from(signed.bytes()) });
             }
         }
-        messages.extend(unknown);
         messages
     }
 
@@ -425,6 +431,48 @@ impl Runs {
     }
 }
 
+/// What takes away that this host is a member: its own departure, and the certificates of those who redeemed
+/// its token beyond what that allows.
+fn ends_of_membership(replica: &Replica, me: &HostId) -> Vec<(EntryId, Bytes)> {
+    let authority = replica.authority();
+    let Some(host) = authority.host(me) else { return Vec::new() };
+    let mut ends = Vec::new();
+    if let Some(departure) = host.departure() {
+        ends.push((departure.id(), Bytes::from(departure.bytes())));
+    }
+    let invitation = host.enrolled().invitation();
+    let uses = usize::try_from(invitation.body().uses).unwrap_or(usize::MAX);
+    if authority.redeemed(&invitation.id()) > uses && uses < REDEEMERS_MAX {
+        // As many as it takes beside this host, the same ones every time.
+        let others = authority
+            .hosts()
+            .filter(|other| other.id() != *me && other.enrolled().invitation().id() == invitation.id());
+        ends.extend(others.take(uses).map(|other| {
+            let certificate = other.enrolled().certificate();
+            (certificate.id(), Bytes::from(certificate.bytes()))
+        }));
+    }
+    ends
+}
+
+/// As few messages as they fit in.
+fn in_messages(entries: Vec<Bytes>) -> Vec<ToExecutor> {
+    let mut messages = Vec::new();
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for entry in entries {
+        if bytes + entry.0.len() > LEARN_BYTES_MAX && !batch.is_empty() {
+            messages.push(ToExecutor::Learn { entries: std::mem::take(&mut batch) });
+            bytes = 0;
+        }
+        bytes += entry.0.len();
+        batch.push(entry);
+    }
+    if !batch.is_empty() {
+        messages.push(ToExecutor::Learn { entries: batch });
+    }
+    messages
+}
+
 /// Finds the neighbour that leads to a host, as replication knows it.
 pub type Ways = Arc<dyn Fn(EntryId, HostId) -> BoxFuture<'static, Option<HostId>> + Send + Sync>;
 
@@ -434,6 +482,9 @@ fn may_read(replica: &Replica, request: &FetchRequest, me: HostId, now: Timestam
     let body = read.body();
     if body.order != request.order {
         return Err(refused(&"the request is for another order"));
+    }
+    if body.issued.before(SKEW_MAX) > now {
+        return Err(refused(&"the request was made in the future by this host's clock"));
     }
     if now > body.expires || body.expires.since(body.issued) > Duration::from_secs(3600) {
         return Err(refused(&"the request has expired"));
@@ -469,5 +520,58 @@ impl Sink for Remote<'_> {
             .send_reply(&OutputReply::Chunk { bytes }, PIECE_WITHIN)
             .await
             .map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        authority::{Authority, sample},
+        replica::Entry,
+        wire,
+    };
+
+    #[test]
+    fn what_is_to_be_learned_fits_in_messages_and_keeps_its_order() {
+        let entries: Vec<Bytes> = (0..200_u8).map(|number| Bytes(vec![number; 16 * 1024])).collect();
+        let messages = in_messages(entries.clone());
+        let mut learned = Vec::new();
+        for message in messages {
+            assert!(wire::encode(&message).len() <= MESSAGE_BYTES_MAX);
+            let ToExecutor::Learn { entries } = message else { panic!("{message:?}") };
+            learned.extend(entries);
+        }
+        assert_eq!(learned, entries);
+        assert!(in_messages(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn the_executor_hears_of_a_departure_and_of_an_overused_token() {
+        let ana = sample::key(1);
+        let (fleet, under) = sample::Fleet::with(&[sample::certificate("ana", &ana)]);
+        let mut replica = Replica::new(Authority::new(fleet.chain.clone()));
+        let merge = |replica: &mut Replica, bytes: &[u8]| {
+            replica.merge(Entry::verify(bytes, fleet.id()).unwrap(), &[]).unwrap();
+        };
+        let mine = fleet.invite(&ana, under[0], 9, &[], 2);
+        let other = fleet.invite(&ana, under[0], 10, &[], 9);
+        let hosts =
+            [fleet.enrol(&mine, 9, 1, &[]), fleet.enrol(&mine, 9, 2, &[]), fleet.enrol(&other, 10, 3, &[])];
+        for host in &hosts {
+            merge(&mut replica, host.certificate().bytes());
+        }
+        let me = sample::host_id(1);
+        assert!(ends_of_membership(&replica, &me).is_empty());
+        let third = fleet.enrol(&mine, 9, 4, &[]);
+        merge(&mut replica, third.certificate().bytes());
+        let mut told: Vec<_> = ends_of_membership(&replica, &me).into_iter().map(|(id, _)| id).collect();
+        told.sort();
+        let mut wanted = vec![hosts[1].certificate().id(), third.certificate().id()];
+        wanted.sort();
+        assert_eq!(told, wanted);
+        let departure = fleet.departure(1, sample::NOW);
+        merge(&mut replica, departure.bytes());
+        assert_eq!(ends_of_membership(&replica, &me)[0].0, departure.id());
     }
 }

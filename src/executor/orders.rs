@@ -1,0 +1,295 @@
+//! What comes of an order here: judged, claimed, run, reported.
+//!
+//! Always holds: nothing is started but what the judge allowed a moment before from the same bytes, under a
+//! claim that is on disk; what is claimed is never started again; an order that was refused is not run
+//! later. A refusal that cannot be recorded (a full disk) is kept in memory and recorded as soon as that
+//! works; only an agent that is stopped in between may run the order after all.
+
+use std::{io, time::Duration};
+
+use super::{
+    Account,
+    agent::{Executor, log},
+    judge::{Verdict, judge},
+    message::ToMesh,
+    queue::WAITING_MAX,
+    spool,
+    supervisor::{self, Spawn, Stage, Supervised, uptime},
+};
+use crate::{
+    authority::Refusal,
+    identity::{self, EntryId, Operator, PublicKey, Signed},
+    journal::Claimed,
+    replica::{Order, Outcome, Output, Report, ResultRecord},
+    time::Timestamp,
+    wire::Bytes,
+};
+
+/// Results that wait in memory for the journal.
+const OWED_MAX: usize = 1024;
+/// How long a command may run at most, whatever the order says.
+const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// How much of each output stream is kept at most, whatever the order says, in bytes.
+const OUTPUT_BYTES_MAX: u64 = 1 << 30;
+
+/// A command under way.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) order: EntryId,
+    pub(super) issuer: PublicKey<Operator>,
+    started: Timestamp,
+    pub(super) since: Duration,
+    pub(super) announced: bool,
+    pub(super) cancelled: bool,
+    pub(super) supervised: Supervised,
+}
+
+/// A signed result that is not on disk.
+#[derive(Debug)]
+pub(super) struct Owed {
+    expires: Timestamp,
+    pub(super) record: Vec<u8>,
+}
+
+impl Executor {
+    /// What was claimed and has no result: nobody can say what came of it, and it is never run again.
+    pub(super) fn recover(&mut self, now: Timestamp) {
+        for order in self.claims.unfinished() {
+            let started = self.claims.claimed_at(&order).unwrap_or(now);
+            let why = "the agent ended while it ran, and the command with it".to_owned();
+            self.finish(EntryId(order), started, Outcome::Indeterminate { why }, None);
+        }
+    }
+
+    /// Judges an order, claims it and runs it; without room it is refused instead.
+    pub(super) fn take(&mut self, bytes: &[u8], room: bool) {
+        let now = (self.clock)();
+        let Ok(header) = identity::peek(bytes) else { return self.count("orders_malformed") };
+        let id = header.id;
+        if self.stopping.is_some() {
+            return;
+        }
+        if self.claims.claimed_at(&id.0).is_some() || self.owed.contains_key(&id) {
+            // A repeat. If its result is known and not settled, the mesh process has it or will.
+            return self.count("orders_repeated");
+        }
+        let root = rustix::process::geteuid().is_root();
+        let verdict = match judge(bytes, &self.trust, now, root) {
+            Verdict::Run { order, .. } if !room => {
+                let refusal = Refusal::TooMany { what: "orders waiting on this host", limit: WAITING_MAX };
+                Verdict::Refuse { order, refusal }
+            }
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::Drop(reason) => {
+                self.complain("orders_dropped", &format!("an order is dropped: {reason}"));
+            }
+            Verdict::Refuse { order, refusal } => {
+                self.count("orders_refused");
+                self.refuse(&order, &refusal, now);
+            }
+            Verdict::Run { order, account, argv } => {
+                match self.claims.claim(id.0, order.body().expires, now) {
+                    Ok(Claimed::New) => {
+                        self.signed_now = self.signed_now.max(order.body().issued);
+                        if self.cancelled.take(id, order.signer()) {
+                            self.finish(id, now, Outcome::Cancelled {}, None);
+                        } else {
+                            self.spawn(&order, account, argv, now);
+                        }
+                    }
+                    Ok(Claimed::Already) => self.count("orders_repeated"),
+                    Ok(Claimed::BelowFloor) => self.refuse_unclaimed(&order, &Refusal::BelowFloor, now),
+                    Err(error) => {
+                        self.refuse_unclaimed(&order, &Refusal::NoClaim(error.to_string()), now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, order: &Signed<Order>, account: Option<Account>, argv: Vec<Vec<u8>>, now: Timestamp) {
+        let id = order.id();
+        let (stdout, stderr) = spool::paths(&self.spool, &id);
+        let spawn = Spawn {
+            argv,
+            account,
+            timeout: Duration::from_millis(order.body().limits.timeout_ms).min(TIMEOUT_MAX),
+            output_bytes_max: order.body().limits.output_bytes_max.min(OUTPUT_BYTES_MAX),
+            stdout,
+            stderr,
+            environment: vec![("MUSTER_JOB".to_owned(), id.to_string())],
+        };
+        match supervisor::supervise(&spawn) {
+            Ok(supervised) => {
+                self.count("spawns");
+                self.running.push(Running {
+                    order: id,
+                    issuer: order.signer(),
+                    started: now,
+                    since: uptime(),
+                    announced: false,
+                    cancelled: false,
+                    supervised,
+                });
+            }
+            Err(error) => {
+                let why = format!("no supervisor could be started: {error}");
+                self.finish(id, now, Outcome::NotStarted { code: 126, why }, None);
+            }
+        }
+    }
+
+    /// Refuses for good: the refusal is a result like any other, so a repeat meets it.
+    fn refuse(&mut self, order: &Signed<Order>, refusal: &Refusal, now: Timestamp) {
+        let id = order.id();
+        match self.claims.claim(id.0, order.body().expires, now) {
+            Ok(Claimed::New) => {
+                self.finish(id, now, Outcome::Refused { why: refusal.to_string() }, None);
+            }
+            Ok(Claimed::Already) => self.count("orders_repeated"),
+            Ok(Claimed::BelowFloor) => self.refuse_unclaimed(order, &Refusal::BelowFloor, now),
+            Err(_) => self.refuse_unclaimed(order, refusal, now),
+        }
+    }
+
+    /// Refuses where nothing can be recorded now. It is said only if it can be stood by: what is not
+    /// remembered at all is not answered either. What may have been run and forgotten needs no memory, since
+    /// the floor only rises.
+    fn refuse_unclaimed(&mut self, order: &Signed<Order>, refusal: &Refusal, now: Timestamp) {
+        let record = self.sign(order.id(), now, Outcome::Refused { why: refusal.to_string() }, None);
+        match refusal {
+            Refusal::BelowFloor => self.say(order.id(), record),
+            _ => self.owe(order.id(), order.body().expires, record),
+        }
+    }
+
+    /// Remembers a result that is not on disk, and says it.
+    fn owe(&mut self, order: EntryId, expires: Timestamp, record: Vec<u8>) {
+        if self.owed.len() >= OWED_MAX {
+            return self.complain("results_unrecorded", "results cannot be recorded, and are not said");
+        }
+        self.owed.insert(order, Owed { expires, record: record.clone() });
+        self.say(order, record);
+    }
+
+    /// Records what could not be, until that fails again.
+    pub(super) fn record_owed(&mut self) {
+        let now = (self.clock)();
+        while let Some((order, owed)) = self.owed.first_key_value() {
+            let (order, expires) = (*order, owed.expires);
+            match self.claims.claim(order.0, expires, now) {
+                // Refused for ever as it is.
+                Ok(Claimed::BelowFloor) => {}
+                Ok(Claimed::New | Claimed::Already) if self.claims.finish(order.0, &owed.record).is_ok() => {}
+                _ => return,
+            }
+            self.owed.remove(&order);
+        }
+    }
+
+    pub(super) fn on_report(&mut self, order: EntryId) {
+        let Some(at) = self.running.iter().position(|running| running.order == order) else { return };
+        let running = self.running.swap_remove(at);
+        let report = supervisor::read_report(&running.supervised.report);
+        if let Err(error) = running.supervised.collect() {
+            log(&format!("a supervisor could not be collected: {error}"));
+        }
+        let started = running.started;
+        let Ok(Some(report)) = report else {
+            self.orphans = true;
+            let why = "its supervisor was killed, and the command with it".to_owned();
+            return self.finish(order, started, Outcome::Indeterminate { why }, None);
+        };
+        // Its issuer did not cancel it, so it must not read as if.
+        let ended = matches!(report.outcome, supervisor::Outcome::Cancelled) && !running.cancelled;
+        let outcome = match ended {
+            true if self.stopping.is_some() => Outcome::Indeterminate {
+                why: "the agent was stopped, and the command ended with it".to_owned(),
+            },
+            true => Outcome::Indeterminate {
+                why: "its supervisor was told to end, and the command ended with it".to_owned(),
+            },
+            false => outcome_of(report.outcome),
+        };
+        self.finish(order, started, outcome, Some(&report));
+    }
+
+    /// Signs a result, syncs it, and lets it leave.
+    fn finish(
+        &mut self,
+        order: EntryId,
+        started: Timestamp,
+        outcome: Outcome,
+        report: Option<&supervisor::Report>,
+    ) {
+        let record = self.sign(order, started, outcome, report);
+        if let Err(error) = self.claims.finish(order.0, &record) {
+            // It stays claimed: after a restart it is indeterminate, and it is never run again.
+            log(&format!("the result of {order} cannot be recorded: {error}"));
+            let why = format!("the result cannot be recorded on the host: {error}");
+            let record = self.sign(order, started, Outcome::Indeterminate { why }, report);
+            return self.owe(order, Timestamp(0), record);
+        }
+        if self.stopping.is_some() {
+            self.leaving.insert(order);
+        }
+        self.say(order, record);
+    }
+
+    fn sign(
+        &self,
+        order: EntryId,
+        started: Timestamp,
+        outcome: Outcome,
+        report: Option<&supervisor::Report>,
+    ) -> Vec<u8> {
+        let output = |stream: &supervisor::StreamReport| Output {
+            hash: stream.hash,
+            kept: stream.kept,
+            produced: stream.bytes,
+        };
+        let nothing = Output { hash: *blake3::hash(&[]).as_bytes(), kept: 0, produced: 0 };
+        let record = ResultRecord {
+            order,
+            host: self.trust.host(),
+            outcome,
+            started,
+            took_ms: report.map_or(0, |report| report.took_ms),
+            stdout: report.map_or(nothing, |report| output(&report.stdout)),
+            stderr: report.map_or(nothing, |report| output(&report.stderr)),
+            left_behind: report.map_or(0, |report| report.left_behind),
+        };
+        Signed::sign(self.trust.fleet(), &self.key, record).bytes().to_vec()
+    }
+
+    /// Lets a signed result leave, with its output where that is short.
+    pub(super) fn say(&mut self, order: EntryId, record: Vec<u8>) {
+        // Our own signature: read without checking it again.
+        let (stdout, stderr) = Signed::<ResultRecord>::own(&record)
+            .map(|body| spool::inline(&self.spool, &order, &body.stdout, &body.stderr))
+            .unwrap_or_default();
+        let report = Report { order, host: self.trust.host(), record: Bytes(record), stdout, stderr };
+        self.tell(&ToMesh::Report { report });
+    }
+}
+
+fn outcome_of(outcome: supervisor::Outcome) -> Outcome {
+    match outcome {
+        supervisor::Outcome::Exited { code } => Outcome::Exited { code },
+        supervisor::Outcome::Signaled { signal } => Outcome::Signaled { signal },
+        supervisor::Outcome::TimedOut => Outcome::TimedOut {},
+        supervisor::Outcome::Cancelled => Outcome::Cancelled {},
+        supervisor::Outcome::NotStarted { errno, stage } => {
+            let error = io::Error::from_raw_os_error(errno);
+            let (code, why) = match (stage, error.kind()) {
+                (Stage::Exec, io::ErrorKind::NotFound) => (127, "command not found".to_owned()),
+                (Stage::Exec, io::ErrorKind::PermissionDenied) => (126, "not executable".to_owned()),
+                (Stage::Exec, _) => (126, format!("cannot be executed: {error}")),
+                (stage, _) => (126, format!("{stage:?} failed: {error}").to_lowercase()),
+            };
+            Outcome::NotStarted { code, why }
+        }
+    }
+}
