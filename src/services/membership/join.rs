@@ -225,7 +225,7 @@ async fn admitted(
         Some(_) | None => return Err(JoinError::Refused("the member hung up".to_owned())),
     }
     // Admitted: from here on nothing that breaks takes that back. What is missing is fetched later.
-    let mut first = Vec::new();
+    let mut first = vec![Item::bare(&host.0)];
     let _what_there_was = timeout(FIRST_WITHIN, take_over(channel, &mut replica, &mut first)).await;
     // Where it had been admitted before, without hearing of it, the fleet has another certificate of it.
     let mut certificate = certificate;
