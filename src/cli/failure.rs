@@ -494,7 +494,12 @@ impl Explain for RunError {
             Self::Control(error) => error.explain(site),
             Self::Operator(error) => error.explain(site),
             error => {
-                let mut failure = Failure::new(kind, escape::line(&error.to_string()));
+                // The lines below the first point at the offending bit.
+                let text = error.to_string();
+                let (message, pointer) =
+                    text.split_once('\n').map_or((text.as_str(), None), |(m, p)| (m, Some(p)));
+                let mut failure = Failure::new(kind, message);
+                failure.pointer = pointer.map(str::to_owned);
                 for hint in error.hints() {
                     failure = failure.hint(escape::line(&hint));
                 }

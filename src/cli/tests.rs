@@ -273,6 +273,12 @@ fn a_failure_points_and_says_what_to_do_next() {
     assert_eq!(code, ExitCode::Usage);
     let err = String::from_utf8(err.0.borrow().clone()).unwrap();
     assert!(err.contains("\n  tag.role == web\n           ^^\nhint: "), "{err}");
+    let (out, err) = (Sink::default(), Sink::default());
+    let words = ["muster", "run", "-t", "tag.role == web", "--", "true"].map(OsString::from).to_vec();
+    let code = run_words(words, home.around(Box::new(out), Box::new(err.clone())));
+    assert_eq!(code.number(), 2);
+    let err = String::from_utf8(err.0.borrow().clone()).unwrap();
+    assert!(err.contains("\n  tag.role == web\n           ^^\nhint: "), "{err}");
     let words = ["muster", "hosts", "-t", "tag.role = mail"].map(OsString::from).to_vec();
     let code = run_words(words, home.around(Box::new(Sink::default()), Box::new(Sink::default())));
     assert_eq!(code, ExitCode::NoHost);
