@@ -96,6 +96,12 @@ fn members_on_one_network_find_each_other_without_a_known_address() {
     let (a, b) = (wire.agent(&fleet, 0, "a"), wire.agent(&fleet, 1, "b"));
     fleet.launch_as("a", a);
     fleet.launch_as("b", b);
+    for host in ["a", "b"] {
+        fleet.until("the agents answer", |fleet| {
+            let output = fleet.muster(host, &["status"]);
+            if output.code == 0 { Ok(()) } else { Err(format!("{output:?}")) }
+        });
+    }
     fleet.until("b has found a by mDNS", |fleet| {
         let links = fleet.links("b");
         if links.contains("a") { Ok(()) } else { Err(format!("{links:?}")) }
