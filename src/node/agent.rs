@@ -12,6 +12,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::{
@@ -22,7 +23,7 @@ use rustix::{
 use super::{Places, Settings, SettingsError, clock};
 use crate::{
     executor::{Account, AgentError, Executor, ExecutorSettings},
-    journal::HostHome,
+    journal::{HostHome, HostHomeError},
 };
 
 /// The user that the mesh process becomes where there is one of this name, and the group that may use
@@ -33,6 +34,9 @@ const MUSTER: &str = "muster";
 const OWN_UIDS: std::ops::Range<u32> = 61_184..65_520;
 /// Longest path of a socket (unix(7), without the zero at its end).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// How often, and how many times, an agent that starts looks whether what it needs is free: 5 s in all.
+const FREE_EVERY: Duration = Duration::from_millis(100);
+const FREE_TRIES: u32 = 50;
 /// Descriptors that an agent may have open.
 const DESCRIPTORS_MAX: u64 = 4096;
 
@@ -95,11 +99,13 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
     let mesh_user = if root { Some(mesh_user(&settings, &home)?) } else { None };
     let socket_group = if root { socket_group(&settings)? } else { None };
     raise_descriptors();
-    let lock = home.lock().map_err(AgentError::Home)?;
+    let lock = once_free(|| home.lock(), |error| matches!(error, HostHomeError::Locked { .. }))
+        .map_err(AgentError::Home)?;
     share_directories(&home, mesh_user)
         .map_err(|source| StartError::Prepare { path: home.dir().to_owned(), source })?;
     let own_dir = !socket.starts_with(home.dir());
-    let control = open_socket(&socket, socket_group, own_dir)
+    let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    let control = once_free(|| open_socket(&socket, socket_group, own_dir), in_use)
         .map_err(|source| StartError::Socket { path: socket.clone(), source })?;
     let executor = Executor::start(
         ExecutorSettings {
@@ -115,6 +121,18 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
         clock::now,
     )?;
     Ok(executor.run()?)
+}
+
+/// Tries again for a while what another process still has: an agent that was killed leaves children behind
+/// that end within moments, with its lock and its socket, and it may be started again at once.
+fn once_free<T, E>(mut take: impl FnMut() -> Result<T, E>, taken: impl Fn(&E) -> bool) -> Result<T, E> {
+    for _ in 0..FREE_TRIES {
+        match take() {
+            Err(error) if taken(&error) => std::thread::sleep(FREE_EVERY),
+            done => return done,
+        }
+    }
+    take()
 }
 
 fn mesh_user(settings: &Settings, home: &HostHome) -> Result<(u32, u32), StartError> {

@@ -252,6 +252,31 @@ fn two_agents_on_one_directory_are_one_agent_and_a_message() {
 }
 
 #[test]
+fn an_agent_that_starts_while_remains_of_the_last_one_end_waits_for_them() {
+    let mut fleet = two();
+    fleet.kill9("b", Process::Both);
+    // What a killed agent's children hold on to until they end, too.
+    let lock = fs::File::open(fleet.state("b").join("lock")).expect("the lock");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("a free lock");
+    fs::remove_file(fleet.socket("b")).expect("the socket");
+    let socket = UnixListener::bind(fleet.socket("b")).expect("a socket in its place");
+    fleet.launch("b");
+    for _ in 0..20 {
+        // Somebody holds the socket and does not answer.
+        assert!(std::os::unix::net::UnixStream::connect(fleet.socket("b")).is_ok());
+        fleet.muster("a", &["status"]).ends(0);
+    }
+    drop(lock);
+    drop(socket);
+    fleet.until("b's agent answers", |fleet| {
+        let output = fleet.muster("b", &["status"]);
+        if output.code == 0 { Ok(()) } else { Err(format!("{output:?}")) }
+    });
+    let ran = fleet.order("a", &["--all"], &fleet.counted(&[])).ends(0);
+    assert_eq!(fleet.spawns(&ran.job), once(&["a", "b"]));
+}
+
+#[test]
 fn a_socket_that_nobody_listens_on_is_named_and_replaced_by_the_next_agent() {
     let mut fleet = two();
     fleet.kill9("b", Process::Both);
