@@ -150,6 +150,7 @@ impl TestFleet {
             name: FACET_NODE.to_owned(),
             hash: FacetHash::of(&facet),
             bytes: u32::try_from(facet.len()).unwrap(),
+            at: None,
         }];
         let head = Head { epoch: 1, sequence: 1, previous: None, at: Hlc::default().next(NOW), facets };
         let head = Signed::sign(self.chain.fleet(), &self.keys[&host], head);

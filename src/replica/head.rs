@@ -4,35 +4,16 @@ use std::net::SocketAddr;
 
 use crate::{
     identity::{EntryId, Kind, Payload, Stream},
-    time::Hlc,
-    wire::{Value, Wire, WireError},
+    time::{Hlc, Timestamp},
     wire_record,
 };
 
+use super::FacetHash;
+
 /// The facet that every agent publishes: its version, system and addresses.
 pub const FACET_NODE: &str = "node";
-/// Longest facet, in bytes. (Larger ones come with package lists.)
-pub const FACET_BYTES_MAX: usize = 4 * 1024;
-
-/// A facet's BLAKE3 hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FacetHash(pub [u8; 32]);
-
-impl FacetHash {
-    /// The hash of a facet's bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(*blake3::hash(bytes).as_bytes())
-    }
-}
-
-impl Wire for FacetHash {
-    fn to_value(&self) -> Value {
-        self.0.to_value()
-    }
-    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
-        <[u8; 32]>::from_value(value, field).map(Self)
-    }
-}
+/// Longest [`NodeFacet`], in bytes.
+pub const NODE_BYTES_MAX: usize = 4 * 1024;
 
 /// One facet, by name and hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +22,12 @@ pub struct FacetRef {
     pub name: String,
     /// Its hash.
     pub hash: FacetHash,
-    /// Its length, in bytes.
+    /// Its length when unpacked, in bytes.
     pub bytes: u32,
+    /// Since when it is what it is, by the host's clock.
+    pub at: Option<Timestamp>,
 }
-wire_record!(FacetRef { name, hash, bytes });
+wire_record!(FacetRef { name, hash, bytes, at });
 
 /// A host's newest signed snapshot. Of two, the higher (epoch, sequence) stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,13 +6,15 @@
 //! or how they are kept on disk.
 
 mod entry;
+mod facet;
 mod head;
 mod order;
 mod outcome;
 mod state;
 
 pub use entry::{Entry, EntryError, Item, Place};
-pub use head::{FACET_BYTES_MAX, FACET_NODE, FacetHash, FacetRef, Head, NodeFacet};
+pub use facet::{FACET_BYTES_MAX, FacetError, FacetHalf, FacetHash, PACKED_BYTES_MAX, Packed, Table, Tables};
+pub use head::{FACET_NODE, FacetRef, Head, NODE_BYTES_MAX, NodeFacet};
 pub use order::{
     Action, CARD_VALID_MAX, Cancellation, Card, KEEPERS_MAX, Limits, Order, ROSTER_INLINE_MAX, ReadRequest,
     Roster,

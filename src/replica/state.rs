@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Cancellation, Entry, FACET_BYTES_MAX, FACET_NODE, FacetHash, Head, Item, NodeFacet, Order};
+use super::{Cancellation, Entry, FACET_NODE, FacetHash, Head, Item, NODE_BYTES_MAX, NodeFacet, Order};
 use crate::{
     authority::{Admitted, Authority, Host, Invitation, Op, Refusal, Standing},
     identity::{EntryId, FleetId, HostId, Signed, StreamId},
@@ -338,8 +338,8 @@ impl Replica {
         }
         let mut found = Vec::new();
         for facet in &body.facets {
-            if facet.bytes as usize > FACET_BYTES_MAX {
-                return Err(Refusal::TooMany { what: "bytes in a facet", limit: FACET_BYTES_MAX });
+            if facet.bytes as usize > NODE_BYTES_MAX {
+                return Err(Refusal::TooMany { what: "bytes in a facet", limit: NODE_BYTES_MAX });
             }
             if let Some((held, _)) = self.facets.get(&facet.hash) {
                 // A hash has one length; who holds the facet and who does not must judge alike.
@@ -555,7 +555,7 @@ impl Replica {
     pub fn node_facet(&self, host: &HostId) -> Option<NodeFacet> {
         let head = self.heads.get(host)?;
         let facet = head.body().facets.iter().find(|facet| facet.name == FACET_NODE)?;
-        wire::decode(&self.facets.get(&facet.hash)?.0, FACET_BYTES_MAX).ok()
+        wire::decode(&self.facets.get(&facet.hash)?.0, NODE_BYTES_MAX).ok()
     }
 
     /// The live orders.

@@ -36,6 +36,7 @@ fn head(fleet: &Fleet, host: u8, place: (u32, u64), at: u64, facets: &[&Bytes]) 
         name: if n == 0 { FACET_NODE.to_owned() } else { format!("z{n}") },
         hash: FacetHash::of(&bytes.0),
         bytes: u32::try_from(bytes.0.len()).unwrap(),
+        at: None,
     });
     let body = Head {
         epoch: place.0,

@@ -93,7 +93,8 @@ impl World {
     fn head(&self, sequence: u64) -> (EntryId, Item) {
         let facet = Bytes(wire::encode(&NodeFacet { agent: sequence.to_string(), ..NodeFacet::default() }));
         let bytes = u32::try_from(facet.0.len()).unwrap();
-        let facets = vec![FacetRef { name: FACET_NODE.to_owned(), hash: FacetHash::of(&facet.0), bytes }];
+        let facets =
+            vec![FacetRef { name: FACET_NODE.to_owned(), hash: FacetHash::of(&facet.0), bytes, at: None }];
         let body = Head { epoch: 0, sequence, previous: None, at: hlc(later(sequence)), facets };
         let signed = Signed::sign(self.fleet.id(), &key(1), body);
         (signed.id(), Item { entry: Bytes::from(signed.bytes()), facets: vec![facet] })

@@ -190,6 +190,16 @@ fn host_certificate() {
 }
 
 #[test]
+fn a_head_from_before_its_facets_had_times_is_still_read() {
+    let bytes = file::unhex(include_str!("head-without-times.hex"));
+    let read = Signed::<Head>::verify(&bytes, fleet()).unwrap();
+    assert_eq!(read.bytes(), bytes);
+    assert_eq!(read.body().facets[0].at, None);
+    assert_eq!((read.body().epoch, read.body().sequence), (1, 2));
+    hardened("head-without-times", Kind::Head, &bytes, fleet());
+}
+
+#[test]
 fn head_and_node_facet() {
     golden("head", &objects::stream(), &objects::head(), Ends::Open, objects::head_names());
     let facet = wire::encode(&objects::node_facet());

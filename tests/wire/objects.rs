@@ -353,6 +353,7 @@ pub(crate) fn head() -> Head {
             name: FACET_NODE.to_owned(),
             hash: FacetHash::of(&facet),
             bytes: u32::try_from(facet.len()).unwrap(),
+            at: Some(after(5000)),
         }],
     }
 }
@@ -365,7 +366,13 @@ pub(crate) fn head_names() -> Names {
             leaf("sequence"),
             leaf("previous"),
             leaf("at, hybrid clock"),
-            list("facets", record("facet", [leaf("name"), leaf("hash, BLAKE3"), leaf("length, in bytes")])),
+            list(
+                "facets",
+                record(
+                    "facet",
+                    [leaf("name"), leaf("hash, BLAKE3"), leaf("length, in bytes"), leaf("since when")],
+                ),
+            ),
         ],
     )
 }

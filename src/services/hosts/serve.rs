@@ -179,6 +179,7 @@ impl Publisher {
                 name: FACET_NODE.to_owned(),
                 hash: FacetHash::of(&facet),
                 bytes: u32::try_from(facet.len()).unwrap_or(u32::MAX),
+                at: None,
             }],
         };
         self.sequence += 1;

@@ -113,6 +113,7 @@ impl World {
                 name: FACET_NODE.to_owned(),
                 hash: FacetHash::of(&facet.0),
                 bytes: u32::try_from(facet.0.len()).unwrap(),
+                at: None,
             }],
         };
         let signed = Signed::sign(self.fleet.id(), &key(u8::try_from(host).unwrap()), body);

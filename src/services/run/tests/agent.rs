@@ -170,6 +170,7 @@ fn join(
                 name: FACET_NODE.to_owned(),
                 hash: FacetHash::of(&facet.0),
                 bytes: u32::try_from(facet.0.len()).unwrap(),
+                at: None,
             }],
         },
     );
