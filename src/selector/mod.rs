@@ -30,6 +30,7 @@ mod query;
 mod spelling;
 mod tag;
 mod token;
+pub mod version;
 
 pub use error::{Position, SelectorError};
 pub use evaluate::{Look, Subject};
