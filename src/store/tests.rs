@@ -21,6 +21,7 @@ use crate::{
         ResultRecord, Roster,
     },
     store::{Loaded, Memory, StoreError},
+    wire::Bytes,
 };
 
 /// A disk that can refuse.
@@ -91,13 +92,13 @@ impl World {
     }
 
     fn head(&self, sequence: u64) -> (EntryId, Item) {
-        let facet = Bytes(wire::encode(&NodeFacet { agent: sequence.to_string(), ..NodeFacet::default() }));
-        let bytes = u32::try_from(facet.0.len()).unwrap();
+        let facet = wire::encode(&NodeFacet { agent: sequence.to_string(), ..NodeFacet::default() });
+        let bytes = u32::try_from(facet.len()).unwrap();
         let facets =
-            vec![FacetRef { name: FACET_NODE.to_owned(), hash: FacetHash::of(&facet.0), bytes, at: None }];
+            vec![FacetRef { name: FACET_NODE.to_owned(), hash: FacetHash::of(&facet), bytes, at: None }];
         let body = Head { epoch: 0, sequence, previous: None, at: hlc(later(sequence)), facets };
         let signed = Signed::sign(self.fleet.id(), &key(1), body);
-        (signed.id(), Item { entry: Bytes::from(signed.bytes()), facets: vec![facet] })
+        (signed.id(), Item { entry: Bytes::from(signed.bytes()), facets: vec![Packed::alone(&facet)] })
     }
 
     /// A result, signed by the host's executor or by somebody else.
