@@ -94,10 +94,10 @@ impl Host {
 
 /// A host as the judge sees it: signed tags are what they are, and anything else is undecided.
 impl Subject for Host {
-    fn look(&self, path: &Path) -> Look {
+    fn look(&self, path: &Path) -> Look<'_> {
         let Some(key) = path.tag() else { return Look::Undecided };
         match self.tags.get(key) {
-            Some(TagState::Set(value)) => Look::Value(value.clone()),
+            Some(TagState::Set(value)) => Look::Value(value.into()),
             Some(TagState::Conflict) => Look::Conflict,
             None => Look::Absent,
         }

@@ -21,13 +21,13 @@ pub struct Known<'a> {
 }
 
 impl Subject for Known<'_> {
-    fn look(&self, path: &Path) -> Look {
+    fn look(&self, path: &Path) -> Look<'_> {
         if path.tag().is_some() {
             return self.host.look(path);
         }
         match path.to_string().as_str() {
-            "name" => Look::Value(self.host.name().to_owned()),
-            "id" => Look::Value(self.host.id().to_string()),
+            "name" => Look::Value(self.host.name().into()),
+            "id" => Look::Value(self.host.id().to_string().into()),
             "state" => Look::Value(
                 match self.host.standing() {
                     Standing::Member => "member",
@@ -35,9 +35,11 @@ impl Subject for Known<'_> {
                     Standing::Quarantined => "quarantined",
                     Standing::Disowned => "disowned",
                 }
-                .to_owned(),
+                .into(),
             ),
-            "agent" => self.node.as_ref().map_or(Look::Absent, |node| Look::Value(node.agent.clone())),
+            "agent" => {
+                self.node.as_ref().map_or(Look::Absent, |node| Look::Value(node.agent.as_str().into()))
+            }
             _ => Look::Absent,
         }
     }

@@ -575,12 +575,18 @@ fn what_is_past_is_neither_counted_nor_sent_and_is_swept_together() {
     for entry in [Entry::Order(order), cancelled, Entry::Invitation(invitation)] {
         assert_eq!(replica.merge(entry, &[]), Ok(Merged::New));
     }
-    let last = later(2 * HOUR_MS);
-    assert_eq!(replica.lacking(&fresh.tip(&Sections::ALL, TipForm::Full, last), last).len(), 3);
+    // It counts until the hour after that in which it expires is over.
+    let expires = later(HOUR_MS);
+    let past = Timestamp((expires.0 / HOUR_MS + 2) * HOUR_MS);
+    let last = Timestamp(past.0 - 1);
+    let tip = |at| fresh.tip(&Sections::ALL, TipForm::Full, at);
+    assert_eq!(replica.lacking(&tip(last), last).len(), 3);
     assert!(replica.sweep(last).is_empty());
-    let past = later(2 * HOUR_MS + 1);
     assert_eq!(replica.digest(past), fresh.digest(past));
-    assert!(replica.lacking(&fresh.tip(&Sections::ALL, TipForm::Full, past), past).is_empty());
+    assert!(replica.lacking(&tip(past), past).is_empty());
+    // Of two whose clocks differ, the later hour counts at both ends.
+    assert!(replica.lacking(&tip(past), last).is_empty());
+    assert_eq!(replica.roots(first_hour(past)), fresh.roots(first_hour(last).max(first_hour(past))));
     assert_eq!(replica.sweep(past).len(), 3);
     assert_eq!(replica.entries(), fresh.entries());
     assert_eq!(replica.digest(NOW), fresh.digest(NOW));
