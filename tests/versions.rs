@@ -255,7 +255,10 @@ fn build(folder: &Path) -> Result<std::path::PathBuf, String> {
     let program = folder.join("dpkg");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/versions/dpkg.c");
     let mut cc = Command::new("cc");
-    cc.args(["-Wall", "-Werror", "-O1", "-D_GNU_SOURCE", "-o"]).arg(&program).arg(&source).arg("-ldpkg");
+    cc.args(["-Wall", "-Werror", "-O1", "-D_GNU_SOURCE", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .args(["-ldpkg", "-lmd"]);
     match cc.output() {
         Err(error) => Err(format!("no cc: {error}")),
         Ok(_) if !Path::new(HEADER).exists() => Err(format!("no {HEADER} (libdpkg-dev)")),
