@@ -176,6 +176,16 @@ impl Authority {
         self.hosts.values().filter(|host| host.standing() == Standing::Member)
     }
 
+    /// The hosts whose ids begin with these bytes.
+    pub fn hosts_by_prefix(&self, prefix: &[u8; 8]) -> impl Iterator<Item = &Host> {
+        let bound = |fill: u8| {
+            let mut id = [fill; 32];
+            id.split_at_mut(8).0.copy_from_slice(prefix);
+            HostId(id)
+        };
+        self.hosts.range(bound(0)..=bound(u8::MAX)).map(|(_, host)| host)
+    }
+
     /// One host.
     pub fn host(&self, id: &HostId) -> Option<&Host> {
         self.hosts.get(id)
