@@ -19,7 +19,24 @@ pub(crate) fn most(values: &[f64]) -> f64 {
 }
 
 pub(crate) fn span(seconds: &[f64]) -> String {
-    format!("{:.3} s ({:.3}-{:.3})", median(seconds), least(seconds), most(seconds))
+    range(seconds, 1.0, "s", 3)
+}
+
+/// The same in milliseconds.
+pub(crate) fn ms(seconds: &[f64]) -> String {
+    range(seconds, 1e3, "ms", 2)
+}
+
+fn range(values: &[f64], by: f64, unit: &str, digits: usize) -> String {
+    let number = |value: f64| format!("{:.digits$}", by * value);
+    match values {
+        [] => "unavailable".to_owned(),
+        [one] => format!("{} {unit}", number(*one)),
+        _ => {
+            let (median, least, most) = (median(values), least(values), most(values));
+            format!("{} {unit} ({}-{})", number(median), number(least), number(most))
+        }
+    }
 }
 
 #[derive(Default)]

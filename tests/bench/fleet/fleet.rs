@@ -221,7 +221,9 @@ impl Fleet {
             let database = Database::create(self.dir.join(format!("{name}.dpkg")), &self.packages);
             let settings = state.join("agent.toml");
             let told = fs::read_to_string(&settings).unwrap_or_default();
-            fs::write(&settings, format!("dpkg = \"{}\"\n{told}", database.dir().display())).unwrap();
+            let rest: Vec<&str> = told.lines().filter(|line| !line.starts_with("dpkg ")).collect();
+            let own = format!("dpkg = \"{}\"\n{}\n", database.dir().display(), rest.join("\n"));
+            fs::write(&settings, own).unwrap();
             database
         });
         let agent = self.spawn(name, room);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    figures::{Table, least, median, most, span},
+    figures::{Table, least, median, most, ms, span},
     fleet::{Fleet, Host, number},
     options::Options,
     process::signal,
@@ -59,9 +59,8 @@ pub(crate) fn measure(fleet: &Fleet, options: &Options, table: &mut Table) {
     let (goal, peers) =
         FANOUT.iter().find(|(n, ..)| *n == size).map_or(("", ""), |(_, goal, peers)| (*goal, *peers));
     table.row(&format!("`run --all --yes -- true`, {size} hosts"), &span(&walls), goal, peers);
-    let cpu = format!("{:.2} ms ({:.2}-{:.2})", 1e3 * median(&cpus), 1e3 * least(&cpus), 1e3 * most(&cpus));
     let peers = "Serf 8-30 ms, clush 15, ssh 140";
-    table.row(&format!("CPU a host and order, all processes, {size} hosts"), &cpu, "10 ms", peers);
+    table.row(&format!("CPU a host and order, all processes, {size} hosts"), &ms(&cpus), "10 ms", peers);
     if !bytes.is_empty() {
         table.row(
             &format!("bytes sent a host and order, {size} hosts"),
