@@ -51,11 +51,6 @@ impl Facets {
         self.held.contains_key(hash)
     }
 
-    #[cfg(test)]
-    pub(super) fn hashes(&self) -> impl Iterator<Item = &FacetHash> {
-        self.held.keys()
-    }
-
     pub(super) fn packed(&self, hash: &FacetHash) -> Option<&Packed> {
         self.held.get(hash).map(|kept| &kept.packed)
     }
@@ -132,6 +127,9 @@ impl Facets {
             .filter(|facet| !self.holds(&facet.hash) && !opened.found.contains_key(&facet.hash))
             .map(|facet| facet.hash.half())
             .collect();
+        if lacking.is_empty() {
+            return lacking;
+        }
         // Those that came and cannot be opened yet are, as it seems, those that are lacking.
         if opened.unopened.len() >= lacking.len() {
             lacking.clear();
@@ -303,6 +301,9 @@ impl Facets {
             .filter(|(likeness, _)| *likeness > 0)
             .collect();
         near.sort_unstable_by_key(|(likeness, hash)| (std::cmp::Reverse(*likeness), **hash));
+        // One that is half as like as the likest does not win.
+        let likest = near.first().map_or(0, |(likeness, _)| *likeness);
+        near.retain(|(likeness, _)| likeness * 2 > likest);
         near.truncate(BASES_TRIED_MAX);
         let open =
             |(_, hash): (usize, &FacetHash)| Some(Base { half: hash.half(), bytes: self.bytes(hash)? });
@@ -327,3 +328,7 @@ fn open_one(hash: &FacetHash, packed: &Packed, base: Option<(FacetHash, &Vec<u8>
     let bytes = packed.unpack_within(FACET_BYTES_MAX, prefix).ok()?;
     (FacetHash::of(&bytes) == *hash).then(|| Kept::new(packed.clone(), &bytes, base.map(|(base, _)| base)))
 }
+
+#[cfg(test)]
+#[path = "facets_tests.rs"]
+mod tests;
