@@ -8,7 +8,7 @@ use crate::{
     authority::sample::{Fleet, certificate, hlc, key, later},
     identity::{Operator, Signed},
     replica::*,
-    wire::Bytes,
+    wire::{self, Bytes},
 };
 
 /// A package list: the rows whose number `version` maps to a version.
@@ -360,6 +360,32 @@ fn facets_come_back_from_disk_and_what_is_damaged_takes_its_head_along() {
 }
 
 #[test]
+fn who_only_looks_on_takes_heads_with_what_comes_of_their_facets() {
+    let mut world = World::new();
+    let [a, b, ..] = lists();
+    let node = wire::encode(&NodeFacet { agent: "1.0".to_owned(), ..NodeFacet::default() });
+    let mut named = refs(&[&a, &b]);
+    named.extend(refs(&[&node]));
+    named[2].name = FACET_NODE.to_owned();
+    let along = [Packed::alone(&a), against(&b, &a), Packed::alone(&node)].to_vec();
+    let head = world.sign(1, 1, named.clone());
+    world.take(&Item { entry: Bytes::from(head.bytes()), facets: along }).unwrap();
+    let mut looker = Replica::looking_on(world.fleet.authority());
+    let items = world.replica.fleet_items(true);
+    assert_eq!(items.iter().map(|item| item.facets.len()).sum::<usize>(), 1, "no more than the node's");
+    for item in world.replica.fleet_items(true) {
+        looker.merge(Entry::verify(&item.entry.0, world.fleet.id()).unwrap(), &item.facets).unwrap();
+    }
+    assert_eq!(looker.node_facet(&host(1)).unwrap().agent, "1.0");
+    assert_eq!(looker.facet(&host(1), "f00"), None);
+    // The same facet comes again, and its first head goes.
+    let other = world.sign(2, 1, named[2..].to_vec());
+    looker.merge(Entry::Head(other), &[]).unwrap();
+    looker.merge(Entry::Head(world.sign(1, 2, Vec::new())), &[]).unwrap();
+    assert!(looker.node_facet(&host(2)).is_some());
+}
+
+#[test]
 fn hosts_of_few_images_take_few_bytes_each() {
     const IMAGES: usize = 10;
     const HOSTS: usize = 200;
@@ -371,7 +397,7 @@ fn hosts_of_few_images_take_few_bytes_each() {
         // An image's packages, of all that there are, in its versions; two in a hundred are this host's own.
         let packages = (0..PACKAGES).map(|at| {
             let package = at * 8 + (dice(image * PACKAGES + at) % 8) as usize;
-            let drifts = dice(1_000_000 + host * PACKAGES + at) % 50 == 0;
+            let drifts = dice(1_000_000 + host * PACKAGES + at).is_multiple_of(50);
             (package, if drifts { 100 + dice(at + host) % 4 } else { dice(package + image * 31) % 20 })
         });
         let canonical = list(packages);
