@@ -221,6 +221,8 @@ pub struct StatusReport {
     pub links: u32,
     /// Entries held.
     pub entries: u64,
+    /// The root over all that is held and has not expired: two hosts that hold the same have the same.
+    pub root: Option<[u8; 16]>,
     /// Live orders held.
     pub orders: u64,
     /// Results that no keeper has taken yet.
@@ -240,6 +242,7 @@ wire_record!(StatusReport {
     members,
     links,
     entries,
+    root,
     orders,
     results_unsettled,
     confinement,

@@ -19,7 +19,7 @@ use crate::{
     executor::message::{Start, ToExecutor},
     identity::{self, EntryId, HostId, Kind, SecretKey, Signed, Stream},
     net::Net,
-    replica::{Item, Replica, Report},
+    replica::{Item, Replica, Report, first_hour},
     services::{
         hosts::serve as hosts,
         replication::{Misbehaved, Replication},
@@ -189,6 +189,7 @@ impl Node {
     async fn status(&self) -> StatusReport {
         let mut counters = self.runs.counters(COUNTERS_WITHIN).await;
         counters.extend(self.store.refused());
+        counters.extend(self.replication.counters().map(|(name, count)| (name.to_owned(), count)));
         counters.push(("order_verifications_mesh".to_owned(), identity::verifications(Kind::Order as u16)));
         counters.push(("result_verifications_mesh".to_owned(), identity::verifications(Kind::Result as u16)));
         let mut problems = self.problems.borrow().clone();
@@ -196,7 +197,7 @@ impl Node {
         let links = u32::try_from(self.replication.links().await.len()).unwrap_or(u32::MAX);
         let misbehaved = self.replication.misbehaved().await;
         problems.extend(self.store.read(|replica| misbehaving(&misbehaved, replica, clock::now())));
-        let (members, entries, orders) = self.store.read(|replica| {
+        let (members, entries, root, orders) = self.store.read(|replica| {
             if let Some(stopped) = replica.authority().chain().stopped_at() {
                 problems.push(format!(
                     "the root chain has an update that this version does not know ({}): upgrade muster",
@@ -208,7 +209,8 @@ impl Node {
                 0 => {}
                 forks => problems.push(format!("{forks} streams were signed twice at one place")),
             }
-            (replica.authority().members().count(), replica.entries(), replica.orders().count())
+            let root = replica.roots(first_hour(clock::now())).root();
+            (replica.authority().members().count(), replica.entries(), root, replica.orders().count())
         });
         StatusReport {
             started: self.started,
@@ -218,6 +220,7 @@ impl Node {
             members: u32::try_from(members).unwrap_or(u32::MAX),
             links,
             entries: entries as u64,
+            root: Some(root),
             orders: orders as u64,
             results_unsettled: self.replication.unsettled().await,
             confinement: self.confinement.clone(),

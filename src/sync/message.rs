@@ -161,6 +161,18 @@ wire_choice!(Message {
 });
 
 impl Message {
+    /// How long the entries and facets in it are, in bytes: what its receiver gains, if it has none of them.
+    pub fn payload(&self) -> usize {
+        let packed = |facets: &[Packed]| facets.iter().map(Packed::weight).sum::<usize>();
+        match self {
+            Self::Items { items, .. } => {
+                items.iter().map(|item| item.entry.0.len() + packed(&item.facets)).sum()
+            }
+            Self::Facets { facets, .. } => packed(facets),
+            _ => 0,
+        }
+    }
+
     /// About how long it is, in bytes.
     pub fn weight(&self) -> usize {
         32 + match self {

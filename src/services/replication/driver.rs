@@ -19,7 +19,7 @@ use super::{
     dial::{SHUNNED_FOR, Streamless, peer_key},
     handle::{Ask, LinkRow, Mail, Misbehaved, Replication},
     patience::Patience,
-    stream::{Flow, Inbound, Stream, read, write},
+    stream::{Flow, Inbound, Received, Stream, read, write},
 };
 use crate::{
     identity::{EntryId, HostId},
@@ -75,6 +75,7 @@ pub(super) struct Driver {
     pub(super) neighbours: Neighbours,
     pub(super) streams: BTreeMap<HostId, Stream>,
     pub(super) inbox: mpsc::Sender<(HostId, u64, Inbound)>,
+    pub(super) received: Arc<Received>,
     pub(super) mail: mpsc::Sender<Mail>,
     pub(super) tasks: JoinSet<Done>,
     merging: VecDeque<Merging>,
@@ -122,7 +123,7 @@ pub fn start(
     let (asks, asked) = mpsc::channel(EVENTS_MAX);
     let (events, happened) = mpsc::channel(EVENTS_MAX);
     let (inbox, inbound) = mpsc::channel(INBOX_MAX);
-    let now = clock();
+    let (now, received) = (clock(), Arc::<Received>::default());
     let driver = Driver {
         me,
         net,
@@ -132,6 +133,7 @@ pub fn start(
         neighbours: Neighbours::new(me, now),
         streams: BTreeMap::new(),
         inbox,
+        received: Arc::clone(&received),
         mail,
         tasks: JoinSet::new(),
         merging: VecDeque::new(),
@@ -149,7 +151,7 @@ pub fn start(
         gate_told: None,
     };
     let running = driver.run(incoming, asked, happened, inbound, stop);
-    Ok((Replication { asks, events }, running))
+    Ok((Replication { asks, events, received }, running))
 }
 
 /// Randomness for the choice of neighbours.
@@ -299,7 +301,8 @@ impl Driver {
         let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
         let flow = Arc::new(Flow::default());
         self.tasks.spawn(write(sender, outgoing, Arc::clone(&flow)));
-        self.tasks.spawn(read(receiver, peer, serial, self.inbox.clone()));
+        let received = Arc::clone(&self.received);
+        self.tasks.spawn(read(receiver, peer, serial, self.inbox.clone(), received));
         let stream = Stream { outbox, flow, moved: 0, since: (self.clock)(), serial, proved: false };
         self.streams.insert(peer, stream);
         self.handle(Event::Up(peer));

@@ -1,9 +1,14 @@
 //! What others see of the loop: a handle to ask it, and the mail that it sends.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::stream::Received;
 use crate::{
     identity::{EntryId, HostId},
     replica::Report,
@@ -64,6 +69,7 @@ pub struct Misbehaved {
 pub struct Replication {
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) events: mpsc::Sender<Event>,
+    pub(super) received: Arc<Received>,
 }
 
 impl Replication {
@@ -99,6 +105,14 @@ impl Replication {
         let (answer, answered) = oneshot::channel();
         self.asks.send(Ask::WayTo(order, host, answer)).await.ok()?;
         answered.await.ok().flatten()
+    }
+
+    /// Named counters: bytes that neighbours sent on their streams, with frames, and of entries and facets alone.
+    pub fn counters(&self) -> [(&'static str, u64); 2] {
+        [
+            ("sync_bytes_received", self.received.all.load(Ordering::Relaxed)),
+            ("sync_payload_bytes_received", self.received.payload.load(Ordering::Relaxed)),
+        ]
     }
 
     /// Where the service that runs orders says what happened.

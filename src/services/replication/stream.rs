@@ -43,6 +43,15 @@ pub(super) struct Flow {
     pub(super) written: AtomicU64,
 }
 
+/// What came from all neighbours so far, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    /// Whole messages, with their frames.
+    pub(super) all: AtomicU64,
+    /// The entries and facets in them.
+    pub(super) payload: AtomicU64,
+}
+
 /// What came from a neighbour.
 pub(super) enum Inbound {
     /// The permit is for the next message: it comes when this one is done.
@@ -82,13 +91,21 @@ pub(super) async fn read(
     peer: HostId,
     serial: u64,
     inbox: mpsc::Sender<(HostId, u64, Inbound)>,
+    received: Arc<Received>,
 ) -> Done {
+    let mut counted = 0;
     // One message at a time: the rest stays with the sender until this one is done.
     let turn = Arc::new(Semaphore::new(1));
     loop {
         let Ok(permit) = Arc::clone(&turn).acquire_owned().await else { return Done::Other };
-        let message = match receiver.recv(RECV_WITHIN).await {
-            Ok(Some(message)) => Inbound::Message(message, permit),
+        let message = receiver.recv(RECV_WITHIN).await;
+        received.all.fetch_add(receiver.received() - counted, Ordering::Relaxed);
+        counted = receiver.received();
+        let message = match message {
+            Ok(Some(message)) => {
+                received.payload.fetch_add(message.payload() as u64, Ordering::Relaxed);
+                Inbound::Message(message, permit)
+            }
             Ok(None) => Inbound::Ended,
             Err(error) => {
                 debug!(%error, "neighbour not read");

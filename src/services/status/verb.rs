@@ -100,6 +100,7 @@ fn document(
         "members": status.members,
         "links": status.links,
         "entries": status.entries,
+        "root": status.root.map(|root| format!("{:032x}", u128::from_be_bytes(root))),
         "orders": status.orders,
         "results_unsettled": status.results_unsettled,
         "confinement": status.confinement,
