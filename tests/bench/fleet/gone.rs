@@ -111,6 +111,8 @@ pub(crate) fn measure_stalls(options: &Options, size: usize, table: &mut Table) 
         while start.elapsed() < options.stall {
             for host in &watching {
                 let Some(listed) = fleet.ask(host, &LS) else { continue };
+                let listed_all = fleet.hosts.iter().all(|host| state(&listed, &host.name).is_some());
+                assert!(listed_all, "a list that lacks hosts: {listed}");
                 looks += 1;
                 for line in listed.lines().filter(|line| text(line, "state") == UNREACHABLE) {
                     *wrong.entry(text(line, "name")).or_default() += 1;
