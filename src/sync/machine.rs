@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     identity::{EntryId, HostId, Kind, PublicKey, Signed, Stream, peek},
-    replica::{Item, Receipt, Replica, Report, Tip},
+    replica::{Item, Receipt, Replica, Report, Sections, Tip, TipForm},
     time::Timestamp,
 };
 
@@ -192,15 +192,6 @@ impl Account {
     }
 }
 
-/// A digest, and for how long it is good.
-#[derive(Clone, Copy, Debug)]
-struct Digest {
-    bytes: [u8; 16],
-    version: u64,
-    from: Timestamp,
-    until: Option<Timestamp>,
-}
-
 /// Spreads, reconciles and carries results for one host.
 #[derive(Debug)]
 pub struct Machine {
@@ -211,7 +202,6 @@ pub struct Machine {
     accounts: HashMap<HostId, Account>,
     /// Of hosts that published lately.
     heads: HashMap<HostId, Bucket>,
-    digest: Option<Digest>,
     ticked: Option<Timestamp>,
     throttled: u64,
 }
@@ -225,7 +215,6 @@ impl Machine {
             returns: Returns::new(me),
             accounts: HashMap::new(),
             heads: HashMap::new(),
-            digest: None,
             ticked: None,
             throttled: 0,
         }
@@ -256,7 +245,7 @@ impl Machine {
         match event {
             Event::Up(peer) => {
                 self.neighbours.insert(peer, Neighbour::new(now));
-                let digest = self.digest(now, replica);
+                let digest = replica.digest(now);
                 vec![Effect::Send(peer, Message::Hello { version: SYNC_VERSION, digest })]
             }
             Event::Down(peer) => {
@@ -300,21 +289,6 @@ impl Machine {
 
     fn linked(&self) -> Vec<HostId> {
         self.neighbours.iter().filter(|(_, n)| n.greeted).map(|(id, _)| *id).collect()
-    }
-
-    /// The replica's digest, computed again only when it may have changed.
-    fn digest(&mut self, now: Timestamp, replica: &Replica) -> [u8; 16] {
-        let version = replica.version();
-        if let Some(known) = self.digest
-            && known.version == version
-            && known.from <= now
-            && known.until.is_none_or(|until| now <= until)
-        {
-            return known.bytes;
-        }
-        let bytes = replica.digest(now);
-        self.digest = Some(Digest { bytes, version, from: now, until: replica.digest_until(now) });
-        bytes
     }
 
     fn account(&mut self, peer: HostId, now: Timestamp) -> &mut Account {
@@ -365,7 +339,7 @@ impl Machine {
             Message::Tips { tip } => self.on_tips(peer, &tip, now, replica),
             Message::Items { items } => self.on_items(peer, items, now, replica),
             Message::Ping { nonce, digest } => {
-                let ours = self.digest(now, replica);
+                let ours = replica.digest(now);
                 let mut effects = vec![Effect::Send(peer, Message::Pong { nonce, digest: ours })];
                 effects.extend(self.compare(peer, digest, now, replica));
                 effects
@@ -422,8 +396,7 @@ impl Machine {
             bytes <= ANSWER_BYTES_MAX
         });
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-            let told = tip.held.iter().copied().chain(tip.heads.iter().map(|row| row.half));
-            neighbour.told = Some((now, told.collect()));
+            neighbour.told = Some((now, tip.halves()));
         }
         in_messages(lacking).map(|items| Effect::Send(peer, Message::Items { items })).collect()
     }
@@ -469,7 +442,7 @@ impl Machine {
 
     /// Sends the tips if the neighbour holds something else, but not over and over.
     fn compare(&mut self, peer: HostId, theirs: [u8; 16], now: Timestamp, replica: &Replica) -> Vec<Effect> {
-        let same = theirs == self.digest(now, replica);
+        let same = theirs == replica.digest(now);
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Vec::new() };
         if same {
             neighbour.wait = EXCHANGE_EVERY;
@@ -485,7 +458,7 @@ impl Machine {
             neighbour.wait = (neighbour.wait * 2).min(EXCHANGE_EVERY_MAX);
         }
         (neighbour.exchanged, neighbour.fruitful) = (Some(now), false);
-        vec![Effect::Send(peer, Message::Tips { tip: replica.tip(now) })]
+        vec![Effect::Send(peer, Message::Tips { tip: replica.tip(&Sections::ALL, TipForm::Full, now) })]
     }
 
     fn on_merged(
@@ -561,7 +534,7 @@ impl Machine {
             }
         }
         if !due.is_empty() {
-            let digest = self.digest(now, replica);
+            let digest = replica.digest(now);
             let ping = |peer| Effect::Send(peer, Message::Ping { nonce: now.0, digest });
             effects.extend(due.into_iter().map(ping));
         }

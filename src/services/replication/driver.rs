@@ -788,7 +788,7 @@ impl Driver {
 fn weight(message: &Message) -> usize {
     32 + match message {
         Message::Hello { .. } | Message::Ping { .. } | Message::Pong { .. } => 0,
-        Message::Tips { tip } => tip.held.len() * 17 + tip.ops.len() * 40 + tip.heads.len() * 64,
+        Message::Tips { tip } => tip.weight(),
         Message::Items { items } => items.iter().map(Item::weight).sum(),
         Message::Reports { reports } => reports.iter().map(report_weight).sum(),
         Message::Settled { receipt } => receipt.0.len(),

@@ -405,13 +405,13 @@ fn tips_are_answered_a_few_times_however_often_they_come_and_however_often_the_s
     };
     let mut answered = 0;
     for _ in 0..50 {
-        answered += answers(&one.says(1, Message::Tips { tip: Tip::default() }));
+        answered += answers(&one.says(1, Message::Tips { tip: Tip::nothing() }));
         one.event(Event::Down(id(1)));
         one.up(1);
     }
     assert!((1..=4).contains(&answered), "{answered}");
     one.pass(60);
-    assert_eq!(answers(&one.says(1, Message::Tips { tip: Tip::default() })), 1, "later again");
+    assert_eq!(answers(&one.says(1, Message::Tips { tip: Tip::nothing() })), 1, "later again");
 }
 
 #[test]

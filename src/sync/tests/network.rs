@@ -15,7 +15,8 @@ use crate::{
     identity::{EntryId, HostId, Operator, Signed, Stream, peek},
     replica::{
         Action, Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Kept, Limits, Merged, NodeFacet, Order,
-        Outcome, Output, RECEIPT_REPORTS_MAX, Receipt, Replica, Report, ResultRecord, Roster,
+        Outcome, Output, Packed, RECEIPT_REPORTS_MAX, Receipt, Replica, Report, ResultRecord, Roster,
+        Sections, TipForm,
     },
     sync::{Effect, Event, MESSAGE_BYTES_MAX, Machine, Message, in_reports},
     time::Timestamp,
@@ -103,7 +104,7 @@ impl World {
 
     pub(super) fn head(&self, host: usize, sequence: u64) -> Item {
         let node = NodeFacet { agent: format!("{host}.{sequence}"), ..NodeFacet::default() };
-        let facet = Bytes(wire::encode(&node));
+        let facet = wire::encode(&node);
         let body = Head {
             epoch: 0,
             sequence,
@@ -111,13 +112,13 @@ impl World {
             at: hlc(later(sequence)),
             facets: vec![FacetRef {
                 name: FACET_NODE.to_owned(),
-                hash: FacetHash::of(&facet.0),
-                bytes: u32::try_from(facet.0.len()).unwrap(),
+                hash: FacetHash::of(&facet),
+                bytes: u32::try_from(facet.len()).unwrap(),
                 at: None,
             }],
         };
         let signed = Signed::sign(self.fleet.id(), &key(u8::try_from(host).unwrap()), body);
-        Item { entry: Bytes::from(signed.bytes()), facets: vec![facet] }
+        Item { entry: Bytes::from(signed.bytes()), facets: vec![Packed::alone(&facet)] }
     }
 
     pub(super) fn receipt(&self, keeper: usize, kept: &[Kept]) -> Signed<Receipt> {
@@ -443,7 +444,7 @@ impl Network {
     pub(super) fn differences(&self) -> String {
         let mut words = Vec::new();
         for (a, node) in self.nodes.iter().enumerate() {
-            let tip = node.replica.tip(self.now);
+            let tip = node.replica.tip(&Sections::ALL, TipForm::Full, self.now);
             for (b, other) in self.nodes.iter().enumerate() {
                 let lacks = other.replica.lacking(&tip, self.now).len();
                 if lacks > 0 {
