@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     identity::{EntryId, HostId},
-    replica::{Entry, Item, Kept, Place, Replica, Report},
+    replica::{Entry, FacetHash, Kept, Packed, Place, Replica, Report},
 };
 
 /// Where a row stands.
@@ -17,7 +17,8 @@ enum Key {
 /// What is on its way to the disk.
 #[derive(Clone, Debug)]
 enum Write {
-    Put(Key, Box<Item>),
+    /// An entry and what became of facets with it: one batch, all or nothing.
+    Put(Option<(Key, Box<Entry>)>, Vec<(FacetHash, Option<Packed>)>),
     Keep(Box<Report>),
     /// Somebody waits to hear that all before is on disk.
     Acknowledge(EntryId, Place),
@@ -35,7 +36,8 @@ pub(super) struct Flushed {
 /// Rows that a crash leaves, and those that it may take.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    rows: BTreeMap<Key, (u8, u64, Box<Item>)>,
+    rows: BTreeMap<Key, Entry>,
+    facets: BTreeMap<FacetHash, Packed>,
     reports: BTreeMap<(EntryId, HostId), Report>,
     waiting: VecDeque<Write>,
 }
@@ -50,12 +52,12 @@ fn order_of(entry: &Entry) -> (u8, u64) {
 }
 
 impl Disk {
-    pub(super) fn put(&mut self, entry: &Entry, item: Item) {
+    pub(super) fn put(&mut self, entry: &Entry, facets: Vec<(FacetHash, Option<Packed>)>) {
         let key = match entry.place() {
             Place::Head { host, .. } => Key::Head(host),
             Place::Set(_) | Place::Op { .. } => Key::Entry(entry.id()),
         };
-        self.waiting.push_back(Write::Put(key, Box::new(item)));
+        self.waiting.push_back(Write::Put(Some((key, Box::new(entry.clone()))), facets));
     }
 
     pub(super) fn keep(&mut self, report: Report) {
@@ -71,14 +73,19 @@ impl Disk {
     }
 
     /// Writes the first `count` of what waits.
-    pub(super) fn flush(&mut self, count: usize, verify: &mut impl FnMut(&Item) -> Option<Entry>) -> Flushed {
+    pub(super) fn flush(&mut self, count: usize) -> Flushed {
         let mut flushed = Flushed::default();
         for _ in 0..count {
             match self.waiting.pop_front() {
-                Some(Write::Put(key, item)) => {
-                    if let Some(entry) = verify(&item) {
-                        let (rank, sequence) = order_of(&entry);
-                        self.rows.insert(key, (rank, sequence, item));
+                Some(Write::Put(row, facets)) => {
+                    if let Some((key, entry)) = row {
+                        self.rows.insert(key, *entry);
+                    }
+                    for (hash, packed) in facets {
+                        match packed {
+                            Some(packed) => self.facets.insert(hash, packed),
+                            None => self.facets.remove(&hash),
+                        };
                     }
                 }
                 Some(Write::Keep(report)) => {
@@ -103,15 +110,19 @@ impl Disk {
     }
 
     /// Merges the rows into a replica that knows what was there from the start.
-    pub(super) fn load(&self, replica: &mut Replica, verify: &mut impl FnMut(&Item) -> Option<Entry>) {
-        let mut rows: Vec<_> = self.rows.values().collect();
-        rows.sort_by_key(|(rank, sequence, _)| (*rank, *sequence));
-        for (.., item) in rows {
-            if let Some(entry) = verify(item) {
-                // What does not hold alone stays a row: what it needs comes again.
-                let _merged = replica.merge(entry, &item.facets);
-            }
+    pub(super) fn load(&mut self, replica: &mut Replica) {
+        let facets = self.facets.iter().map(|(hash, packed)| (*hash, packed.clone())).collect();
+        for damaged in replica.restore_facets(facets) {
+            self.facets.remove(&damaged);
         }
+        let mut rows: Vec<&Entry> = self.rows.values().collect();
+        rows.sort_by_key(|entry| order_of(entry));
+        for entry in rows {
+            // What does not hold alone stays a row: what it needs comes again.
+            let _merged = replica.merge(entry.clone(), &[]);
+        }
+        replica.drop_unnamed_facets();
+        self.waiting.push_back(Write::Put(None, replica.take_facet_changes()));
     }
 
     /// The reports on disk.

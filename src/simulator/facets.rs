@@ -1,15 +1,59 @@
-//! What a simulated host says of itself.
+//! What a simulated host says of itself: its agent, and packages as an image of a distribution has them.
 
 use crate::{
-    replica::{FACET_NODE, FacetHash, FacetRef, NodeFacet},
-    wire::{self, Bytes},
+    replica::{FACET_NODE, FacetHash, FacetRef, NodeFacet, Packed, Replica, Table, Tables, choose_base},
+    wire,
 };
+
+use super::dice::Dice;
+
+/// TEMP
+const ALONE: bool = true;
+
+/// A host's packages: those of its image, some in other versions.
+#[derive(Clone, Debug)]
+pub struct Packages {
+    image: u64,
+    versions: Vec<u64>,
+}
+
+impl Packages {
+    /// The packages of an image.
+    pub fn of_image(image: u64, count: usize) -> Self {
+        Self { image, versions: vec![0; count] }
+    }
+
+    /// Changes the version of one package.
+    pub fn upgrade(&mut self, dice: &mut Dice) {
+        let at = dice.below(self.versions.len());
+        if let Some(version) = self.versions.get_mut(at) {
+            *version += 1;
+        }
+    }
+
+    /// The canonical bytes of the list.
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut names = Dice::new(self.image ^ 0x9ac4);
+        let rows = self
+            .versions
+            .iter()
+            .map(|version| {
+                // As long and as various as real ones: an image repeats itself, two images do not.
+                let (name, number) = (names.next(), names.next());
+                let version = format!("{}.{}.{version}-{}", number % 20, number / 20 % 50, number / 1000 % 9);
+                vec![format!("lib{:x}", name % 0x00ff_ffff_ffff), version, "amd64".to_owned()]
+            })
+            .collect();
+        let columns = ["name", "version", "arch"].map(str::to_owned).to_vec();
+        Tables { tables: vec![Table { name: "deb_packages".to_owned(), columns, rows }] }.canonical()
+    }
+}
 
 /// The facets of one head, as they are named in it and as they travel.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
     refs: Vec<FacetRef>,
-    packed: Vec<Bytes>,
+    packed: Vec<Packed>,
 }
 
 impl Published {
@@ -22,18 +66,32 @@ impl Published {
             ..NodeFacet::default()
         };
         let mut published = Self::default();
-        published.add(FACET_NODE, &wire::encode(&node));
+        let canonical = wire::encode(&node);
+        published.add(FACET_NODE, &canonical, Packed::alone(&canonical));
         published
     }
 
-    fn add(&mut self, name: &str, canonical: &[u8]) {
+    /// Adds a facet, as a difference to what `replica` holds where that is smaller.
+    #[must_use]
+    pub fn with(mut self, name: &str, canonical: &[u8], replica: &Replica) -> Self {
+        let packed = match replica.packed(&FacetHash::of(canonical).half()) {
+            Some(held) => held.clone(),
+            None if ALONE => Packed::alone(canonical),
+            None => choose_base(canonical, &replica.near(canonical)),
+        };
+        self.add(name, canonical, packed);
+        self
+    }
+
+    /// Adds a facet as if these were its bytes, whatever the packed ones are.
+    pub(super) fn add(&mut self, name: &str, canonical: &[u8], packed: Packed) {
         self.refs.push(FacetRef {
             name: name.to_owned(),
             hash: FacetHash::of(canonical),
             bytes: u32::try_from(canonical.len()).unwrap_or(u32::MAX),
             at: None,
         });
-        self.packed.push(Bytes::from(canonical));
+        self.packed.push(packed);
         self.refs.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
@@ -43,7 +101,7 @@ impl Published {
     }
 
     /// As they travel.
-    pub fn packed(&self) -> &[Bytes] {
+    pub fn packed(&self) -> &[Packed] {
         &self.packed
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     authority::{
-        AGENT_USER, ANY, Authority, Certificate, Enrolled, Enrolment, Genesis, HostCertificate,
-        HostKeys, Invitation, Op, OpAction, RootChain, RootChange, TagChange, Verb,
+        AGENT_USER, ANY, Authority, Certificate, Enrolled, Enrolment, Genesis, HostCertificate, HostKeys,
+        Invitation, Op, OpAction, RootChain, RootChange, TagChange, Verb,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, Operator, Purpose, Root, SealPublic, SecretKey, Signed,

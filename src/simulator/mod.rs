@@ -12,7 +12,7 @@ mod storm;
 mod verifier;
 
 pub use dice::Dice;
-pub use facets::Published;
+pub use facets::{Packages, Published};
 pub use fleet::{Fleet, START};
 pub use host::Host;
 pub use network::{Network, Weather};

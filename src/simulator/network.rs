@@ -238,11 +238,10 @@ impl Network {
         let right = self.now();
         let phase = self.dice.next() % 1000;
         let machine = Machine::new(me);
-        let verifier = &mut self.verifier;
         let host = &mut self.hosts[at];
         if host.life > 0 {
             let mut replica = (*host.base).clone();
-            host.disk.load(&mut replica, &mut |item| verifier.verify(item));
+            host.disk.load(&mut replica);
             host.replica = Arc::new(replica);
         }
         let now = host.clock(right);
@@ -256,6 +255,7 @@ impl Network {
         let unsettled: Vec<_> = host.unsettled.values().cloned().collect();
         self.report.hosts[at].starts += 1;
         self.schedule(self.now + phase, Due::Tick { host: at, life });
+        self.write_soon(at, true);
         self.handle(at, Event::Owed(owed));
         if !unsettled.is_empty() {
             self.handle(at, Event::Results(unsettled));
@@ -365,9 +365,11 @@ impl Network {
         let (host, id) = (&self.hosts[at], self.fleet.id(other));
         host.up
             && !host.shunned.contains_key(&other)
-            && host.replica.authority().host(&id).is_some_and(|member| {
-                member.standing() == crate::authority::Standing::Member
-            })
+            && host
+                .replica
+                .authority()
+                .host(&id)
+                .is_some_and(|member| member.standing() == crate::authority::Standing::Member)
     }
 
     fn connect(&mut self, from: usize, to: usize) -> bool {
@@ -636,8 +638,7 @@ impl Network {
     }
 
     fn flush(&mut self, at: usize, count: usize, heard: bool) {
-        let Self { hosts, verifier, .. } = self;
-        let flushed = hosts[at].disk.flush(count, &mut |item| verifier.verify(item));
+        let flushed = self.hosts[at].disk.flush(count);
         if !heard {
             return;
         }
@@ -742,7 +743,10 @@ impl Network {
                     counts.merged += 1;
                     host.taken.insert(header.id);
                 }
-                host.disk.put(&entry, item.clone());
+                if !self.shared.on {
+                    let facets = Arc::make_mut(&mut host.replica).take_facet_changes();
+                    host.disk.put(&entry, facets);
+                }
                 new.push((header.id, item));
             } else if from.is_some() {
                 counts.in_vain += 1;

@@ -40,8 +40,7 @@ impl Shared {
             return Arc::make_mut(replica).merge(entry.clone(), &item.facets);
         }
         let hash = *blake3::hash(&wire::encode(item)).as_bytes();
-        let known =
-            self.steps.iter().find(|step| step.item == hash && Arc::ptr_eq(&step.before, replica));
+        let known = self.steps.iter().find(|step| step.item == hash && Arc::ptr_eq(&step.before, replica));
         if let Some(step) = known {
             *replica = Arc::clone(&step.after);
             return Ok(step.merged);

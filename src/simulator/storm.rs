@@ -2,10 +2,16 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{dice::Dice, facets::Published, fleet::Fleet, network::Network, report::Report};
+use super::{
+    dice::Dice,
+    facets::{Packages, Published},
+    fleet::Fleet,
+    network::Network,
+    report::Report,
+};
 use crate::{
     identity::{EntryId, Signed},
-    replica::{Item, Order, Place, Replica},
+    replica::{Item, Order, Place, Replica, Sections, TipForm, first_hour},
     time::Timestamp,
 };
 
@@ -17,6 +23,9 @@ const HOME_WITHIN: u64 = 1_200;
 const QUIET_AFTER: u64 = 4_000;
 /// Most bytes that an idle stream carries in ten seconds, both ways together.
 pub const IDLE_BYTES_MAX: u64 = 100;
+
+/// Packages of a host. Their list is longer than what rides along with a head.
+const PACKAGES: usize = 40;
 
 /// Which faults may strike. Each seed leaves some out, so that others are not hidden by them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,7 +97,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seed, next) = (self.seed, self.seed.saturating_add(1));
         writeln!(f, "seed {seed}: {}", self.what)?;
-        writeln!(f, "repeat: MUSTER_SEEDS={seed}..{next} cargo test --lib simulator::tests::after_any_storm")?;
+        writeln!(
+            f,
+            "repeat: MUSTER_SEEDS={seed}..{next} cargo test --lib simulator::tests::after_any_storm"
+        )?;
         writeln!(f, "{:?}", self.faults)?;
         write!(f, "{}", self.report)
     }
@@ -101,6 +113,7 @@ struct Storm {
     faults: Faults,
     orders: Vec<(Signed<Order>, usize, Vec<usize>)>,
     published: Vec<u64>,
+    packages: Vec<Packages>,
     members: usize,
 }
 
@@ -146,7 +159,16 @@ impl Storm {
         for at in 0..hosts {
             net.start(at);
         }
-        Self { net, dice, faults, orders: Vec::new(), published: vec![0; hosts + late], members: hosts }
+        let packages = (0..hosts + late).map(|at| Packages::of_image(at as u64 % 2, PACKAGES)).collect();
+        Self {
+            net,
+            dice,
+            faults,
+            packages,
+            orders: Vec::new(),
+            published: vec![0; hosts + late],
+            members: hosts,
+        }
     }
 
     fn up(&mut self) -> Option<usize> {
@@ -158,8 +180,12 @@ impl Storm {
     fn publish(&mut self, at: usize) {
         let Some(count) = self.published.get_mut(at) else { return };
         *count += 1;
-        let reachable = !self.net.host(at).dials_only;
-        let published = Published::node(at, *count, reachable);
+        let host = self.net.host(at);
+        let mut published = Published::node(at, *count, !host.dials_only);
+        if let Some(packages) = self.packages.get_mut(at) {
+            packages.upgrade(&mut self.dice);
+            published = published.with("deb", &packages.canonical(), host.replica());
+        }
         self.net.publish(at, &published);
     }
 
@@ -378,7 +404,8 @@ fn lacking(net: &Network) -> Option<String> {
     // The latest clock of all: who swept more compares with what the others would still hold then.
     let now = latest(net);
     let first = net.host(0).replica();
-    let roots: BTreeSet<_> = net.hosts().iter().map(|host| host.replica().digest(now)).collect();
+    let roots: BTreeSet<_> =
+        net.hosts().iter().map(|host| host.replica().roots(first_hour(now)).root()).collect();
     if roots.len() > 1 {
         return Some(format!("{} different roots; {}", roots.len(), differences(net, now)));
     }
@@ -413,7 +440,7 @@ fn stands(replica: &Replica, id: &EntryId, place: &Place) -> bool {
 fn differences(net: &Network, now: Timestamp) -> String {
     let mut words = Vec::new();
     for (a, host) in net.hosts().iter().enumerate() {
-        let tip = host.replica().tip(now);
+        let tip = host.replica().tip(&Sections::ALL, TipForm::Full, now);
         for (b, other) in net.hosts().iter().enumerate() {
             let lacks = other.replica().lacking(&tip, now).len();
             if lacks > 0 {
