@@ -7,9 +7,6 @@ use crate::{
 
 use super::dice::Dice;
 
-/// TEMP
-const ALONE: bool = true;
-
 /// A host's packages: those of its image, some in other versions.
 #[derive(Clone, Debug)]
 pub struct Packages {
@@ -76,7 +73,6 @@ impl Published {
     pub fn with(mut self, name: &str, canonical: &[u8], replica: &Replica) -> Self {
         let packed = match replica.packed(&FacetHash::of(canonical).half()) {
             Some(held) => held.clone(),
-            None if ALONE => Packed::alone(canonical),
             None => choose_base(canonical, &replica.near(canonical)),
         };
         self.add(name, canonical, packed);

@@ -16,7 +16,7 @@ use super::{
     facets::Published,
     fleet::{Fleet, START},
     host::{Host, Stream},
-    report::{Report, name_of},
+    report::{Counts, Report, name_of},
     shared::Shared,
     verifier::Verifier,
 };
@@ -104,8 +104,11 @@ pub struct Network {
     /// How much time lies between two ticks of a host, in milliseconds.
     pub tick_ms: u64,
     report: Report,
+    before: Counts,
     /// What each host acknowledged to who handed it over.
     acknowledged: BTreeMap<EntryId, (usize, Place)>,
+    /// All that was handed over anywhere.
+    submitted: Vec<Item>,
     /// What must never happen, and did.
     violations: Vec<String>,
     trace: u64,
@@ -121,7 +124,7 @@ impl Network {
         let replica = Arc::new(fleet.replica(members));
         let host = |at: usize| {
             let me = fleet.id(at);
-            Host::new(me, Machine::new(me), Arc::clone(&replica), START)
+            Host::new(me, Machine::new(me, [0; 8]), Arc::clone(&replica), START)
         };
         let count = fleet.len();
         Self {
@@ -142,8 +145,10 @@ impl Network {
             },
             still: false,
             tick_ms: 1000,
-            report: Report { hosts: vec![super::report::Counts::default(); count], ..Report::default() },
+            report: Report { hosts: vec![Counts::default(); count], ..Report::default() },
+            before: Counts::default(),
             acknowledged: BTreeMap::new(),
+            submitted: Vec::new(),
             violations: Vec::new(),
             trace: 0,
             fleet,
@@ -175,6 +180,11 @@ impl Network {
         &self.acknowledged
     }
 
+    /// All that was handed over at any host, in that order.
+    pub fn submitted(&self) -> &[Item] {
+        &self.submitted
+    }
+
     /// What must never happen, and did.
     pub fn violations(&self) -> &[String] {
         &self.violations
@@ -196,11 +206,21 @@ impl Network {
         Report { passed_ms: self.now, links, ..self.report.clone() }
     }
 
+    /// What all hosts did from the beginning, whatever was forgotten in between.
+    pub fn totals(&self) -> Counts {
+        let mut totals = self.before.clone();
+        for host in &self.report.hosts {
+            totals.add(host);
+        }
+        totals
+    }
+
     /// Begins to count anew.
     pub fn forget_counts(&mut self) {
+        self.before = self.totals();
         let faults = std::mem::take(&mut self.report.faults);
         self.report = Report {
-            hosts: vec![super::report::Counts::default(); self.hosts.len()],
+            hosts: vec![Counts::default(); self.hosts.len()],
             faults,
             ..Report::default()
         };
@@ -237,7 +257,7 @@ impl Network {
         let me = self.fleet.id(at);
         let right = self.now();
         let phase = self.dice.next() % 1000;
-        let machine = Machine::new(me);
+        let machine = Machine::new(me, self.dice.next().to_le_bytes());
         let host = &mut self.hosts[at];
         if host.life > 0 {
             let mut replica = (*host.base).clone();
@@ -344,6 +364,27 @@ impl Network {
         let host = &mut self.hosts[at];
         host.base = Arc::new(replica);
         host.replica = Arc::clone(&host.base);
+    }
+
+    /// Gives all hosts, before they are started, the heads of all. Replicas are shared from here on.
+    pub(super) fn furnish(&mut self, published: impl Fn(usize, &Replica) -> Published) {
+        let mut replica = self.fleet.replica(self.hosts.len());
+        for (at, host) in self.hosts.iter_mut().enumerate() {
+            host.place = (0, 1);
+            let published = published(at, &replica);
+            let item = self.fleet.head(at, host.place, None, START, &published);
+            if let Some((entry, item)) = item.and_then(|item| Some((self.verifier.verify(&item)?, item))) {
+                // What is not taken is missing when the fleet is looked at.
+                let _merged = replica.merge(entry, &item.facets);
+            }
+        }
+        replica.take_facet_changes();
+        let replica = Arc::new(replica);
+        for host in &mut self.hosts {
+            host.base = Arc::clone(&replica);
+            host.replica = Arc::clone(&replica);
+        }
+        self.shared.on = true;
     }
 
     // ---- links
@@ -666,6 +707,7 @@ impl Network {
             return false;
         }
         let Some(entry) = self.verifier.verify(&item) else { return false };
+        self.submitted.push(item.clone());
         let mut events = VecDeque::new();
         let was_idle = self.hosts[at].disk.is_idle();
         self.merge(at, None, vec![item], &mut events);

@@ -18,6 +18,9 @@ pub fn name_of(message: &Message) -> &'static str {
         Message::Reports { .. } => "reports",
         Message::Settled { .. } => "settled",
         Message::Running { .. } => "running",
+        Message::Told { .. } => "told",
+        Message::Want { .. } => "want",
+        Message::Facets { .. } => "facets",
     }
 }
 
@@ -63,6 +66,21 @@ impl Counts {
 
     pub(super) fn received(&mut self, kind: &'static str, bytes: usize) {
         self.received.entry(kind).or_default().add(bytes);
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.verifications += other.verifications;
+        self.merged += other.merged;
+        self.in_vain += other.in_vain;
+        self.again += other.again;
+        self.starts += other.starts;
+        for (to, from) in [(&mut self.sent, &other.sent), (&mut self.received, &other.received)] {
+            for (kind, traffic) in from {
+                let sum = to.entry(kind).or_default();
+                sum.messages += traffic.messages;
+                sum.bytes += traffic.bytes;
+            }
+        }
     }
 
     /// Bytes received of these kinds; of all if none is named.
