@@ -26,6 +26,7 @@
 //! | [`journal`] | what cannot be rebuilt: keys, claims, own places in streams |
 //! | [`executor`] | the privileged process: verifies again, claims, runs, signs the result |
 //! | `store` | the replica in memory and on disk; its only writer |
+//! | `host` | this machine's facts, and when to look at them again |
 //! | `net` | connections, the gate, typed streams |
 //! | `control` | the socket between command line and agent |
 //! | `terminal` | tables, formats, escaping, prompts |
@@ -92,6 +93,8 @@ pub mod journal;
 pub mod executor;
 #[cfg(feature = "agent")]
 pub mod store;
+#[cfg(feature = "agent")]
+pub mod host;
 #[cfg(feature = "agent")]
 pub mod net;
 #[cfg(feature = "agent")]

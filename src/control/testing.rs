@@ -23,7 +23,7 @@ use crate::{
         Token,
     },
     journal::OperatorHome,
-    replica::{Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Merged, NodeFacet, Replica},
+    replica::{Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Merged, NodeFacet, Packed, Replica},
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
 };
@@ -88,7 +88,7 @@ impl TestFleet {
     }
 
     /// Merges an entry.
-    pub(crate) fn merge(&mut self, bytes: &[u8], facets: &[Bytes]) -> Merged {
+    pub(crate) fn merge(&mut self, bytes: &[u8], facets: &[Packed]) -> Merged {
         let entry = Entry::verify(bytes, self.chain.fleet()).unwrap();
         self.replica.merge(entry, facets).unwrap()
     }
@@ -154,7 +154,7 @@ impl TestFleet {
         }];
         let head = Head { epoch: 1, sequence: 1, previous: None, at: Hlc::default().next(NOW), facets };
         let head = Signed::sign(self.chain.fleet(), &self.keys[&host], head);
-        self.merge(head.bytes(), &[Bytes(facet)]);
+        self.merge(head.bytes(), &[Packed::alone(&facet)]);
     }
 
     /// A host's last entry.

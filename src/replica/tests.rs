@@ -4,12 +4,11 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::OnceLock,
-    time::Duration,
 };
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::{HeadRow, Merged, Replica, Tip};
+use super::{Merged, Replica};
 use crate::replica::*;
 use crate::{
     authority::{
@@ -31,7 +30,7 @@ fn facet(text: &str) -> Bytes {
     Bytes(wire::encode(&node))
 }
 
-fn head(fleet: &Fleet, host: u8, place: (u32, u64), at: u64, facets: &[&Bytes]) -> (Entry, Vec<Bytes>) {
+fn head(fleet: &Fleet, host: u8, place: (u32, u64), at: u64, facets: &[&Bytes]) -> (Entry, Vec<Packed>) {
     let named = facets.iter().enumerate().map(|(n, bytes)| FacetRef {
         name: if n == 0 { FACET_NODE.to_owned() } else { format!("z{n}") },
         hash: FacetHash::of(&bytes.0),
@@ -45,7 +44,10 @@ fn head(fleet: &Fleet, host: u8, place: (u32, u64), at: u64, facets: &[&Bytes]) 
         at: hlc(later(at)),
         facets: named.collect(),
     };
-    (Entry::Head(Signed::sign(fleet.id(), &key(host), body)), facets.iter().copied().cloned().collect())
+    (
+        Entry::Head(Signed::sign(fleet.id(), &key(host), body)),
+        facets.iter().map(|bytes| Packed::alone(&bytes.0)).collect(),
+    )
 }
 
 fn order(fleet: &Fleet, by: &SecretKey<Operator>, under: EntryId, nonce: u8) -> Signed<Order> {
@@ -79,7 +81,7 @@ fn cancel(
 /// Entries to draw from: everything that a fleet can hold, with most ways of getting it wrong.
 struct World {
     fleet: Fleet,
-    entries: Vec<(Entry, Vec<Bytes>)>,
+    entries: Vec<(Entry, Vec<Packed>)>,
     by_id: HashMap<EntryId, Entry>,
 }
 
@@ -91,7 +93,7 @@ fn world() -> &'static World {
 fn make_world() -> World {
     let fleet = Fleet::new();
     let (ana, bo, cy) = (key::<Operator>(1), key::<Operator>(2), key::<Operator>(3));
-    let mut entries: Vec<(Entry, Vec<Bytes>)> = Vec::new();
+    let mut entries: Vec<(Entry, Vec<Packed>)> = Vec::new();
     let mut add = |entry: Entry| entries.push((entry, Vec::new()));
 
     // The root chain: two operators, then two branches, and something new at the end of one.
@@ -232,7 +234,7 @@ fn make_world() -> World {
     if let Entry::Head(honest) = head(&fleet, 4, (0, 1), 0, &[&shared]).0 {
         let mut body = honest.body().clone();
         body.facets[0].bytes += 1;
-        entries.push((Entry::Head(Signed::sign(fleet.id(), &key(4), body)), vec![shared]));
+        entries.push((Entry::Head(Signed::sign(fleet.id(), &key(4), body)), vec![Packed::alone(&shared.0)]));
     }
     entries.push((head(&fleet, 4, (0, 0), 0, &[&facet("never sent")]).0, Vec::new()));
 
@@ -264,7 +266,7 @@ impl Replica {
         let authority = self.authority();
         View {
             digest: self.digest(NOW),
-            entries: self.ids.iter().copied().collect(),
+            entries: self.ledger.ids().copied().collect(),
             certificates: authority.certificates().map(|(id, _)| *id).collect(),
             hosts: authority
                 .hosts()
@@ -283,8 +285,8 @@ impl Replica {
                     (*id, ops, stream.forked().map(Signed::id).collect())
                 })
                 .collect(),
-            heads: self.heads.iter().map(|(host, head)| (*host, head.id(), self.node_facet(host))).collect(),
-            facets: self.facets.keys().copied().collect(),
+            heads: self.heads().map(|(host, head)| (*host, head.id(), self.node_facet(host))).collect(),
+            facets: self.facets.hashes().copied().collect(),
             orders: self.orders().map(|order| order.signed().id()).collect(),
             cancellations: self.cancellations.iter().map(|(order, c)| (*order, c.id())).collect(),
         }
@@ -323,7 +325,7 @@ fn exchange(replicas: &mut [Replica], mut lost: impl FnMut() -> bool) -> usize {
     let mut sent = 0;
     for from in 0..replicas.len() {
         for to in 0..replicas.len() {
-            let items = replicas[from].lacking(&replicas[to].tip(NOW), NOW);
+            let items = replicas[from].lacking(&replicas[to].tip(&Sections::ALL, TipForm::Full, NOW), NOW);
             assert!(from != to || items.is_empty(), "a replica lacks something of itself");
             sent += items.len();
             for item in items {
@@ -342,7 +344,7 @@ fn exchange_to_the_end(replicas: &mut [Replica]) {
             return;
         }
     }
-    let lacking = replicas[0].lacking(&replicas[1].tip(NOW), NOW);
+    let lacking = replicas[0].lacking(&replicas[1].tip(&Sections::ALL, TipForm::Full, NOW), NOW);
     panic!("the exchange does not end: {lacking:?} of {replicas:?}");
 }
 
@@ -396,15 +398,13 @@ proptest! {
             }
             last = replica.clone();
         }
-        let until = replica.digest_until(NOW);
-        if let Some(until) = until {
-            prop_assert_eq!(replica.digest(until), replica.digest(NOW));
-            prop_assert_ne!(replica.digest(until.after(Duration::from_millis(1))), replica.digest(NOW));
-        }
-        let version = replica.version();
-        let swept = replica.sweep(until.map_or(NOW, |until| until.after(Duration::from_millis(1))));
-        prop_assert_eq!(swept.is_empty(), until.is_none());
+        let past = later(3 * HOUR_MS);
+        let expired = replica.invitations.len() + replica.orders.len() + replica.cancellations.len();
+        let (version, digest) = (replica.version(), replica.digest(past));
+        let swept = replica.sweep(past);
+        prop_assert_eq!(swept.len(), expired);
         prop_assert_eq!(replica.version() == version, swept.is_empty());
+        prop_assert_eq!(replica.digest(past), digest);
     }
 
     #[test]
@@ -448,20 +448,19 @@ proptest! {
 
     #[test]
     fn no_tip_makes_a_replica_panic_or_answer_without_bound(
-        held in vec(any::<[u8; 16]>(), 0..8),
-        counts in vec(any::<u64>(), 0..8),
-        places in vec((any::<u32>(), any::<u64>()), 0..8),
+        bytes in vec(vec(any::<u8>(), 0..200), 6),
+        hour in any::<u64>(),
+        form in 0..3,
     ) {
         let replica = full();
-        let honest = replica.tip(NOW);
-        let mut strange = Tip { held, ..Tip::default() };
-        strange.ops = honest.ops.iter().zip(counts).map(|((id, _), count)| (*id, count)).collect();
-        strange.heads = honest
-            .heads
-            .iter()
-            .zip(places)
-            .map(|(row, (epoch, sequence))| HeadRow { epoch, sequence, ..*row })
-            .collect();
+        let mut bytes = bytes.into_iter().map(Bytes);
+        let mut next = || bytes.next();
+        let heads = match form {
+            0 => HeadTips::Dense { members: replica.roots(0).members, places: next().unwrap() },
+            1 => HeadTips::Rows { rows: next().unwrap() },
+            _ => HeadTips::Full { rows: next().unwrap() },
+        };
+        let strange = Tip { hour, members: next(), set: next(), ops: next(), heads: Some(heads) };
         let everything = replica.all().len();
         prop_assert!(replica.lacking(&strange, NOW).len() <= everything);
         let bytes = wire::encode(&strange);
@@ -576,12 +575,18 @@ fn what_is_past_is_neither_counted_nor_sent_and_is_swept_together() {
     for entry in [Entry::Order(order), cancelled, Entry::Invitation(invitation)] {
         assert_eq!(replica.merge(entry, &[]), Ok(Merged::New));
     }
-    let last = later(2 * HOUR_MS);
-    assert_eq!(replica.lacking(&fresh.tip(last), last).len(), 3);
+    // It counts until the hour after that in which it expires is over.
+    let expires = later(HOUR_MS);
+    let past = Timestamp((expires.0 / HOUR_MS + 2) * HOUR_MS);
+    let last = Timestamp(past.0 - 1);
+    let tip = |at| fresh.tip(&Sections::ALL, TipForm::Full, at);
+    assert_eq!(replica.lacking(&tip(last), last).len(), 3);
     assert!(replica.sweep(last).is_empty());
-    let past = later(2 * HOUR_MS + 1);
     assert_eq!(replica.digest(past), fresh.digest(past));
-    assert!(replica.lacking(&fresh.tip(past), past).is_empty());
+    assert!(replica.lacking(&tip(past), past).is_empty());
+    // Of two whose clocks differ, the later hour counts at both ends.
+    assert!(replica.lacking(&tip(past), last).is_empty());
+    assert_eq!(replica.roots(first_hour(past)), fresh.roots(first_hour(last).max(first_hour(past))));
     assert_eq!(replica.sweep(past).len(), 3);
     assert_eq!(replica.entries(), fresh.entries());
     assert_eq!(replica.digest(NOW), fresh.digest(NOW));
@@ -610,7 +615,8 @@ fn a_fork_is_found_at_its_place_however_far_both_went_on() {
             rounds += 1;
             assert!(rounds < 4, "{one} and {other}");
             for (from, to) in [(0, 1), (1, 0)] {
-                for item in replicas[from].lacking(&replicas[to].tip(NOW), NOW) {
+                for item in replicas[from].lacking(&replicas[to].tip(&Sections::ALL, TipForm::Full, NOW), NOW)
+                {
                     let _ = replicas[to].merge(Entry::verify(&item.entry.0, fleet.id()).unwrap(), &[]);
                 }
             }

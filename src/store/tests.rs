@@ -21,6 +21,7 @@ use crate::{
         ResultRecord, Roster,
     },
     store::{Loaded, Memory, StoreError},
+    wire::Bytes,
 };
 
 /// A disk that can refuse.
@@ -91,13 +92,13 @@ impl World {
     }
 
     fn head(&self, sequence: u64) -> (EntryId, Item) {
-        let facet = Bytes(wire::encode(&NodeFacet { agent: sequence.to_string(), ..NodeFacet::default() }));
-        let bytes = u32::try_from(facet.0.len()).unwrap();
+        let facet = wire::encode(&NodeFacet { agent: sequence.to_string(), ..NodeFacet::default() });
+        let bytes = u32::try_from(facet.len()).unwrap();
         let facets =
-            vec![FacetRef { name: FACET_NODE.to_owned(), hash: FacetHash::of(&facet.0), bytes, at: None }];
+            vec![FacetRef { name: FACET_NODE.to_owned(), hash: FacetHash::of(&facet), bytes, at: None }];
         let body = Head { epoch: 0, sequence, previous: None, at: hlc(later(sequence)), facets };
         let signed = Signed::sign(self.fleet.id(), &key(1), body);
-        (signed.id(), Item { entry: Bytes::from(signed.bytes()), facets: vec![facet] })
+        (signed.id(), Item { entry: Bytes::from(signed.bytes()), facets: vec![Packed::alone(&facet)] })
     }
 
     /// A result, signed by the host's executor or by somebody else.
@@ -218,19 +219,19 @@ async fn superseded_and_past_rows_leave_the_disk_while_running_and_at_the_start(
     }
     store.keep(vec![world.report(order, 1, 1)]);
     store.flushed().await.unwrap();
-    // The host's certificate, its head, the order, the report.
-    assert_eq!(disk.rows().len(), 4);
+    // The host's certificate, its head and that one's facet, the order, the report.
+    assert_eq!(disk.rows().len(), 5);
     let past = later(3 * HOUR_MS);
     let other = Disk::default();
     other.memory.clone().write(disk.rows().into_iter().map(|(key, row)| (key, Some(row))).collect()).unwrap();
     store.sweep(past);
     store.flushed().await.unwrap();
-    assert_eq!(disk.rows().len(), 2, "swept while it runs");
+    assert_eq!(disk.rows().len(), 3, "swept while it runs");
     assert_eq!(store.kept(&order), []);
     // The same, if it was away when the order came to its end.
     let store = world.start(&other, past);
     store.flushed().await.unwrap();
-    assert_eq!(other.rows().len(), 2, "swept at the start");
+    assert_eq!(other.rows().len(), 3, "swept at the start");
     assert_eq!(store.kept_keys(), []);
 }
 

@@ -79,7 +79,8 @@ pub(super) struct Accounts {
 
 impl Accounts {
     fn bucket(&mut self, peer: HostId, cost: Cost, now: Timestamp) -> Option<&mut Bucket> {
-        let account = self.rows.entry(peer).or_insert_with(|| COSTS.map(|cost| Bucket::full(cost.rate(), now)));
+        let account =
+            self.rows.entry(peer).or_insert_with(|| COSTS.map(|cost| Bucket::full(cost.rate(), now)));
         account.get_mut(cost as usize)
     }
 

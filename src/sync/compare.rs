@@ -193,7 +193,7 @@ impl Machine {
         if at_rest || neighbour.differed >= DIFFER_AT_ALL {
             neighbour.due = true;
         }
-        self.exchange(now, replica)
+        self.exchange(now, replica).into_iter().collect()
     }
 
     /// Sends the next neighbour that holds something else the tips, when nobody is at it and nothing is on
@@ -230,7 +230,13 @@ impl Machine {
         !self.wants.is_empty() || exchanges.any(|exchange| exchange.is_under_way(EXCHANGE_WITHIN, now))
     }
 
-    pub(super) fn on_tips(&mut self, peer: HostId, tip: &Tip, now: Timestamp, replica: &Replica) -> Vec<Effect> {
+    pub(super) fn on_tips(
+        &mut self,
+        peer: HostId,
+        tip: &Tip,
+        now: Timestamp,
+        replica: &Replica,
+    ) -> Vec<Effect> {
         if self.accounts.take(peer, Cost::Tips, 1, now) == 0 {
             self.accounts.throttle(1);
             return self.bear(peer, 1, now).into_iter().collect();
@@ -258,7 +264,7 @@ impl Machine {
         neighbour.knows |= whole;
         let claim = if whole { neighbour.claim() } else { 0 };
         effects.extend(
-            in_messages(lacking).map(|items| Effect::Send(peer, Message::Items { items, part: Part::More {} })),
+            in_messages(lacking).map(|items| Effect::Send(peer, Message::Items { items, part: Part::More })),
         );
         let told = |rows: &[HeadRow], lsn| {
             Effect::Send(peer, Message::Told { lsn, heads: pack_heads(rows), entries: Bytes::default() })

@@ -287,6 +287,11 @@ impl Machine {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn asked_of(&self) -> Option<HostId> {
+        self.neighbours.keys().copied().find(|peer| self.wants.asks(peer))
+    }
+
     /// Counts what a neighbour said that was of no use; a flood of it ends the friendship.
     pub(super) fn bear(&mut self, peer: HostId, useless: u64, now: Timestamp) -> Option<Effect> {
         let bears = self.accounts.take(peer, Cost::Useless, useless, now) == useless;
@@ -306,6 +311,11 @@ impl Machine {
         }
         self.flushes += 1;
         self.flush(replica)
+    }
+
+    /// There is more to announce at the next tick.
+    pub(super) fn flush_later(&mut self) {
+        self.unflushed = true;
     }
 
     fn flush(&mut self, replica: &Replica) -> Vec<Effect> {

@@ -2,8 +2,8 @@
 
 use crate::{
     identity::{EntryId, HostId},
-    replica::{Item, Packed, Report, Roots, Tip},
-    wire::Bytes,
+    replica::{HeadTips, Item, Packed, Report, Roots, Tip},
+    wire::{Bytes, Value, Wire, WireError},
     wire_choice, wire_record,
 };
 
@@ -36,17 +36,26 @@ wire_record!(Sum { hour, roots });
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// New in the fleet: they go to everybody at once.
-    Pushed {},
+    Pushed,
     /// A part of an answer.
-    More {},
+    More,
     /// The last of an answer; what was asked for and did not come is not coming now.
-    Last {},
+    Last,
 }
-wire_choice!(Part {
-    0 = Pushed {},
-    1 = More {},
-    2 = Last {},
-});
+
+impl Wire for Part {
+    fn to_value(&self) -> Value {
+        (*self as u8).to_value()
+    }
+    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
+        match u8::from_value(value, field)? {
+            0 => Ok(Self::Pushed),
+            1 => Ok(Self::More),
+            2 => Ok(Self::Last),
+            tag => Err(WireError::UnknownTag { what: "Part", tag: u64::from(tag) }),
+        }
+    }
+}
 
 /// A message between neighbours. Rows are packed, see `rows`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +166,7 @@ impl Message {
         32 + match self {
             Self::Hello { .. } => 100,
             Self::Ping { .. } | Self::Pong { .. } => 0,
-            Self::Tips { tip } => tip.weight(),
+            Self::Tips { tip } => tip_weight(tip),
             Self::Items { items, .. } => items.iter().map(Item::weight).sum(),
             Self::Reports { reports } => reports.iter().map(report_weight).sum(),
             Self::Settled { receipt } => receipt.0.len(),
@@ -174,6 +183,16 @@ impl Message {
     pub fn is_upkeep(&self) -> bool {
         matches!(self, Self::Hello { .. } | Self::Ping { .. } | Self::Pong { .. })
     }
+}
+
+fn tip_weight(tip: &Tip) -> usize {
+    let sections = [&tip.members, &tip.set, &tip.ops].into_iter().flatten();
+    let heads = tip.heads.as_ref().map_or(0, |heads| match heads {
+        HeadTips::Dense { places: bytes, .. }
+        | HeadTips::Rows { rows: bytes }
+        | HeadTips::Full { rows: bytes } => bytes.0.len(),
+    });
+    heads + sections.map(|bytes| bytes.0.len()).sum::<usize>()
 }
 
 fn report_weight(report: &Report) -> usize {

@@ -13,9 +13,9 @@ pub const ROWS_MAX: usize = 2048;
 const HEAD_ROW_BYTES_MIN: usize = 10;
 
 /// The first bytes of a host's id.
-pub type Prefix = [u8; 8];
+pub(super) type Prefix = [u8; 8];
 /// The first half of an entry's id, or of a facet's hash.
-pub type Half = [u8; 16];
+pub(super) type Half = [u8; 16];
 
 /// Why bytes are no rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,7 +135,11 @@ mod tests {
         let sizes = [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), 1 << 63, u64::MAX];
         let rows: Vec<HeadRow> = sizes
             .iter()
-            .map(|n| HeadRow { host: n.to_le_bytes(), epoch: u32::try_from(*n).unwrap_or(u32::MAX), sequence: *n })
+            .map(|n| HeadRow {
+                host: n.to_le_bytes(),
+                epoch: u32::try_from(*n).unwrap_or(u32::MAX),
+                sequence: *n,
+            })
             .collect();
         let packed = pack_heads(&rows);
         assert_eq!(unpack_heads(&packed).unwrap(), rows);

@@ -100,11 +100,6 @@ impl Wants {
         self.rows.is_empty()
     }
 
-    /// Whether nothing is asked of, or to be asked of, or being judged from this neighbour.
-    pub(super) fn is_quiet(&self, peer: &HostId) -> bool {
-        !self.rows.values().any(|want| want.sources.first().is_some_and(|first| first.peer == *peer))
-    }
-
     /// A neighbour has something that is lacking here. Not asked for before `after`. `first` puts it
     /// before everything else that this neighbour is to be asked for.
     pub(super) fn announced(
@@ -195,6 +190,11 @@ impl Wants {
             }
         }
         asked
+    }
+
+    #[cfg(test)]
+    pub(super) fn asks(&self, peer: &HostId) -> bool {
+        self.peers.get(peer).is_some_and(|of_peer| !of_peer.asked.is_empty())
     }
 
     /// Whether this very thing is asked of this neighbour.

@@ -9,7 +9,7 @@ use tracing::debug;
 use crate::{
     identity::{FleetId, HostId, SecretKey, Signed, Stream},
     net::{Net, NetError, PeerKey, Protocol, Standing},
-    replica::{FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet},
+    replica::{FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Packed},
     store::Store,
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
@@ -184,7 +184,7 @@ impl Publisher {
         };
         self.sequence += 1;
         let signed = Signed::sign(self.fleet, &self.key, head);
-        Item { entry: Bytes::from(signed.bytes()), facets: vec![Bytes(facet)] }
+        Item { entry: Bytes::from(signed.bytes()), facets: vec![Packed::alone(&facet)] }
     }
 }
 
