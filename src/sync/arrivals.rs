@@ -269,6 +269,9 @@ impl Machine {
             let Ok(what) = what(item) else { continue };
             let pushed = self.wants.held(&what.key, what.spot);
             if let Some(from) = from {
+                if let Some(neighbour) = self.neighbours.get_mut(&from) {
+                    neighbour.note(what.key, what.spot);
+                }
                 if replica.order(id).is_some() {
                     self.came(*id, from);
                 }

@@ -29,11 +29,13 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const HEADS_AT_ONCE_BYTES_MAX: usize = 32 * 1024;
 /// Who was sent tips may answer for so long before somebody else is.
 const EXCHANGE_WITHIN: Duration = Duration::from_secs(3);
+/// What is on its way holds an exchange up for so long at most, or who promises much could put it off.
+const HELD_UP_MAX: Duration = Duration::from_secs(20);
 /// Roots that differ while both feeds stand still, so often, are no coincidence.
 const DIFFER_AT_REST: u32 = 2;
 /// Nor are roots that differ so often in a row, whatever the feeds do.
 const DIFFER_AT_ALL: u32 = 6;
-/// Two clocks that tick alike may be so far apart.
+/// Two ends that exchange at the same intervals may be so far apart.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// What is held, as it counts at this hour.
@@ -57,6 +59,14 @@ fn sections_of(tip: &Tip) -> Sections {
         set: tip.set.is_some(),
         ops: tip.ops.is_some(),
         heads: tip.heads.is_some(),
+    }
+}
+
+fn form_of(tip: &Tip) -> TipForm {
+    match tip.heads {
+        Some(HeadTips::Full { .. }) => TipForm::Full,
+        Some(HeadTips::Rows { .. }) => TipForm::Rows,
+        Some(HeadTips::Dense { .. }) | None => TipForm::Dense,
     }
 }
 
@@ -199,7 +209,12 @@ impl Machine {
     /// Sends the next neighbour that holds something else the tips, when nobody is at it and nothing is on
     /// its way.
     pub(super) fn exchange(&mut self, now: Timestamp, replica: &Replica) -> Option<Effect> {
-        if !self.neighbours.values().any(|neighbour| neighbour.due) || self.is_exchanging(now) {
+        if !self.neighbours.values().any(|neighbour| neighbour.due) {
+            self.held_up = None;
+            return None;
+        }
+        let since = (*self.held_up.get_or_insert(now)).min(now);
+        if self.is_exchanging(now) && now.since(since) < HELD_UP_MAX {
             return None;
         }
         let mut found = None;
@@ -207,22 +222,23 @@ impl Machine {
             if !std::mem::take(&mut neighbour.due) {
                 continue;
             }
-            let Some(theirs) = neighbour.sum else { continue };
-            let ours = replica.roots(theirs.hour);
-            let sections = Sections::differing(&ours, &theirs.roots);
-            if !sections.is_empty() && neighbour.exchange.may(Duration::ZERO, now) {
-                let form = match (neighbour.exchange.full, sections.members) {
-                    (true, _) => TipForm::Full,
-                    (false, true) => TipForm::Rows,
-                    (false, false) => TipForm::Dense,
-                };
+            let saw = neighbour.saw.take();
+            let known = neighbour.sum.map(|theirs| {
+                let sections = Sections::differing(&replica.roots(theirs.hour), &theirs.roots);
+                (sections, if sections.members { TipForm::Rows } else { TipForm::Dense })
+            });
+            let Some((sections, form)) = saw.or(known) else { continue };
+            // Not both ends' clocks count the same second.
+            let slack = if saw.is_some() { SLACK } else { Duration::ZERO };
+            if !sections.is_empty() && neighbour.exchange.may(slack, now) {
+                let form = if neighbour.exchange.full { TipForm::Full } else { form };
                 found = Some((*peer, sections, form));
                 break;
             }
         }
-        found.map(|(peer, sections, form)| {
-            Effect::Send(peer, Message::Tips { tip: replica.tip(&sections, form, now) })
-        })
+        let (peer, sections, form) = found?;
+        self.held_up = None;
+        Some(Effect::Send(peer, Message::Tips { tip: replica.tip(&sections, form, now) }))
     }
 
     fn is_exchanging(&self, now: Timestamp) -> bool {
@@ -259,8 +275,9 @@ impl Machine {
         for row in &rows {
             neighbour.note(Key::Head(row.host), (row.epoch, row.sequence));
         }
-        // Their side of it is theirs to see; where their clock is behind they may see it alone.
-        let back = neighbour.exchange.may(SLACK, now).then_some(neighbour.exchange.full);
+        // They may see alone that there is a difference, where their clock is behind.
+        neighbour.saw = Some((sections_of(tip), form_of(tip)));
+        neighbour.due = true;
         neighbour.knows |= whole;
         let claim = if whole { neighbour.claim() } else { 0 };
         effects.extend(
@@ -276,16 +293,7 @@ impl Machine {
         if rows.is_empty() {
             effects.push(told(&[], claim));
         }
-        if let Some(full) = back {
-            let form = match tip.heads {
-                _ if full => TipForm::Full,
-                Some(HeadTips::Full { .. }) => TipForm::Full,
-                Some(HeadTips::Rows { .. }) => TipForm::Rows,
-                Some(HeadTips::Dense { .. }) | None => TipForm::Dense,
-            };
-            let tip = replica.tip(&sections_of(tip), form, now);
-            effects.push(Effect::Send(peer, Message::Tips { tip }));
-        }
+        effects.extend(self.exchange(now, replica));
         effects
     }
 }

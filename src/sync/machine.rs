@@ -101,6 +101,8 @@ pub struct Machine {
     /// Heads that wait for facets.
     pub(super) parked: VecDeque<Parked>,
     pub(super) accounts: Accounts,
+    /// Since when an exchange has to wait for what is on its way.
+    pub(super) held_up: Option<Timestamp>,
     returns: Returns,
     /// How often since the tick it was announced what is new, and whether there is more.
     flushes: u32,
@@ -120,6 +122,7 @@ impl Machine {
             wants: Wants::default(),
             parked: VecDeque::new(),
             accounts: Accounts::default(),
+            held_up: None,
             returns: Returns::new(me),
             flushes: 0,
             unflushed: false,
@@ -367,8 +370,8 @@ impl Machine {
 
     /// A neighbour did not deliver what it said it has.
     pub(super) fn unanswered(&mut self, peer: HostId, now: Timestamp) {
-        if self.accounts.take(peer, Cost::Unanswered, 1, now) == 0 {
-            self.accounts.throttle(1);
+        self.accounts.take(peer, Cost::Unanswered, 1, now);
+        if !self.accounts.any(peer, Cost::Unanswered, now) {
             self.accounts.blame(peer, "it announces what it does not deliver", now);
         }
     }

@@ -9,7 +9,11 @@ use super::{
     Cursor, Sum,
     wants::{Key, Spot},
 };
-use crate::{identity::HostId, time::Timestamp};
+use crate::{
+    identity::HostId,
+    replica::{Sections, TipForm},
+    time::Timestamp,
+};
 
 /// Digests that stay different lead to a new exchange at most this often, and more and more rarely while
 /// that brings nothing: one of the two holds what the other refuses.
@@ -41,6 +45,8 @@ pub(super) struct Neighbour {
     pub(super) read: Option<u64>,
     /// What it said last that it holds.
     pub(super) sum: Option<Sum>,
+    /// The sections that it asked about, and in which form, if it saw a difference first.
+    pub(super) saw: Option<(Sections, TipForm)>,
     /// Whether that is to be compared as soon as no other exchange is under way.
     pub(super) due: bool,
     /// Both feeds when they were last compared, and how often in a row they differed.
@@ -125,6 +131,7 @@ impl Neighbour {
             feed: [0; 8],
             read: None,
             sum: None,
+            saw: None,
             due: false,
             compared: None,
             differed: 0,
@@ -148,7 +155,7 @@ impl Neighbour {
 
     /// Both hold the same.
     pub(super) fn agrees(&mut self) {
-        (self.differed, self.compared, self.due) = (0, None, false);
+        (self.differed, self.compared, self.due, self.saw) = (0, None, false, None);
         self.exchange.settled();
     }
 

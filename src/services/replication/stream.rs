@@ -23,8 +23,8 @@ use crate::{
 const WRITE_BYTES: usize = 256 * 1024;
 /// How long a write to a neighbour may take.
 const SEND_WITHIN: Duration = Duration::from_secs(20);
-/// Neighbours are pinged every twenty seconds, so a read that takes longer than this will never end.
-const RECV_WITHIN: Duration = Duration::from_secs(60);
+/// Neighbours are pinged every ten seconds, so a read that takes longer than this will never end.
+const RECV_WITHIN: Duration = Duration::from_secs(40);
 
 /// A neighbour's stream as the loop sees it.
 pub(super) struct Stream {

@@ -7,8 +7,7 @@ use super::{
     network::{Network, id, item_id},
 };
 use crate::{
-    identity::peek,
-    replica::{FacetHash, HeadTips, Item, Packed, Sections, Table, Tables, TipForm},
+    replica::{FacetHash, HeadTips, Item, Packed, Table, Tables},
     sync::{Message, Part},
 };
 
@@ -301,7 +300,7 @@ fn when_the_one_that_was_asked_goes_away_the_next_one_delivers() {
         net.handle(at, Event::Merged { from: Some(id(0)), items });
     }
     net.step();
-    assert_eq!(net.sent("want"), 2, "0 and 3 asked one each");
+    assert_eq!(net.sent("want"), 1, "one of the two is asked");
     net.loses = |_| false;
     let asked_first = net.wanted_from(3);
     net.cut(asked_first, 3);
@@ -350,9 +349,4 @@ fn orders_are_pushed_whole_and_heads_are_not() {
     let head = one.world.head(3, 1);
     let effects = one.takes(1, &head);
     assert!(matches!(&effects[..], [Effect::Send(to, Message::Told { .. })] if *to == id(2)), "{effects:?}");
-    assert_eq!(
-        one.replica.tip(&Sections::ALL, TipForm::Rows, one.now).hour,
-        crate::replica::first_hour(one.now)
-    );
-    assert!(peek(&head.entry.0).is_ok());
 }
