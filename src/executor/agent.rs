@@ -93,6 +93,8 @@ pub struct ExecutorSettings {
     pub advertise: Vec<String>,
     /// Whether to look for members on the local network.
     pub lan: bool,
+    /// Where the package database is.
+    pub dpkg: String,
 }
 
 /// The privileged process.
@@ -139,7 +141,8 @@ impl Executor {
     /// # Errors
     /// See [`AgentError`].
     pub fn start(settings: ExecutorSettings, clock: fn() -> Timestamp) -> Result<Self, AgentError> {
-        let ExecutorSettings { home, lock, socket, control, mesh_user, listen, advertise, lan } = settings;
+        let ExecutorSettings { home, lock, socket, control, mesh_user, listen, advertise, lan, dpkg } =
+            settings;
         let dir = home.executor_dir();
         let spool = dir.join("spool");
         let system = |what| move |source| AgentError::System { what, source };
@@ -170,6 +173,7 @@ impl Executor {
             listen,
             advertise,
             lan,
+            dpkg,
             executor_pid: std::process::id(),
             executor_uid: rustix::process::geteuid().as_raw(),
         };

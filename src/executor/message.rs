@@ -32,12 +32,25 @@ pub struct Start {
     pub advertise: Vec<String>,
     /// Whether to look for members on the local network.
     pub lan: bool,
+    /// Where the package database is.
+    pub dpkg: String,
     /// The executor's pid.
     pub executor_pid: u32,
     /// The user that the executor is.
     pub executor_uid: u32,
 }
-wire_record!(Start { member, dir, spool, become_user, listen, advertise, lan, executor_pid, executor_uid });
+wire_record!(Start {
+    member,
+    dir,
+    spool,
+    become_user,
+    listen,
+    advertise,
+    lan,
+    dpkg,
+    executor_pid,
+    executor_uid
+});
 
 /// From the executor.
 #[derive(Clone, Debug)]

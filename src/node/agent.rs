@@ -90,9 +90,10 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
         std::path::absolute(path).map_err(|source| StartError::Prepare { path: path.to_owned(), source })
     };
     let (state, socket) = (absolute(&places.state)?, absolute(&places.socket)?);
-    if state.to_str().is_none() {
+    let dpkg = absolute(&settings.dpkg)?;
+    if let Some(path) = [&state, &dpkg].into_iter().find(|path| path.to_str().is_none()) {
         let source = io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8");
-        return Err(StartError::Prepare { path: state, source });
+        return Err(StartError::Prepare { path: path.clone(), source });
     }
     let home = HostHome::open(&state).map_err(AgentError::Home)?;
     let root = rustix::process::geteuid().is_root();
@@ -117,6 +118,7 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
             listen: settings.listen.iter().map(ToString::to_string).collect(),
             advertise: settings.advertise.iter().map(ToString::to_string).collect(),
             lan: settings.lan,
+            dpkg: dpkg.display().to_string(),
         },
         clock::now,
     )?;

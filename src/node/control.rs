@@ -22,7 +22,7 @@ use crate::{
     replica::{Item, Replica, Report},
     services::{
         hosts::serve as hosts,
-        replication::Replication,
+        replication::{Misbehaved, Replication},
         run::{FetchRequest, News, Runs, Sink, Ways},
     },
     store::Store,
@@ -36,6 +36,8 @@ use super::{clock, mesh};
 const ITEMS_BYTES_MAX: usize = 256 * 1024;
 /// Names that several hosts have, of those that are listed as a problem.
 const SAME_NAMES_MAX: usize = 8;
+/// How long a member that misbehaved, and is not shunned, is shown.
+const MISBEHAVED_SHOWN: Duration = Duration::from_secs(3600);
 /// How long the executor may take to say its counters.
 const COUNTERS_WITHIN: Duration = Duration::from_secs(5);
 /// Answers at a time that take a copy of much of the replica.
@@ -192,6 +194,8 @@ impl Node {
         let mut problems = self.problems.borrow().clone();
         problems.extend(self.store.problems());
         let links = u32::try_from(self.replication.links().await.len()).unwrap_or(u32::MAX);
+        let misbehaved = self.replication.misbehaved().await;
+        problems.extend(self.store.read(|replica| misbehaving(&misbehaved, replica, clock::now())));
         let (members, entries, orders) = self.store.read(|replica| {
             if let Some(stopped) = replica.authority().chain().stopped_at() {
                 problems.push(format!(
@@ -362,6 +366,22 @@ impl Node {
             Ok(Err(_)) | Err(_) => failed("the others know that this host leaves, but it is not erased here"),
         }
     }
+}
+
+/// Who is shunned, or was throttled within the last hour, by name.
+fn misbehaving(rows: &[Misbehaved], replica: &Replica, now: Timestamp) -> Vec<String> {
+    let recent = |row: &&Misbehaved| row.shunned || now.since(row.at.min(now)) < MISBEHAVED_SHOWN;
+    rows.iter()
+        .filter(recent)
+        .map(|row| {
+            let name = replica
+                .authority()
+                .host(&row.host)
+                .map_or_else(|| row.host.to_string(), |host| host.name().to_owned());
+            let what = if row.shunned { "is shunned" } else { "misbehaved" };
+            format!("{name} {what}: {}", row.why)
+        })
+        .collect()
 }
 
 /// Members of one name. That is no fault (two hosts may join at the same time in two places), but a name

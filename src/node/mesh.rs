@@ -51,14 +51,20 @@ const MAIL_MAX: usize = 4096;
 const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
 /// How often listening is tried again where it failed.
 const LISTEN_EVERY: Duration = Duration::from_secs(5);
-/// What the mesh process may read beside its own directory.
-const READABLE: [&str; 8] = [
+/// What the mesh process may read beside its own directory, the spool and the package database. `/usr/lib`, all of
+/// which everyone may read, for the sake of `os-release`: that file is replaced when it changes, and a file that
+/// replaces one that was allowed is not. Disks and interfaces are links in `/sys/block` and `/sys/class` to places
+/// all over `/sys/devices`.
+pub(super) const READABLE: [&str; 11] = [
     "/etc/os-release",
-    "/usr/lib/os-release",
+    "/usr/lib",
     "/etc/localtime",
     "/usr/share/zoneinfo",
     "/proc",
-    "/sys/devices/system/cpu",
+    "/sys/block",
+    "/sys/class",
+    "/sys/devices",
+    "/sys/firmware/devicetree/base/model",
     "/sys/fs/cgroup",
     "/dev/urandom",
 ];
@@ -112,7 +118,8 @@ pub fn mesh_process() -> Result<(), MeshError> {
     let (start, control) = receive_start(&socket)?;
     let dir = PathBuf::from(&start.dir);
     std::env::set_current_dir(&dir)?;
-    let readable: Vec<PathBuf> = READABLE.iter().map(PathBuf::from).chain([spool(&start)]).collect();
+    let own = [spool(&start), PathBuf::from(&start.dpkg)];
+    let readable: Vec<PathBuf> = READABLE.iter().map(PathBuf::from).chain(own).collect();
     let confined = confine::confine(&Confinement {
         become_user: start.become_user,
         writable: std::slice::from_ref(&dir),

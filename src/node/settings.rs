@@ -35,7 +35,7 @@ pub enum SettingsError {
 }
 
 /// What an agent can be told. Each has its story.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Where to listen for other hosts, as `ADDRESS:PORT`; port 0 takes any free one. Empty: this host
@@ -48,12 +48,30 @@ pub struct Settings {
     /// Whether to find members on the local network by mDNS. Saves an address in the token at the price
     /// of telling the network that a fleet is there. Default: no.
     pub lan: bool,
+    /// The directory of the package database that the host's packages are read from. Set where the system's is
+    /// elsewhere: an agent in a container that is to tell of the machine around it (`/host/var/lib/dpkg`), an
+    /// image that keeps it with `/usr`. It must be there, and readable for everyone, when the agent starts.
+    /// Default: `/var/lib/dpkg`; where there is none, the host tells of no packages.
+    pub dpkg: PathBuf,
     /// The user that the mesh process becomes when the agent runs as root. Default: the user `muster`
     /// if there is one, else a user id of its own.
     pub mesh_user: Option<String>,
     /// The group that may use the agent's socket when the agent runs as root. Default: the group
     /// `muster` if there is one, else root alone.
     pub socket_group: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            advertise: Vec::new(),
+            lan: false,
+            dpkg: PathBuf::from("/var/lib/dpkg"),
+            mesh_user: None,
+            socket_group: None,
+        }
+    }
 }
 
 /// Reads a file, if nobody but this user and root could have written it.
@@ -122,7 +140,8 @@ mod tests {
         let path = dir.path().join("new/agent.toml");
         assert_eq!(Settings::read(&path).unwrap(), Settings::default());
         let listen = vec!["0.0.0.0:7946".parse().unwrap(), "[::1]:0".parse().unwrap()];
-        let settings = Settings { listen, lan: true, ..Settings::default() };
+        let settings =
+            Settings { listen, lan: true, dpkg: "/host/var/lib/dpkg".into(), ..Settings::default() };
         settings.write(&path).unwrap();
         assert_eq!(Settings::read(&path).unwrap(), settings);
         for (text, word) in [
@@ -133,6 +152,7 @@ mod tests {
             ("verify = false", "verify"),
             ("lan = true\nlan = false", "lan"),
             ("lan = \"yes\"", "lan"),
+            ("dpkg = true", "dpkg"),
         ] {
             fs::write(&path, text).unwrap();
             match Settings::read(&path) {

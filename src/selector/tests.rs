@@ -241,14 +241,23 @@ fn a_tag_in_conflict_selects_nothing() {
 
 #[test]
 fn who_knows_tags_alone_refuses_only_what_no_fact_could_allow() {
-    let host =
-        Host([("tag.role".into(), Look::Value("web".into())), ("fact.os".into(), Look::Undecided)].into());
+    let host = Host(
+        [
+            ("tag.role".into(), Look::Value("web".into())),
+            ("fact.os".into(), Look::Undecided),
+            ("deb.openssl".into(), Look::Undecided),
+        ]
+        .into(),
+    );
     for (text, possible) in [
         ("tag.role = web and fact.os = debian", true),
         ("tag.role = db and fact.os = debian", false),
         ("tag.role = db or fact.os = debian", true),
         ("tag.role = web and not fact.os = debian", true),
         ("tag.role = web and not has fact.os", true),
+        ("tag.role = web and deb.openssl < 3", true),
+        ("tag.role = db and deb.openssl < 3", false),
+        ("tag.role = db or not deb.openssl = 3", true),
         ("missing tag.role and missing fact.os", false),
     ] {
         assert_eq!(parse(text).outcomes(&host).may_be_true(), possible, "{text}");

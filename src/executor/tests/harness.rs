@@ -96,6 +96,7 @@ fn run_an_executor(dir: &Path) -> ! {
         listen: Vec::new(),
         advertise: Vec::new(),
         lan: false,
+        dpkg: String::new(),
     };
     let mut executor = Executor::start(settings, clock).unwrap_or_else(|error| fail(&error));
     executor.mesh.program = this_test("process_of_a_mesh");

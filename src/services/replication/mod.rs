@@ -7,8 +7,14 @@
 //! Of each neighbour one message at a time is read, and the next when that one is done; entries are
 //! verified a few at a time, so that nobody's flood keeps the others waiting.
 
+mod dial;
 mod driver;
+mod handle;
 mod message;
+mod patience;
+mod stream;
 
-pub use driver::{Event, Mail, Replication, start};
+pub use crate::sync::Event;
+pub use driver::start;
+pub use handle::{LinkRow, Mail, Misbehaved, Replication};
 pub use message::Sync;
