@@ -11,13 +11,13 @@ impl Dice {
         let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1;
         let mut dice = Self(if state == 0 { 1 } else { state });
         for _ in 0..8 {
-            dice.next();
+            dice.roll();
         }
         dice
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -27,7 +27,7 @@ impl Dice {
     /// A number below `bound`; zero if that is zero.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).unwrap_or(u64::MAX);
-        self.next().checked_rem(bound).and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
+        self.roll().checked_rem(bound).and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
     }
 
     /// True once in `of` times.

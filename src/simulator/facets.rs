@@ -36,7 +36,7 @@ impl Packages {
             .iter()
             .map(|version| {
                 // As long and as various as real ones: an image repeats itself, two images do not.
-                let (name, number) = (names.next(), names.next());
+                let (name, number) = (names.roll(), names.roll());
                 let version = format!("{}.{}.{version}-{}", number % 20, number / 20 % 50, number / 1000 % 9);
                 vec![format!("lib{:x}", name % 0x00ff_ffff_ffff), version, "amd64".to_owned()]
             })

@@ -58,6 +58,9 @@ pub struct Fleet {
 
 impl Fleet {
     /// Founds a fleet with so many hosts.
+    ///
+    /// # Panics
+    /// When the shipping authority does not take a genesis, an update or a certificate that was just signed.
     #[expect(clippy::expect_used, reason = "its parts are always the same, and the first test would show it")]
     pub fn found(hosts: usize) -> Self {
         let (root, operator) = (key::<Root>(1), key::<Operator>(1));

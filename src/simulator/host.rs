@@ -106,6 +106,11 @@ impl Host {
         self.streams.len()
     }
 
+    /// To whom it has a stream.
+    pub(super) fn peers(&self) -> impl Iterator<Item = usize> + '_ {
+        self.streams.keys().copied()
+    }
+
     /// Whether it keeps this host's report on this order.
     pub fn keeps(&self, order: EntryId, host: HostId) -> bool {
         self.kept.contains_key(&(order, host))

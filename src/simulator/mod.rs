@@ -7,7 +7,7 @@
 //! (`MUSTER_SEEDS=5..6 cargo test --lib simulator::`). It deliberately does not know what the messages say:
 //! only their names and lengths. Part of every build and pure, though it stands late in the order of modules.
 //!
-//! A storm (after FoundationDB's and `TigerBeetle`'s simulators: faults first, then calm, in which what was
+//! A storm (after `FoundationDB`'s and `TigerBeetle`'s simulators: faults first, then calm, in which what was
 //! promised must come true) ends with checks: all hosts have one root; every entry that some host acknowledged
 //! is on all; results are with the issuer's host; then nothing is sent but pings.
 //!
@@ -19,6 +19,7 @@ mod disk;
 mod facets;
 mod fleet;
 mod host;
+mod liar;
 mod network;
 mod report;
 mod rest;

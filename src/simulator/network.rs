@@ -219,11 +219,8 @@ impl Network {
     pub fn forget_counts(&mut self) {
         self.before = self.totals();
         let faults = std::mem::take(&mut self.report.faults);
-        self.report = Report {
-            hosts: vec![Counts::default(); self.hosts.len()],
-            faults,
-            ..Report::default()
-        };
+        self.report =
+            Report { hosts: vec![Counts::default(); self.hosts.len()], faults, ..Report::default() };
     }
 
     /// All pairs of which one end at least has a stream.
@@ -244,7 +241,7 @@ impl Network {
     }
 
     fn delay(&mut self) -> u64 {
-        self.weather.delay_ms + self.dice.next() % (self.weather.jitter_ms + 1)
+        self.weather.delay_ms + self.dice.roll() % (self.weather.jitter_ms + 1)
     }
 
     // ---- hosts
@@ -256,8 +253,8 @@ impl Network {
         }
         let me = self.fleet.id(at);
         let right = self.now();
-        let phase = self.dice.next() % 1000;
-        let machine = Machine::new(me, self.dice.next().to_le_bytes());
+        let phase = self.dice.roll() % 1000;
+        let machine = Machine::new(me, self.dice.roll().to_le_bytes());
         let host = &mut self.hosts[at];
         if host.life > 0 {
             let mut replica = (*host.base).clone();
@@ -538,7 +535,7 @@ impl Network {
                 let now = self.hosts[from].clock(right);
                 let id = self.fleet.id(to);
                 let Self { hosts, dice, .. } = self;
-                hosts[from].routing.dialled(id, reached, now, &mut || dice.next());
+                hosts[from].routing.dialled(id, reached, now, &mut || dice.roll());
             }
             Due::Tick { .. } | Due::Flush { .. } | Due::Dialled { .. } => {}
         }
@@ -591,7 +588,7 @@ impl Network {
                     let id = self.fleet.id(from);
                     let Self { hosts, dice, .. } = self;
                     let now = hosts[to].clock(right);
-                    hosts[to].routing.dialled(id, false, now, &mut || dice.next());
+                    hosts[to].routing.dialled(id, false, now, &mut || dice.roll());
                 }
                 self.lost(to);
                 self.handle(to, Event::Down(self.fleet.id(from)));
@@ -642,7 +639,7 @@ impl Network {
         let Self { hosts, dice, .. } = self;
         let host = &mut hosts[at];
         let members = host.candidates.as_ref().map_or(&[][..], |(_, members)| members.as_slice());
-        let plan = host.routing.step(members, &linked, now, &mut || dice.next());
+        let plan = host.routing.step(members, &linked, now, &mut || dice.roll());
         let quiet = self.now.saturating_sub(host.busy) >= QUIET_MS;
         for peer in plan.dial {
             if let Some(to) = self.fleet.number(&peer) {
@@ -695,7 +692,7 @@ impl Network {
 
     fn write_soon(&mut self, at: usize, was_idle: bool) {
         if was_idle && !self.hosts[at].disk.is_idle() {
-            let lag = self.dice.next() % (self.weather.lag_ms + 1);
+            let lag = self.dice.roll() % (self.weather.lag_ms + 1);
             let life = self.hosts[at].life;
             self.schedule(self.now + lag, Due::Flush { host: at, life });
         }
@@ -720,6 +717,13 @@ impl Network {
         taken
     }
 
+    /// Takes the next place of a host's heads.
+    pub(super) fn next_place(&mut self, at: usize) -> (u32, u64) {
+        let host = &mut self.hosts[at];
+        host.place.1 += 1;
+        host.place
+    }
+
     /// A host publishes its next head.
     pub fn publish(&mut self, at: usize, published: &Published) -> Option<EntryId> {
         let right = self.now();
@@ -727,9 +731,9 @@ impl Network {
         if !host.up {
             return None;
         }
-        host.place.1 += 1;
-        let (place, now) = (host.place, host.clock(right));
+        let now = host.clock(right);
         let previous = host.replica.head(&self.fleet.id(at)).map(Signed::id);
+        let place = self.next_place(at);
         let item = self.fleet.head(at, place, previous, now, published)?;
         let id = peek(&item.entry.0).ok()?.id;
         self.submit(at, item).then_some(id)
@@ -823,7 +827,7 @@ impl Network {
     }
 
     fn shun(&mut self, at: usize, peer: usize, why: &str, events: &mut VecDeque<Event>) {
-        if !self.hosts[peer].lies {
+        if !self.hosts[peer].lies && !self.hosts[at].lies {
             self.violations.push(format!("{at} shuns {peer}, which is honest: {why}"));
         }
         *self.report.shunned.entry((at, peer)).or_default() += 1;

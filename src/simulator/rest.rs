@@ -3,7 +3,7 @@
 //! Large fleets begin with everything known everywhere and with links as routing would have them: the
 //! successor and a few at random. How they come to that is what storms show; here bytes are counted.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use super::{
     dice::Dice,
@@ -25,7 +25,7 @@ const CHANGES: usize = 5;
 const SPREAD_WITHIN_MS: u64 = 30_000;
 
 /// What was counted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Hosts.
     pub hosts: usize,
@@ -37,6 +37,8 @@ pub struct Figures {
     pub change_bytes: f64,
     /// Bytes that a host received for a change, pings aside, on average over all hosts.
     pub received_bytes: f64,
+    /// The same by kind of message.
+    pub by_kind: BTreeMap<&'static str, f64>,
     /// Signatures that a host checked for a change.
     pub verifications: f64,
     /// How long until the last host had it, in milliseconds; of the slowest change.
@@ -64,7 +66,11 @@ impl fmt::Display for Figures {
             self.ratio(),
             self.verifications,
             self.spread_ms
-        )
+        )?;
+        for (kind, bytes) in &self.by_kind {
+            write!(f, ", {kind} {bytes:.0}")?;
+        }
+        Ok(())
     }
 }
 
@@ -132,6 +138,9 @@ pub fn figures(hosts: usize, seed: u64) -> Result<Figures, String> {
         let a_host = (hosts * CHANGES).max(1) as f64;
         figures.change_bytes += (entry + facets - unchanged) as f64 / CHANGES as f64;
         figures.received_bytes += (all - upkeep) as f64 / a_host;
+        for (kind, traffic) in report.sent().iter().filter(|(kind, _)| !matches!(**kind, "ping" | "pong")) {
+            *figures.by_kind.entry(kind).or_default() += traffic.bytes as f64 / a_host;
+        }
         figures.verifications += verified as f64 / a_host;
         figures.spread_ms = figures.spread_ms.max(took);
     }

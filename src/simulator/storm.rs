@@ -6,6 +6,8 @@ use super::{
     dice::Dice,
     facets::{Packages, Published},
     fleet::Fleet,
+    host::Host,
+    liar::lie,
     network::Network,
     report::Report,
 };
@@ -27,8 +29,12 @@ pub const IDLE_BYTES_MAX: u64 = 100;
 /// Packages of a host. Their list is longer than what rides along with a head.
 const PACKAGES: usize = 40;
 
+/// How far off a clock is that is years off.
+const YEARS_MS: i64 = 3 * 365 * 24 * 3_600_000;
+
 /// Which faults may strike. Each seed leaves some out, so that others are not hidden by them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each kind of fault is on or off by itself")]
 pub struct Faults {
     /// Links break.
     pub breaks: bool,
@@ -52,8 +58,6 @@ pub struct Faults {
     pub dials_only: bool,
     /// Some hosts become members in the middle.
     pub late: bool,
-    /// One host is away for days.
-    pub away: bool,
     /// One member lies.
     pub liar: bool,
 }
@@ -71,11 +75,10 @@ impl Faults {
             power: on(),
             slow_disk: on(),
             clocks: on(),
-            years: false,
+            years: on(),
             dials_only: on(),
             late: on(),
-            away: false,
-            liar: false,
+            liar: on(),
         }
     }
 }
@@ -115,6 +118,8 @@ struct Storm {
     published: Vec<u64>,
     packages: Vec<Packages>,
     members: usize,
+    /// What the liar published first.
+    old: Option<Item>,
 }
 
 /// Runs one seed with the faults that it chooses.
@@ -156,6 +161,11 @@ impl Storm {
                 host.skew_ms = i64::try_from(dice.below(1_200_000)).unwrap_or(0) - 600_000;
             }
         }
+        if faults.years {
+            let ahead = dice.one_in(2);
+            net.host_mut(1).skew_ms = if ahead { YEARS_MS } else { -YEARS_MS };
+        }
+        net.host_mut(hosts - 1).lies = faults.liar;
         for at in 0..hosts {
             net.start(at);
         }
@@ -168,6 +178,7 @@ impl Storm {
             orders: Vec::new(),
             published: vec![0; hosts + late],
             members: hosts,
+            old: None,
         }
     }
 
@@ -231,7 +242,7 @@ impl Storm {
             }
             (1, Some((a, b))) if faults.stalls => {
                 self.net.struck("stall");
-                let ms = 1_000 + self.dice.next() % 20_000;
+                let ms = 1_000 + self.dice.roll() % 20_000;
                 self.net.stall(a, b, ms);
             }
             (2, _) if faults.islands => {
@@ -293,6 +304,16 @@ impl Storm {
         }
     }
 
+    fn lie(&mut self) {
+        let Some(at) = (0..self.members).find(|at| self.net.host(*at).lies) else { return };
+        if self.old.is_none() {
+            self.old = self.net.host(at).replica().head_item(&self.net.fleet.id(at), None);
+        }
+        if self.net.host(at).is_up() && self.dice.one_in(3) {
+            lie(&mut self.net, at, &mut self.dice, self.old.as_ref());
+        }
+    }
+
     /// Work under faults.
     fn rage(&mut self) -> Result<(), String> {
         let seconds = 60 + self.dice.below(60);
@@ -303,6 +324,7 @@ impl Storm {
             if second > 5 && self.dice.one_in(2) {
                 self.strike();
             }
+            self.lie();
             if second > 20 && self.dice.one_in(10) {
                 self.admit();
             }
@@ -330,7 +352,9 @@ impl Storm {
         self.net.run(5_000);
         self.healed()?;
         self.home()?;
-        self.quiet()?;
+        if !self.faults.liar {
+            self.quiet()?;
+        }
         match self.net.violations().first() {
             Some(violation) => Err(violation.clone()),
             None => Ok(()),
@@ -350,6 +374,12 @@ impl Storm {
         // An order that no host was told to be safe may be gone with the host that had it.
         let net = &self.net;
         self.orders.retain(|(order, ..)| net.host(0).replica().order(&order.id()).is_some());
+        // Nor does anybody wait for a liar, or for who takes every order to be long past.
+        let waits = |host: &usize| !net.host(*host).lies && net.host(*host).skew_ms.abs() < YEARS_MS;
+        for (_, _, roster) in &mut self.orders {
+            roster.retain(waits);
+        }
+        self.orders.retain(|(_, first, _)| waits(first));
         let away = |net: &Network, orders: &[(Signed<Order>, usize, Vec<usize>)]| {
             let mut away = Vec::new();
             for (order, first, roster) in orders {
@@ -404,13 +434,13 @@ fn lacking(net: &Network) -> Option<String> {
     // The latest clock of all: who swept more compares with what the others would still hold then.
     let now = latest(net);
     let first = net.host(0).replica();
-    let roots: BTreeSet<_> =
-        net.hosts().iter().map(|host| host.replica().roots(first_hour(now)).root()).collect();
+    let root = |host: &Host| host.replica().roots(first_hour(now)).root();
+    let roots: BTreeSet<_> = net.hosts().iter().filter(|host| !host.lies).map(root).collect();
     if roots.len() > 1 {
         return Some(format!("{} different roots; {}", roots.len(), differences(net, now)));
     }
     for (id, (at, place)) in net.acknowledged() {
-        if !stands(first, id, place) {
+        if !net.host(*at).lies && !stands(first, id, place) {
             return Some(format!("{id}, which {at} acknowledged, is nowhere"));
         }
     }
