@@ -2,7 +2,7 @@
 //!
 //! Every host chooses among what its own replica holds alone; hosts of one image so find one base without a
 //! coordinator (`REPLICATION.md`, section 3.1). Likeness is estimated by the lowest of eight hashes over all
-//! rows (MinHash, A. Broder 1997); then the smallest result wins.
+//! rows (`MinHash`, A. Broder 1997); then the smallest result wins.
 
 use super::{FacetHalf, Packed, Tables};
 

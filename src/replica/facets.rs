@@ -36,6 +36,8 @@ pub(super) struct Facets {
     held: BTreeMap<FacetHash, Kept>,
     /// Came, went or were packed anew since somebody asked.
     touched: BTreeSet<FacetHash>,
+    /// Whether heads are taken without some of their facets, and nothing is ever dropped.
+    partial: bool,
 }
 
 /// What came along, unpacked and hashed.
@@ -47,13 +49,13 @@ pub(super) struct Opened {
 }
 
 impl Facets {
-    pub(super) fn holds(&self, hash: &FacetHash) -> bool {
-        self.held.contains_key(hash)
+    /// For who only looks on, for a while.
+    pub(super) fn partial() -> Self {
+        Self { partial: true, ..Self::default() }
     }
 
-    #[cfg(test)]
-    pub(super) fn hashes(&self) -> impl Iterator<Item = &FacetHash> {
-        self.held.keys()
+    pub(super) fn holds(&self, hash: &FacetHash) -> bool {
+        self.held.contains_key(hash)
     }
 
     pub(super) fn packed(&self, hash: &FacetHash) -> Option<&Packed> {
@@ -90,6 +92,9 @@ impl Facets {
     /// facets.
     pub(super) fn open(&self, along: &[Packed], wanted: &[FacetRef]) -> Opened {
         let mut opened = Opened::default();
+        if wanted.iter().all(|facet| self.holds(&facet.hash)) {
+            return opened;
+        }
         let fits = |packed: &&Packed| packed.weight() <= PACKED_BYTES_MAX;
         let along: Vec<&Packed> = along.iter().take(ALONG_MAX).filter(fits).collect();
         let needed: BTreeSet<FacetHalf> = along.iter().filter_map(|packed| packed.base()).collect();
@@ -132,6 +137,9 @@ impl Facets {
             .filter(|facet| !self.holds(&facet.hash) && !opened.found.contains_key(&facet.hash))
             .map(|facet| facet.hash.half())
             .collect();
+        if lacking.is_empty() {
+            return lacking;
+        }
         // Those that came and cannot be opened yet are, as it seems, those that are lacking.
         if opened.unopened.len() >= lacking.len() {
             lacking.clear();
@@ -148,6 +156,9 @@ impl Facets {
         for facet in wanted {
             // Who holds the facet and who does not must judge alike.
             let kept = self.held.get(&facet.hash).or_else(|| found.get(&facet.hash));
+            if self.partial && kept.is_none() {
+                continue;
+            }
             if kept.ok_or(Refusal::Gap)?.length != facet.bytes as usize {
                 return Err(Refusal::Malformed("a facet of another length than its head says"));
             }
@@ -201,13 +212,14 @@ impl Facets {
         if let Some(base) = kept.base.and_then(|base| self.held.get_mut(&base)) {
             base.patches += 1;
         }
-        self.held.insert(hash, kept);
+        self.held.insert(hash, kept.sketched());
         self.touched.insert(hash);
     }
 
     /// Packs a facet that is held anew, as no difference, so that it can be a base.
     fn stand_alone(&mut self, hash: &FacetHash, kept: Kept) {
         let Some(held) = self.held.get_mut(hash) else { return };
+        let kept = kept.sketched();
         let old = held.base.take();
         (held.packed, held.sketch) = (kept.packed, kept.sketch);
         self.touched.insert(*hash);
@@ -225,6 +237,9 @@ impl Facets {
 
     /// Counts a head that named these out.
     pub(super) fn let_go(&mut self, named: &[FacetRef]) {
+        if self.partial {
+            return;
+        }
         for facet in named {
             if let Some(kept) = self.held.get_mut(&facet.hash) {
                 kept.heads = kept.heads.saturating_sub(1);
@@ -303,6 +318,9 @@ impl Facets {
             .filter(|(likeness, _)| *likeness > 0)
             .collect();
         near.sort_unstable_by_key(|(likeness, hash)| (std::cmp::Reverse(*likeness), **hash));
+        // One that is half as like as the likest does not win.
+        let likest = near.first().map_or(0, |(likeness, _)| *likeness);
+        near.retain(|(likeness, _)| likeness * 2 > likest);
         near.truncate(BASES_TRIED_MAX);
         let open =
             |(_, hash): (usize, &FacetHash)| Some(Base { half: hash.half(), bytes: self.bytes(hash)? });
@@ -317,8 +335,15 @@ impl Facets {
 
 impl Kept {
     fn new(packed: Packed, canonical: &[u8], base: Option<FacetHash>) -> Self {
-        let sketch = if base.is_none() { Sketch::of(canonical) } else { None };
-        Self { packed, length: canonical.len(), base, heads: 0, patches: 0, sketch }
+        Self { packed, length: canonical.len(), base, heads: 0, patches: 0, sketch: None }
+    }
+
+    /// With its sketch, which is made when it is taken: not for whatever a neighbour sends.
+    fn sketched(mut self) -> Self {
+        if self.base.is_none() {
+            self.sketch = self.packed.unpack(self.length, |_| None).ok().and_then(|bytes| Sketch::of(&bytes));
+        }
+        self
     }
 }
 
@@ -327,3 +352,7 @@ fn open_one(hash: &FacetHash, packed: &Packed, base: Option<(FacetHash, &Vec<u8>
     let bytes = packed.unpack_within(FACET_BYTES_MAX, prefix).ok()?;
     (FacetHash::of(&bytes) == *hash).then(|| Kept::new(packed.clone(), &bytes, base.map(|(base, _)| base)))
 }
+
+#[cfg(test)]
+#[path = "facets_tests.rs"]
+mod tests;

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Element, Entry, FacetHash, Head, Item, Packed, Replica,
+    Element, Entry, FACET_NODE, FacetHash, FacetRef, Item, Packed, Replica,
     ledger::Spot,
     roots::{Section, expiry_hour},
 };
 use crate::{
     authority::Host,
-    identity::{EntryId, HostId, Signed},
+    identity::{EntryId, HostId},
     wire::Bytes,
 };
 
@@ -83,43 +83,46 @@ impl Replica {
         set.chain(members)
     }
 
-    fn ranked(&self, heads: bool) -> Vec<(u8, Item)> {
+    fn ranked(&self) -> Vec<(u8, Item)> {
         let alone = self.standing_alone(Section::Set, 0).chain(self.standing_alone(Section::Members, 0));
         let mut items: Vec<_> = alone.map(|(_, rank, bytes)| (rank, Item::bare(bytes))).collect();
         for stream in self.operators.values() {
             items.extend(stream.ops.iter().chain(stream.forked()).map(|op| (4, Item::bare(op.bytes()))));
         }
-        if heads {
-            let mut sent = BTreeSet::new();
-            items.extend(self.heads().map(|(_, head)| (7, self.whole(head, &mut sent))));
-        }
         items.sort_by_key(|(rank, _)| *rank);
         items
     }
 
-    /// A head with all its facets, and what they are differences to, but those that were sent.
-    fn whole(&self, head: &Signed<Head>, sent: &mut BTreeSet<FacetHash>) -> Item {
-        let mut facets: Vec<Packed> = Vec::new();
-        for facet in &head.body().facets {
-            for hash in self.facets.base_of(&facet.hash).into_iter().chain([facet.hash]) {
-                if sent.insert(hash) {
-                    facets.extend(self.facets.packed(&hash).cloned());
+    /// All heads with those of their facets that are `wanted`, and what they are differences to; a facet comes
+    /// with the first head that needs it.
+    fn heads_with(&self, wanted: impl Fn(&FacetRef) -> bool) -> impl Iterator<Item = Item> {
+        let mut sent: BTreeSet<FacetHash> = BTreeSet::new();
+        self.heads().map(move |(_, head)| {
+            let mut facets: Vec<Packed> = Vec::new();
+            for facet in head.body().facets.iter().filter(|facet| wanted(facet)) {
+                for hash in self.facets.base_of(&facet.hash).into_iter().chain([facet.hash]) {
+                    if sent.insert(hash) {
+                        facets.extend(self.facets.packed(&hash).cloned());
+                    }
                 }
             }
-        }
-        Item { entry: Bytes::from(head.bytes()), facets }
+            Item { entry: Bytes::from(head.bytes()), facets }
+        })
     }
 
     /// Everything that is held, in the order in which it can be applied. A facet comes with the first head that
     /// needs it.
     pub fn all(&self) -> Vec<Item> {
-        self.ranked(true).into_iter().map(|(_, item)| item).collect()
+        let ranked = self.ranked().into_iter().map(|(_, item)| item);
+        ranked.chain(self.heads_with(|_| true)).collect()
     }
 
-    /// Who belongs and who may do what, as entries; with `heads`, also what hosts say of themselves.
+    /// Who belongs and who may do what, as entries; with `heads`, also what hosts' agents say of themselves,
+    /// for [`Replica::looking_on`]: of the facets only those that all agents publish.
     pub fn fleet_items(&self, heads: bool) -> Vec<Item> {
-        let ranked = self.ranked(heads).into_iter();
-        ranked.filter(|(rank, _)| matches!(rank, 0 | 2..=4 | 7)).map(|(_, item)| item).collect()
+        let ranked = self.ranked().into_iter().filter(|(rank, _)| matches!(rank, 0 | 2..=4));
+        let heads = heads.then(|| self.heads_with(|facet| facet.name == FACET_NODE));
+        ranked.map(|(_, item)| item).chain(heads.into_iter().flatten()).collect()
     }
 
     /// The live orders and their cancellations, as entries.

@@ -3,7 +3,7 @@
 //! Each element is hashed with the fleet's key, and the hashes are added as numbers of 256 bits; a root is the
 //! hash of the sum and of how many were added. Adding and taking away cost one hash each, in any order. What
 //! expires is summed by the hour in which it does, so that two clocks that differ can be compared at the later
-//! of both hours. (AdHash, Bellare and Micciancio 1997. A member who searches long enough could make two sets
+//! of both hours. (`AdHash`, Bellare and Micciancio 1997. A member who searches long enough could make two sets
 //! with one root; it would hide its own entries from those that it tells so, and nothing else.)
 
 use std::collections::BTreeMap;

@@ -74,6 +74,12 @@ impl Replica {
         }
     }
 
+    /// A replica that takes heads with whatever comes of their facets: for who looks at what another holds, and
+    /// keeps and passes on nothing.
+    pub fn looking_on(authority: Authority) -> Self {
+        Self { facets: Facets::partial(), ..Self::new(authority) }
+    }
+
     /// Counts the changes of this replica: while it stays the same, so does all that is held.
     pub fn version(&self) -> u64 {
         self.version

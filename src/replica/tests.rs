@@ -8,7 +8,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::{Merged, Replica};
+use super::{Ledger, Merged, Replica, Spot};
 use crate::replica::*;
 use crate::{
     authority::{
@@ -28,6 +28,18 @@ use crate::{
 fn facet(text: &str) -> Bytes {
     let node = NodeFacet { agent: text.to_owned(), os: "Debian".to_owned(), addresses: Vec::new() };
     Bytes(wire::encode(&node))
+}
+
+/// A facet that is too long to ride along.
+fn rows(which: usize) -> Bytes {
+    let row = |at: usize| {
+        vec![blake3::hash(&[u8::try_from(at).unwrap()]).to_string(), (at % 9 / 8 * which).to_string()]
+    };
+    let columns = vec!["a".to_owned(), "b".to_owned()];
+    Bytes(
+        Tables { tables: vec![Table { name: "t".to_owned(), columns, rows: (0..90).map(row).collect() }] }
+            .canonical(),
+    )
 }
 
 fn head(fleet: &Fleet, host: u8, place: (u32, u64), at: u64, facets: &[&Bytes]) -> (Entry, Vec<Packed>) {
@@ -230,6 +242,23 @@ fn make_world() -> World {
     entries.push(head(&fleet, 3, (0, u64::MAX), 0, &[]));
     entries.push(head(&fleet, 5, (0, 1), 0, &[&shared]));
     entries.push(head(&fleet, 40, (0, 1), 0, &[&shared]));
+    // Long ones, as differences to others and alone.
+    let [base, one, two] = [0, 1, 2].map(rows);
+    let against = |bytes: &Bytes, base: &Bytes| {
+        Packed::against(&bytes.0, FacetHash::of(&base.0).half(), &base.0).unwrap()
+    };
+    for (host, sequence, named, along) in [
+        (2, 1, &one, vec![Packed::alone(&base.0), against(&one, &base)]),
+        (2, 2, &two, vec![Packed::alone(&one.0), against(&two, &one)]),
+        (4, 1, &two, vec![Packed::alone(&base.0), against(&two, &base)]),
+        (4, 2, &one, vec![Packed::alone(&one.0)]),
+        (6, 1, &base, vec![Packed::alone(&two.0), against(&base, &two)]),
+    ] {
+        entries.push((
+            head(&fleet, host, (0, sequence), sequence, &[&shared, named]).0,
+            [along, vec![Packed::alone(&shared.0)]].concat(),
+        ));
+    }
     // One that lies about a facet's length, and one that comes without its facet.
     if let Entry::Head(honest) = head(&fleet, 4, (0, 1), 0, &[&shared]).0 {
         let mut body = honest.body().clone();
@@ -249,7 +278,7 @@ type HostView = (HostId, EntryId, Standing, Vec<(String, TagState)>, Option<Entr
 
 #[derive(Debug, PartialEq)]
 struct View {
-    digest: [u8; 16],
+    roots: [Roots; 2],
     entries: BTreeSet<EntryId>,
     certificates: Vec<EntryId>,
     hosts: Vec<HostView>,
@@ -262,10 +291,74 @@ struct View {
 }
 
 impl Replica {
+    /// Computes the ledger and the counts of facets again, from nothing but what is held.
+    fn check(&self) {
+        let mut again = Ledger::new(self.fleet());
+        for update in self.authority.chain().updates().into_iter().skip(1) {
+            again.enter(update.id(), Spot::Root, None);
+        }
+        for (id, invitation) in &self.invitations {
+            again.enter(*id, Spot::Invitation, Some(invitation.body().expires));
+        }
+        for host in self.authority.hosts() {
+            again.enter(host.enrolled().certificate().id(), Spot::Host(host.id()), None);
+            if let Some(departure) = host.departure() {
+                again.enter(departure.id(), Spot::Departure(host.id()), None);
+            }
+        }
+        for (stream, held) in &self.operators {
+            for op in &held.ops {
+                again.enter(op.id(), Spot::Op { stream: *stream, sequence: op.body().sequence }, None);
+            }
+            for op in held.forked() {
+                again.enter(op.id(), Spot::Fork(*stream), None);
+            }
+        }
+        for (host, head) in self.heads() {
+            again.enter(head.id(), Spot::Head(*host), None);
+        }
+        for (id, order) in &self.orders {
+            again.enter(*id, Spot::Order, Some(order.body().expires));
+        }
+        for (order, cancellation) in &self.cancellations {
+            again.enter(cancellation.id(), Spot::Cancellation(*order), Some(cancellation.body().expires));
+        }
+        let hours = [0, first_hour(NOW), first_hour(NOW) + 2, first_hour(later(3 * HOUR_MS)), u64::MAX];
+        for hour in hours {
+            assert_eq!(self.roots(hour), again.sums().roots(hour), "the sums");
+        }
+        assert!(self.ledger.ids().eq(again.ids()), "the index");
+        let genesis = EntryId(self.fleet().0);
+        for id in self.ledger.ids() {
+            assert_eq!(self.ledger.spot(id), again.spot(id));
+            let half = *id.0.first_chunk::<16>().unwrap();
+            if let Some(Spot::Head(host)) = self.ledger.spot(id) {
+                assert_eq!(self.head(&host).unwrap().id(), *id);
+                assert_eq!((self.entry_item(id), self.find(&half)), (None, None));
+                assert_eq!(self.head_place(&host).unwrap().half, half);
+            } else {
+                let item = self.entry_item(id).unwrap();
+                assert_eq!(crate::identity::peek(&item.entry.0).unwrap().id, *id);
+                assert_eq!(self.find(&half), Some(*id));
+            }
+        }
+        let fed: Vec<(u64, Element)> = self.since(0).collect();
+        assert!(fed.is_sorted_by(|a, b| a.0 < b.0) && fed.last().is_none_or(|last| last.0 <= self.lsn()));
+        let fed: BTreeSet<EntryId> = fed
+            .iter()
+            .map(|(_, element)| match element {
+                Element::Entry(id) => *id,
+                Element::Head(host) => self.head(host).unwrap().id(),
+            })
+            .collect();
+        assert!(self.ledger.ids().filter(|id| **id != genesis).eq(&fed), "one row an element");
+        self.facets.check(self.heads().map(|(_, head)| head));
+    }
+
     fn view(&self) -> View {
         let authority = self.authority();
         View {
-            digest: self.digest(NOW),
+            roots: [self.roots(0), self.roots(first_hour(NOW))],
             entries: self.ledger.ids().copied().collect(),
             certificates: authority.certificates().map(|(id, _)| *id).collect(),
             hosts: authority
@@ -286,7 +379,15 @@ impl Replica {
                 })
                 .collect(),
             heads: self.heads().map(|(host, head)| (*host, head.id(), self.node_facet(host))).collect(),
-            facets: self.facets.hashes().copied().collect(),
+            // What is held beside, as a base, depends on what came first.
+            facets: self
+                .heads()
+                .flat_map(|(_, head)| &head.body().facets)
+                .map(|facet| {
+                    assert!(self.facet_bytes(&facet.hash).is_some());
+                    facet.hash
+                })
+                .collect(),
             orders: self.orders().map(|order| order.signed().id()).collect(),
             cancellations: self.cancellations.iter().map(|(order, c)| (*order, c.id())).collect(),
         }
@@ -308,6 +409,7 @@ fn saturated(chosen: &[usize]) -> Replica {
             changed |= matches!(took, Ok(Merged::New | Merged::Forked));
         }
         if !changed {
+            replica.check();
             return replica;
         }
     }
@@ -317,6 +419,20 @@ fn saturated(chosen: &[usize]) -> Replica {
 fn deliver(replica: &mut Replica, item: &Item) -> Result<Merged, Refusal> {
     let id = crate::identity::peek(&item.entry.0).unwrap().id;
     replica.merge(world().by_id[&id].clone(), &item.facets)
+}
+
+/// As a neighbour does: with what it lacks of the facets fetched from where the head came from.
+fn deliver_from(from: &Replica, replica: &mut Replica, mut item: Item) {
+    for round in 0.. {
+        let missing = replica.missing_facets(&item);
+        if missing.is_empty() {
+            break;
+        }
+        assert!(round < 3, "it asks without end");
+        item.facets
+            .extend(missing.iter().map(|half| from.packed(half).expect("who names it holds it").clone()));
+    }
+    let _ = deliver(replica, &item);
 }
 
 /// One exchange each way between all pairs; `lost` says of each item whether it got lost. Returns how
@@ -330,7 +446,8 @@ fn exchange(replicas: &mut [Replica], mut lost: impl FnMut() -> bool) -> usize {
             sent += items.len();
             for item in items {
                 if !lost() {
-                    let _ = deliver(&mut replicas[to], &item);
+                    let source = replicas[from].clone();
+                    deliver_from(&source, &mut replicas[to], item);
                 }
             }
         }
@@ -390,6 +507,7 @@ proptest! {
         for entry in arrange(&chosen, &orders[0]).repeat(2) {
             let (entry, facets) = &world().entries[entry];
             let _ = replica.merge(entry.clone(), facets);
+            replica.check();
             if replica.version() == last.version() {
                 prop_assert_eq!(replica.view(), last.view());
             }
@@ -405,6 +523,7 @@ proptest! {
         prop_assert_eq!(swept.len(), expired);
         prop_assert_eq!(replica.version() == version, swept.is_empty());
         prop_assert_eq!(replica.digest(past), digest);
+        replica.check();
     }
 
     #[test]
@@ -444,6 +563,38 @@ proptest! {
         for replica in &replicas {
             prop_assert_eq!(&replica.view(), &expected);
         }
+    }
+
+    #[test]
+    fn the_short_forms_of_a_tip_find_what_the_long_one_finds(chosen in vec(any::<bool>(), world().entries.len())) {
+        let is_head = |at: &usize| matches!(world().entries[*at].0, Entry::Head(_));
+        let some: Vec<usize> = (0..chosen.len()).filter(|at| chosen[*at] || !is_head(at)).collect();
+        let (full, some) = (full(), saturated(&some));
+        let ids = |form, sections: &Sections| -> BTreeSet<EntryId> {
+            let tip = some.tip(sections, form, NOW);
+            let tip: Tip = wire::decode(&wire::encode(&tip), 1 << 20).unwrap();
+            let items = full.lacking(&tip, NOW);
+            items.iter().map(|item| crate::identity::peek(&item.entry.0).unwrap().id).collect()
+        };
+        let long = ids(TipForm::Full, &Sections::ALL);
+        let newer: BTreeSet<EntryId> = long
+            .iter()
+            .filter(|id| {
+                let Entry::Head(head) = &world().by_id[id] else { return true };
+                let place = |place: HeadPlace| (place.epoch, place.sequence);
+                let held = some.head_place(&HostId::of(&head.signer())).map(place);
+                held != Some((head.body().epoch, head.body().sequence))
+            })
+            .copied()
+            .collect();
+        // All but heads that stand at the same place.
+        prop_assert_eq!(&ids(TipForm::Rows, &Sections::ALL), &newer);
+        prop_assert_eq!(full.roots(0).members, some.roots(0).members);
+        prop_assert_eq!(&ids(TipForm::Dense, &Sections::ALL), &newer);
+        // A section whose roots are equal need not be spoken of.
+        let differing = Sections::differing(&full.roots(0), &some.roots(0));
+        prop_assert_eq!(&ids(TipForm::Full, &differing), &long);
+        prop_assert_eq!(differing.is_empty(), long.is_empty());
     }
 
     #[test]
@@ -590,6 +741,50 @@ fn what_is_past_is_neither_counted_nor_sent_and_is_swept_together() {
     assert_eq!(replica.sweep(past).len(), 3);
     assert_eq!(replica.entries(), fresh.entries());
     assert_eq!(replica.digest(NOW), fresh.digest(NOW));
+}
+
+#[test]
+fn a_dense_tip_of_other_members_says_nothing_of_heads() {
+    let (full, none) = (full(), empty());
+    let heads = Sections { members: false, set: false, ops: false, heads: true };
+    assert_eq!(full.lacking(&none.tip(&heads, TipForm::Dense, NOW), NOW), []);
+    assert_eq!(full.lacking(&none.tip(&heads, TipForm::Rows, NOW), NOW).len(), full.heads().count());
+    assert_eq!(full.lacking(&Tip::default(), NOW), [], "nor does one that speaks of nothing");
+}
+
+#[test]
+fn numbers_of_any_size_come_back_and_others_do_not() {
+    for number in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, number);
+        let mut rest = bytes.as_slice();
+        assert_eq!((take_varint(&mut rest), rest), (Some(number), &[][..]));
+        assert_eq!(take_varint(&mut &bytes[..bytes.len() - 1]), None, "cut short");
+    }
+    assert_eq!(take_varint(&mut &[0xff; 12][..]), None, "too long");
+    assert_eq!(
+        take_varint(&mut &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2][..]),
+        None,
+        "too great"
+    );
+}
+
+#[test]
+fn the_feed_tells_each_element_once_and_its_newest() {
+    let fleet = Fleet::new();
+    let mut replica = saturated(&(0..world().entries.len()).collect::<Vec<_>>());
+    let (lsn, host) = (replica.lsn(), host_id(1));
+    assert_eq!(replica.since(lsn).count(), 0);
+    assert_eq!(replica.since(u64::MAX).count(), 0);
+    for sequence in 1..4 {
+        let (entry, facets) = head(&world().fleet, 1, (9, sequence), 0, &[&facet("3.0")]);
+        replica.merge(entry, &facets).unwrap();
+    }
+    assert_eq!(replica.since(lsn).collect::<Vec<_>>(), [(lsn + 3, Element::Head(host))]);
+    assert_eq!(replica.since(0).filter(|(_, element)| *element == Element::Head(host)).count(), 1);
+    assert_eq!(replica.hosts_by_prefix(host.0.first_chunk().unwrap()), [host]);
+    assert_eq!(replica.hosts_by_prefix(&[0xee; 8]), []);
+    assert_ne!(Replica::new(fleet.authority()).roots(0), saturated(&[0]).roots(0));
 }
 
 #[test]

@@ -30,6 +30,7 @@ const ROWS_MAX: usize = 500_000;
 
 /// The sections of a replica that a tip speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of four")]
 pub struct Sections {
     /// Hosts' certificates and departures.
     pub members: bool,
@@ -244,12 +245,20 @@ enum Theirs {
     Full(BTreeMap<HostId, HeadPlace>),
 }
 
+/// What another lacks of a host.
+enum Lack {
+    Nothing,
+    /// Its head, and nothing is known of an older one there.
+    All,
+    /// Its head; this place is what it has.
+    Since(u32, u64),
+}
+
 impl Theirs {
-    /// What they have of this host if they lack its head, which stands at `mine`.
-    fn lacks(&self, host: &HostId, mine: &HeadPlace) -> Option<Option<(u32, u64)>> {
+    fn lack(&self, host: &HostId, mine: &HeadPlace) -> Lack {
         let place = (mine.epoch, mine.sequence);
         let has = match self {
-            Self::Unknown => return None,
+            Self::Unknown => return Lack::Nothing,
             Self::Places(places) => places.get(host).copied(),
             // Of two hosts with one prefix, nothing is left out: one row too many is no harm.
             Self::Prefixes(rows) => {
@@ -259,12 +268,16 @@ impl Theirs {
             Self::Full(rows) => {
                 let row = rows.get(host);
                 if row.is_some_and(|row| (row.epoch, row.sequence) == place && row.half != mine.half) {
-                    return Some(None);
+                    return Lack::All;
                 }
                 row.map(|row| (row.epoch, row.sequence))
             }
         };
-        has.is_none_or(|has| has < place).then_some(has)
+        match has {
+            None => Lack::All,
+            Some(has) if has < place => Lack::Since(has.0, has.1),
+            Some(_) => Lack::Nothing,
+        }
     }
 }
 
@@ -385,9 +398,12 @@ impl Replica {
         if let Some(tips) = &theirs.heads {
             let theirs = self.read_heads(tips);
             for (host, kept) in &self.heads {
-                if let Some(has) = theirs.lacks(host, &kept.place()) {
-                    items.extend(self.head_item(host, has).map(|item| (7, item)));
-                }
+                let item = match theirs.lack(host, &kept.place()) {
+                    Lack::Nothing => None,
+                    Lack::All => self.head_item(host, None),
+                    Lack::Since(epoch, sequence) => self.head_item(host, Some((epoch, sequence))),
+                };
+                items.extend(item.map(|item| (7, item)));
             }
         }
         items.sort_by_key(|(rank, _)| *rank);

@@ -18,7 +18,7 @@ use crate::{
     identity::{Operator, Signed},
     replica::{
         Action, FACET_NODE, FacetHash, FacetRef, Head, Limits, NodeFacet, Order, Outcome, Output,
-        ResultRecord, Roster,
+        ResultRecord, Roster, Table, Tables,
     },
     store::{Loaded, Memory, StoreError},
     wire::Bytes,
@@ -233,6 +233,55 @@ async fn superseded_and_past_rows_leave_the_disk_while_running_and_at_the_start(
     store.flushed().await.unwrap();
     assert_eq!(other.rows().len(), 3, "swept at the start");
     assert_eq!(store.kept_keys(), []);
+}
+
+#[tokio::test]
+async fn facets_have_rows_while_heads_name_them_and_a_damaged_one_brings_its_head_again() {
+    let world = World::new();
+    let disk = Disk::default();
+    let store = world.start(&disk, NOW);
+    let columns = ["name", "version"].map(str::to_owned).to_vec();
+    let list = |patched: usize| {
+        let row = |at: usize| vec![format!("p{at}"), if at == patched { "2" } else { "1" }.to_owned()];
+        let rows = (0..200).map(row).collect();
+        Tables { tables: vec![Table { name: "t".to_owned(), columns: columns.clone(), rows }] }.canonical()
+    };
+    let (base, list) = (list(999), list(7));
+    let hash = FacetHash::of(&list);
+    let along =
+        vec![Packed::against(&list, FacetHash::of(&base).half(), &base).unwrap(), Packed::alone(&base)];
+    let bytes = u32::try_from(list.len()).unwrap();
+    let facets = vec![FacetRef { name: "t".to_owned(), hash, bytes, at: None }];
+    let body = Head { epoch: 0, sequence: 1, previous: None, at: hlc(later(1)), facets };
+    let signed = Signed::sign(world.fleet.id(), &key(1), body);
+    let item = Item { entry: Bytes::from(signed.bytes()), facets: along };
+    assert_eq!(store.merge(None, vec![item.clone()], NOW).0.len(), 1);
+    store.flushed().await.unwrap();
+    let facet_rows = || disk.rows().into_iter().filter(|(key, _)| key[0] == b'f').count();
+    assert_eq!(facet_rows(), 2, "the facet and its base");
+    let again = world.start(&disk, NOW);
+    assert_eq!(again.problems(), Vec::<String>::new());
+    assert_eq!(again.read(|replica| replica.facet(&host_id(1), "t")).unwrap().1, list);
+    drop(again);
+    // The base is not what its hash says: the difference cannot be read, and the head goes.
+    let other = wire::encode(&Packed::alone(b"another facet"));
+    disk.memory.clone().write(vec![(facet_key(&FacetHash::of(&base)), Some(other))]).unwrap();
+    let again = world.start(&disk, NOW);
+    assert!(again.problems()[0].contains("2 rows"), "{:?}", again.problems());
+    assert!(again.read(|replica| replica.head(&host_id(1)).is_none() && !replica.holds(&signed.id())));
+    again.flushed().await.unwrap();
+    assert_eq!(facet_rows(), 0);
+    assert_eq!(again.merge(None, vec![item], NOW).0.len(), 1, "it is fetched again");
+    again.flushed().await.unwrap();
+    assert_eq!(facet_rows(), 2);
+    // The next head names neither.
+    let (_, item) = world.head(2);
+    again.merge(None, vec![item], NOW);
+    again.flushed().await.unwrap();
+    assert_eq!(facet_rows(), 1);
+    let again = world.start(&disk, NOW);
+    assert_eq!(again.problems(), Vec::<String>::new());
+    assert_eq!(again.read(|replica| replica.node_facet(&host_id(1))).unwrap().agent, "2");
 }
 
 #[tokio::test]
