@@ -32,6 +32,7 @@
 //! | `terminal` | tables, formats, escaping, prompts |
 //! | `services` | one folder a capability |
 //! | `node` | settings, confinement, start and stop order |
+//! | [`simulator`] | nothing: it runs many hosts on the pure part in virtual time, in every build, and checks what holds |
 //! | `cli` | what was typed; words for what went wrong; exit codes |
 //!
 //! # The words
@@ -105,5 +106,6 @@ pub mod terminal;
 pub mod services;
 #[cfg(feature = "agent")]
 pub mod node;
+pub mod simulator;
 #[cfg(feature = "agent")]
 pub mod cli;
