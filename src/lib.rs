@@ -56,7 +56,7 @@
 //! | claim | a synced record that an order was taken on, before anything is started |
 //! | shield | the fleet's pre-shared transport key: keeps strangers away, proves nothing |
 //!
-//! # Three walks
+//! # Four walks
 //!
 //! **An order runs.** `cli` → `services::run::verb` (verifies the fleet itself, resolves the roster,
 //! signs) → `control` → the agent's `store` (one of the live orders) → [`sync`] (pushed to all
@@ -76,6 +76,11 @@
 //! **A tag is set.** `cli` → `services::hosts` (signs an op that names the writes it supersedes) →
 //! `control` → `store` → [`sync`] ⇢ every host; the one it is about hands it to its [`executor`], which
 //! syncs it before it judges by it.
+//!
+//! **A package is installed.** `host` (sees the database change and reads it) → `services::inventory` (decides
+//! whether there is anything new to say; seals a head with the list as a difference to one that is held) →
+//! `store` → [`sync`] ⇢ every host's `store`. A question about it: `cli` → `control` →
+//! `services::inventory` of the local agent (an index over all facets) → `terminal`.
 //!
 //! Sessions come later; their walk is in the design.
 
