@@ -22,6 +22,7 @@ use crate::{
     replica::{Item, Replica, Report, first_hour},
     services::{
         hosts::serve as hosts,
+        inventory::Inventory,
         replication::{Misbehaved, Replication},
         run::{FetchRequest, News, Runs, Sink, Ways},
     },
@@ -65,6 +66,9 @@ pub(super) struct Node {
     pub(super) confinement: String,
     pub(super) started: Timestamp,
     pub(super) problems: watch::Receiver<Vec<String>>,
+    /// What of this host cannot be looked at.
+    pub(super) unseen: watch::Receiver<Vec<String>>,
+    pub(super) inventory: Inventory,
     pub(super) advertise: Vec<SocketAddr>,
     /// Where it was told to listen.
     pub(super) wanted: Vec<SocketAddr>,
@@ -118,6 +122,17 @@ impl Handler for Node {
                 };
                 answer.send(&reply).await
             }
+            Request::InventorySearch { expression, columns, limit } => {
+                let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;
+                let seen = self.hosts().await;
+                send_all(answer, self.inventory.search(expression, columns, limit, seen).await).await
+            }
+            Request::InventoryShow { host, table } => {
+                let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;
+                let seen = self.hosts().await;
+                send_all(answer, self.inventory.show(&host, table.as_deref(), &seen)).await
+            }
+            Request::InventoryTypes {} => answer.send(&self.inventory.types().await).await,
             Request::Invite {} => answer.send(&self.invite()).await,
             Request::Leave {} => {
                 let reply = self.leave(answer.caller.uid).await;
@@ -137,6 +152,17 @@ impl Sink for Local<'_, '_> {
     async fn piece(&mut self, bytes: Bytes) -> Result<(), String> {
         self.0.send(&Reply::Chunk { bytes }).await.map_err(|error| error.to_string())
     }
+}
+
+/// Sends an answer of several replies, to whoever reads it in time.
+async fn send_all(answer: &mut Answer<'_>, replies: Vec<Reply>) -> io::Result<()> {
+    let sending = async {
+        for reply in &replies {
+            answer.send(reply).await?;
+        }
+        Ok(())
+    };
+    timeout(BULK_WITHIN, sending).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 async fn send_items(answer: &mut Answer<'_>, items: Vec<Item>) -> io::Result<()> {
@@ -193,6 +219,7 @@ impl Node {
         counters.push(("order_verifications_mesh".to_owned(), identity::verifications(Kind::Order as u16)));
         counters.push(("result_verifications_mesh".to_owned(), identity::verifications(Kind::Result as u16)));
         let mut problems = self.problems.borrow().clone();
+        problems.extend(self.unseen.borrow().iter().cloned());
         problems.extend(self.store.problems());
         let links = u32::try_from(self.replication.links().await.len()).unwrap_or(u32::MAX);
         let misbehaved = self.replication.misbehaved().await;

@@ -374,6 +374,17 @@ fn a_new_link_to_a_keeper_is_used_at_once() {
     assert_eq!(reports_to(&one.up(6)), [6]);
 }
 
+/// Or that one's receipt settles it, and a crash before this host's own disk has it loses it for the issuer.
+#[test]
+fn what_this_host_keeps_for_the_issuer_is_not_offered_to_another_keeper() {
+    let mut one = One::with(&[1]);
+    let item = one.world.order(1, &[0], &[0, 6]);
+    one.takes(1, &item);
+    let report = one.world.report(item_id(&item), 0);
+    assert_eq!(one.event(Event::Results(vec![report.clone()])), [Effect::Keep(vec![report])]);
+    assert!(reports_to(&one.up(6)).is_empty());
+}
+
 #[test]
 fn a_receipt_goes_on_towards_the_host_once_and_never_back() {
     let mut one = One::with(&[1, 2, 3]);
