@@ -70,10 +70,10 @@ pub(crate) fn measure_black_hole(options: &Options, size: usize, table: &mut Tab
     let name = &fleet.hosts[size - 1].name;
     for _ in 0..options.runs.min(RUNS_MAX) {
         let start = Instant::now();
-        fleet.rooms().cut();
+        Rooms::cut();
         gone.push(until(&fleet, size - 1, start, |listed| is_gone(listed, name)));
         let start = Instant::now();
-        fleet.rooms().heal();
+        Rooms::heal();
         back.push(until(&fleet, size - 1, start, |listed| is_back(listed, name)));
         fleet.settle();
     }

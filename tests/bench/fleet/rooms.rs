@@ -24,7 +24,7 @@ impl Rooms {
         for room in 0..2 {
             rooms.furnish(room, hosts);
         }
-        rooms.heal();
+        Self::heal();
         Some(rooms)
     }
 
@@ -41,11 +41,11 @@ impl Rooms {
         command
     }
 
-    pub(crate) fn cut(&self) {
+    pub(crate) fn cut() {
         fs::write(FORWARD, "0").unwrap();
     }
 
-    pub(crate) fn heal(&self) {
+    pub(crate) fn heal() {
         fs::write(FORWARD, "1").unwrap();
     }
 

@@ -27,18 +27,16 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
         others.iter().any(|other| names_link(status, &other.name))
     };
 
-    fleet.rooms().cut();
+    Rooms::cut();
     let (start, mut changes, mut dice) = (Instant::now(), 0_usize, Dice::new());
     while start.elapsed() < options.split {
+        let second = Instant::now();
         for half in [near, far] {
             let host = half[dice.below(half.len())];
             host.packages.as_ref().unwrap().install(&format!("split-{changes}"), "1.0-1");
             changes += 1;
         }
-        sleep(
-            Duration::from_secs(1)
-                .saturating_sub(start.elapsed() - Duration::from_secs(start.elapsed().as_secs())),
-        );
+        sleep(Duration::from_secs(1).saturating_sub(second.elapsed()));
     }
     fleet.calm();
     assert_ne!(fleet.same(near), fleet.same(far), "a split that nobody noticed");
@@ -51,7 +49,7 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     let counted = |hosts: &[&Host], name: &str| fleet.counters(hosts, name);
     let before = (counted(&all, RECEIVED), counted(&all, PAYLOAD), fleet.rooms().crossed());
     let healed = Instant::now();
-    fleet.rooms().heal();
+    Rooms::heal();
     let mut met = None;
     let equal = wait_for("both halves to be the same", || {
         let mut roots = Vec::new();

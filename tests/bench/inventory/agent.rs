@@ -15,6 +15,7 @@ use crate::{
     images::{Dice, Package, Universe},
     members::{Agent, Members},
     packed::Weights,
+    search,
 };
 
 /// Packages in a thousand that a host has otherwise than its image.
@@ -60,7 +61,7 @@ async fn filled(options: &Options, universe: &Universe, dice: &mut Dice, table: 
     let like_here = Machine::new(Paths::with_dpkg(&dpkg));
     let others = [FACET_NETWORK, FACET_STORAGE, FACET_SYSTEM]
         .map(|facet| like_here.collect(facet, &Progress::default()).tables.unwrap());
-    let (mut lists, mut rest, mut heads) = (Weights::default(), Weights::default(), 0);
+    let (mut lists, mut rest, mut heads, mut packages) = (Weights::default(), Weights::default(), 0, 0);
     // Of each image a host that is still as it was installed, and then those that are counted.
     let fresh = if options.fresh { images.len() } else { 0 };
     for number in 0..fresh + options.hosts {
@@ -68,6 +69,7 @@ async fn filled(options: &Options, universe: &Universe, dice: &mut Dice, table: 
             Some(image) if number < fresh => image.clone(),
             _ => universe.host(&images[dice.below(images.len())], DRIFT, options.versions, dice),
         };
+        packages += installed.len();
         let node = NodeFacet {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             os: "Debian GNU/Linux 12 (bookworm)".to_owned(),
@@ -112,11 +114,12 @@ async fn filled(options: &Options, universe: &Universe, dice: &mut Dice, table: 
     let what = format!("{hosts} hosts' certificates, heads and facets taken by an agent, on disk");
     table.row(&what, &span(&[taken]), "", "");
     let full = agent.pss();
+    search::measure(options, &mut client, &replica, packages / (fresh + hosts), table).await;
+    let asked = agent.pss();
     let parts = |pss: &[f64]| format!("{:.1} MiB ({:.1} + {:.1})", pss.iter().sum::<f64>(), pss[0], pss[1]);
-    let what =
-        format!("memory of an agent of {hosts} hosts, executor + mesh process, before any search (PSS)");
-    let others = format!("fleet of one {}", parts(&idle));
-    table.row(&what, &parts(&full), "60 MiB", &others);
+    let what = format!("memory of an agent of {hosts} hosts, executor + mesh process, after searches (PSS)");
+    let others = format!("before any search {}, fleet of one {}", parts(&full), parts(&idle));
+    table.row(&what, &parts(&asked), "60 MiB", &others);
     drop(agent);
     fs::remove_dir_all(&dpkg).unwrap();
 }
@@ -142,7 +145,7 @@ fn own(mut tables: Tables, number: usize) -> Tables {
             if OWN.contains(&name.as_str()) {
                 for row in &mut table.rows {
                     let like = row[column].len().clamp(4, 36);
-                    row[column] = hash.as_str()[..like].to_owned();
+                    hash.as_str()[..like].clone_into(&mut row[column]);
                 }
             }
         }
