@@ -17,7 +17,8 @@ const PEERS: &str = "Serf's tag change, 512 B, unsigned: 0.73 s";
 pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     let fleet = Fleet::found(options, Plan::plain(size).with_packages());
     let hosts: Vec<&Host> = fleet.hosts.iter().collect();
-    let (mut all, mut half, mut asking, mut sizes, mut ratios) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut all, mut half, mut asking) = (vec![], vec![], vec![]);
+    let (mut sizes, mut ratios, mut repeats) = (vec![], vec![], vec![]);
     for run in 0..options.runs {
         let (name, changed) = (format!("muster-bench-{run}"), hosts[(run * 7_919 + 3) % size]);
         fleet.calm();
@@ -43,6 +44,7 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
         let entry = payload.iter().copied().filter(|bytes| *bytes > 0.0).fold(f64::INFINITY, f64::min);
         if entry.is_finite() {
             sizes.push(entry);
+            repeats.push(payload.iter().sum::<f64>() / (size - 1) as f64 / entry);
             ratios.push(received.iter().sum::<f64>() / (size - 1) as f64 / entry);
         }
     }
@@ -55,10 +57,11 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
         "unavailable (no counters)".to_owned()
     } else {
         format!(
-            "{:.2} ({:.2}-{:.2}), of {:.0} B",
+            "{:.2} ({:.2}-{:.2}), entries and facets alone {:.2}, of {:.0} B",
             median(&ratios),
             least(&ratios),
             most(&ratios),
+            median(&repeats),
             median(&sizes)
         )
     };

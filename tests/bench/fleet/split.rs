@@ -87,9 +87,10 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     let needed = [&payload[..size / 2], &payload[size / 2..]].map(least);
     let payload_all = needed[0] * near.len() as f64 + needed[1] * far.len() as f64;
     let seen = format!(
-        "{:.2} ({:.0} of {payload_all:.0} B; a host at most {:.0})",
+        "{:.2} ({:.0} B, entries and facets {:.0} of them, of {payload_all:.0} B; a host at most {:.0})",
         received.iter().sum::<f64>() / payload_all,
         received.iter().sum::<f64>(),
+        payload.iter().sum::<f64>(),
         most(&received)
     );
     table.row(&what("sync bytes received by all over what all lacked"), &seen, "1.1", "each entry once: 1");
