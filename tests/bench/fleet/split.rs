@@ -46,8 +46,8 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
         });
     }
 
-    let counted = |hosts: &[&Host], name: &str| fleet.counters(hosts, name);
-    let before = (counted(&all, RECEIVED), counted(&all, PAYLOAD), fleet.rooms().crossed());
+    let counted = || fleet.counters(&all, [RECEIVED, PAYLOAD]);
+    let before = (counted(), fleet.rooms().crossed());
     let healed = Instant::now();
     Rooms::heal();
     let mut met = None;
@@ -64,7 +64,7 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     });
     // What was still on its way counts too.
     sleep(Duration::from_secs(1));
-    let crossed = fleet.rooms().crossed() - before.2;
+    let crossed = fleet.rooms().crossed() - before.1;
     let met = met.unwrap_or(equal);
     table.row(
         &what("from the first link until all roots are equal"),
@@ -74,11 +74,11 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     );
     table.row(&what("until the first link"), &format!("{met:.2} s"), "", "");
 
-    let more = |before: &[f64], after: Vec<f64>| -> Vec<f64> {
-        before.iter().zip(after).map(|(before, after)| after - before).collect()
+    let after = counted();
+    let more = |which: usize| -> Vec<f64> {
+        before.0.iter().zip(&after).map(|(before, after)| after[which] - before[which]).collect()
     };
-    let received = more(&before.0, counted(&all, RECEIVED));
-    let payload = more(&before.1, counted(&all, PAYLOAD));
+    let (received, payload) = (more(0), more(1));
     if payload.len() < size {
         table.row(&what("bytes"), "unavailable (no counters)", "1.1 of the payload", "");
         return;
