@@ -20,10 +20,11 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
-use super::{Places, Settings, SettingsError, clock};
+use super::{Places, Settings, SettingsError, clock, settings::MeshSettings};
 use crate::{
     executor::{Account, AgentError, Executor, ExecutorSettings},
     journal::{HostHome, HostHomeError},
+    wire::{self, Bytes},
 };
 
 /// The user that the mesh process becomes where there is one of this name, and the group that may use
@@ -115,10 +116,7 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
             socket,
             control,
             mesh_user,
-            listen: settings.listen.iter().map(ToString::to_string).collect(),
-            advertise: settings.advertise.iter().map(ToString::to_string).collect(),
-            lan: settings.lan,
-            dpkg: dpkg.display().to_string(),
+            mesh: Bytes(wire::encode(&MeshSettings::of(&settings, &dpkg))),
         },
         clock::now,
     )?;

@@ -24,6 +24,7 @@ use super::{
     clock,
     confine::{self, Confinement},
     control::{self, Node},
+    settings::MeshSettings,
     start::receive_start,
 };
 use crate::{
@@ -114,9 +115,11 @@ pub enum MeshError {
 pub fn mesh_process() -> Result<(), MeshError> {
     let socket = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (start, control) = receive_start(&socket)?;
+    let settings: MeshSettings =
+        wire::decode(&start.settings.0, MeshSettings::BYTES_MAX).map_err(LinkError::from)?;
     let dir = PathBuf::from(&start.dir);
     std::env::set_current_dir(&dir)?;
-    let own = [spool(&start), PathBuf::from(&start.dpkg)];
+    let own = [spool(&start), PathBuf::from(&settings.dpkg)];
     let readable: Vec<PathBuf> = READABLE.iter().map(PathBuf::from).chain(own).collect();
     let confined = confine::confine(&Confinement {
         become_user: start.become_user,
@@ -131,7 +134,7 @@ pub fn mesh_process() -> Result<(), MeshError> {
         .max_blocking_threads(4)
         .thread_stack_size(512 * 1024)
         .build()?;
-    runtime.block_on(run(start, control, socket, confinement))
+    runtime.block_on(run(start, settings, control, socket, confinement))
 }
 
 /// The spool, seen from the mesh process's directory.
@@ -151,6 +154,7 @@ fn log_to_stderr() {
 
 async fn run(
     start: Start,
+    settings: MeshSettings,
     control_socket: OwnedFd,
     socket: StdStream,
     confinement: String,
@@ -169,9 +173,9 @@ async fn run(
     let store = Store::start(replica, backend, &home.first(), aside, clock::now())?;
 
     let mut tasks: JoinSet<()> = JoinSet::new();
-    let settings =
-        net::Settings { seed: *home.transport_key()?.seed(), psk: start.member.shield, lan: start.lan };
-    let (net, net_task) = net::start(settings)?;
+    let network =
+        net::Settings { seed: *home.transport_key()?.seed(), psk: start.member.shield, lan: settings.lan };
+    let (net, net_task) = net::start(network)?;
     tasks.spawn(net_task.run(stop.clone()));
 
     let (to_executor, outgoing) = mpsc::channel(TO_EXECUTOR_MAX);
@@ -200,8 +204,8 @@ async fn run(
     tasks.spawn(deliver(mailbox, runs.clone()));
     tasks.spawn(runs.clone().feed(stop.clone()));
 
-    let wanted = addresses_of("listen", &start.listen)?;
-    let advertise = addresses_of("advertise", &start.advertise)?;
+    let wanted = addresses_of("listen", &settings.listen)?;
+    let advertise = addresses_of("advertise", &settings.advertise)?;
     let (said, problems) = watch::channel(Vec::new());
     let missing = listen(&net, wanted.clone(), &said).await;
     tasks.spawn(listen_later(net.clone(), missing, said));
@@ -212,7 +216,7 @@ async fn run(
     let last = store.read(|replica| replica.head(&me).cloned());
     let publisher = Publisher::new(fleet, home.stream_key()?, epoch, last.as_ref());
     let (unlooked, unseen) = watch::channel(Vec::new());
-    let paths = host::Paths::with_dpkg(&start.dpkg);
+    let paths = host::Paths::with_dpkg(&settings.dpkg);
     let machine = host::Machine::new(paths.clone());
     let told = store.read(|replica| replica.facet(&me, host::FACET_SYSTEM));
     if let Some(told) = told.and_then(|(_, bytes)| Tables::read(&bytes).ok()) {

@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire_record;
+
 /// Longest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -70,6 +72,34 @@ impl Default for Settings {
             dpkg: PathBuf::from("/var/lib/dpkg"),
             mesh_user: None,
             socket_group: None,
+        }
+    }
+}
+
+/// What the mesh process is told of the settings, through the executor, which does not read it.
+#[derive(Clone, Debug)]
+pub(super) struct MeshSettings {
+    /// Where to listen, as text.
+    pub(super) listen: Vec<String>,
+    /// Where others reach this host, as text.
+    pub(super) advertise: Vec<String>,
+    /// Whether to look for members on the local network.
+    pub(super) lan: bool,
+    /// Where the package database is.
+    pub(super) dpkg: String,
+}
+wire_record!(MeshSettings { listen, advertise, lan, dpkg });
+
+impl MeshSettings {
+    /// Longest, encoded, in bytes.
+    pub(super) const BYTES_MAX: usize = 128 * 1024;
+
+    pub(super) fn of(settings: &Settings, dpkg: &Path) -> Self {
+        Self {
+            listen: settings.listen.iter().map(ToString::to_string).collect(),
+            advertise: settings.advertise.iter().map(ToString::to_string).collect(),
+            lan: settings.lan,
+            dpkg: dpkg.display().to_string(),
         }
     }
 }

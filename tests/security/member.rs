@@ -630,8 +630,6 @@ fn a_forged_success_for_another_host_is_only_claimed_and_does_not_replace_the_tr
     assert_eq!(fleet.spawns(&run.job), [("c".to_owned(), 1)].into());
     runtime.block_on(async {
         let authority = replica(&fleet, "a").await.authority().clone();
-        let order = replica(&fleet, "c").await;
-        let _nothing_else = order;
         let jobs: Vec<Report> = {
             let id = fleet_order_id(&fleet, &run.job).await;
             reports(&fleet, "a", id).await.unwrap()
