@@ -16,7 +16,8 @@ use serde_json::json;
 use super::{
     agent,
     arguments::{
-        Arguments, Global, Host, HostTag, HostUntag, Init, Invite, Leave, Listen, Select, Verb, command,
+        Arguments, Global, Host, HostTag, HostUntag, Init, Invite, Leave, Listen, Select, Store, Verb,
+        command,
     },
     chance, demo,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
@@ -24,13 +25,13 @@ use super::{
 };
 use crate::{
     authority::TagChange,
-    control::{Anchor, CONTROL_VERSION, Client},
+    control::{Anchor, CONTROL_VERSION, Client, ControlError},
     node::{Places, Settings, clock},
     selector::{self, parse_label},
     services::{
         hosts::{self, Which},
         membership::{self, FoundRequest, InviteRequest},
-        status,
+        status, upkeep,
     },
     terminal::{
         Output, Style, Talk, escape,
@@ -263,6 +264,7 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Hosts(list) => host(context, Host::Ls(list)),
         Verb::Run(run) => run::run(context, &run),
         Verb::Job(job) => run::job(context, &job),
+        Verb::Store(Store::Check) => wait(store_check(context)),
         Verb::Completion(completion) => text(context, &manual::completion(completion.shell)),
         Verb::Man(man) => match man.dir {
             Some(dir) => {
@@ -494,6 +496,31 @@ async fn show_status(context: &mut Context) -> Result<ExitCode, Failure> {
         .await
         .map_err(|error| error.explain(site))?;
     Ok(ExitCode::Success)
+}
+
+async fn store_check(context: &mut Context) -> Result<ExitCode, Failure> {
+    let Context { site, output, now, .. } = context;
+    let (check, online) = match Client::connect(&site.places.socket).await {
+        Ok(mut client) => {
+            (upkeep::check_online(&mut client).await.map_err(|error| error.explain(site))?, true)
+        }
+        Err(ControlError::NoAgent { .. }) => {
+            let check =
+                upkeep::check_offline(&site.places.state, *now).map_err(|error| error.explain(site))?;
+            (check, false)
+        }
+        Err(error) => return Err(error.explain(site)),
+    };
+    upkeep::show(&check, online, output).map_err(|error| error.explain(site))?;
+    if check.whole {
+        return Ok(ExitCode::Success);
+    }
+    let failure = Failure::new(ExitCode::Internal, "the store is damaged");
+    Err(if online {
+        failure.hint("the agent has written it again; see for yourself: muster store check")
+    } else {
+        failure.hint("what is damaged is fetched again from others by the agent when it starts: muster agent")
+    })
 }
 
 fn which(names: Vec<String>, select: Select) -> Which {

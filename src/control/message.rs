@@ -91,6 +91,9 @@ pub enum Request {
     /// Takes this host out of the fleet; only for the agent's own user and root. Answered by
     /// [`Reply::Accepted`]; the agent then ends.
     Leave {},
+    /// Reads all that is on the agent's disk and compares it with what it holds; what is damaged is written
+    /// again. Answered by [`Reply::StoreCheck`] or [`Reply::Error`].
+    StoreCheck {},
 }
 wire_choice!(Request {
     0 = Hello { version },
@@ -105,6 +108,7 @@ wire_choice!(Request {
     9 = Ping { host },
     10 = Invite {},
     11 = Leave {},
+    20 = StoreCheck {},
 });
 
 /// What an agent answers.
@@ -187,6 +191,11 @@ pub enum Reply {
         /// Addresses of members that listen, this host's first, as text.
         addresses: Vec<String>,
     },
+    /// What is on disk.
+    StoreCheck {
+        /// The report.
+        check: StoreCheck,
+    },
 }
 wire_choice!(Reply {
     0 = Hello { version, agent, fleet, genesis, host },
@@ -202,6 +211,7 @@ wire_choice!(Reply {
     10 = End {},
     11 = Pong { rtt_us, via },
     12 = Invite { shield, addresses },
+    20 = StoreCheck { check },
 });
 
 /// How an agent is.
@@ -231,6 +241,8 @@ pub struct StatusReport {
     pub problems: Vec<String>,
     /// Named counters, for tests and the curious.
     pub counters: Vec<(String, u64)>,
+    /// One hash of all that it holds; equal on hosts that lack nothing of each other.
+    pub root: [u8; 16],
 }
 wire_record!(StatusReport {
     started,
@@ -245,7 +257,56 @@ wire_record!(StatusReport {
     confinement,
     problems,
     counters,
+    root,
 });
+
+/// Rows of one kind in a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreRows {
+    /// `entry`, `head`, `facet`, `report` or `unknown`.
+    pub kind: String,
+    /// How many there are.
+    pub rows: u64,
+    /// How many bytes their keys and values have.
+    pub bytes: u64,
+    /// How many of them are damaged.
+    pub damaged: u64,
+    /// How many are whole, but of no use as long as something else is missing.
+    pub waiting: u64,
+}
+wire_record!(StoreRows { kind, rows, bytes, damaged, waiting });
+
+/// A row with something wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreProblem {
+    /// The kind of row.
+    pub kind: String,
+    /// Its key after the kind, in hexadecimal.
+    pub key: String,
+    /// Whether it is damaged; else it waits.
+    pub damaged: bool,
+    /// What is wrong, in words.
+    pub what: String,
+}
+wire_record!(StoreProblem { kind, key, damaged, what });
+
+/// What a store has on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreCheck {
+    /// By kind.
+    pub kinds: Vec<StoreRows>,
+    /// Bytes that its files take.
+    pub disk_bytes: u64,
+    /// Whether what is on disk is what the agent holds; nothing if that was not compared.
+    pub as_held: Option<bool>,
+    /// Whether nothing is wrong.
+    pub whole: bool,
+    /// Why not all of it could be read, if so.
+    pub unread: Option<String>,
+    /// The first of what is wrong.
+    pub problems: Vec<StoreProblem>,
+}
+wire_record!(StoreCheck { kinds, disk_bytes, as_held, whole, unread, problems });
 
 /// A host as an agent sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -260,7 +260,9 @@ impl Script {
                 self.left = true;
                 Reply::Accepted {}
             }
-            Request::Orders {} | Request::Watch { .. } | Request::Output { .. } => no("not in this test"),
+            Request::Orders {} | Request::Watch { .. } | Request::Output { .. } | Request::StoreCheck {} => {
+                no("not in this test")
+            }
         }
     }
 }

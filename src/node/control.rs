@@ -24,6 +24,7 @@ use crate::{
         hosts::serve as hosts,
         replication::Replication,
         run::{FetchRequest, News, Runs, Sink, Ways},
+        upkeep,
     },
     store::Store,
     time::Timestamp,
@@ -116,6 +117,14 @@ impl Handler for Node {
                 };
                 answer.send(&reply).await
             }
+            Request::StoreCheck {} => {
+                let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;
+                let reply = match self.store.check(clock::now()).await {
+                    Ok(check) => Reply::StoreCheck { check: upkeep::report(&check, None) },
+                    Err(why) => Reply::Error { why, refused: false },
+                };
+                answer.send(&reply).await
+            }
             Request::Invite {} => answer.send(&self.invite()).await,
             Request::Leave {} => {
                 let reply = self.leave(answer.caller.uid).await;
@@ -192,7 +201,7 @@ impl Node {
         let mut problems = self.problems.borrow().clone();
         problems.extend(self.store.problems());
         let links = u32::try_from(self.replication.links().await.len()).unwrap_or(u32::MAX);
-        let (members, entries, orders) = self.store.read(|replica| {
+        let (members, entries, orders, root) = self.store.read(|replica| {
             if let Some(stopped) = replica.authority().chain().stopped_at() {
                 problems.push(format!(
                     "the root chain has an update that this version does not know ({}): upgrade muster",
@@ -204,7 +213,12 @@ impl Node {
                 0 => {}
                 forks => problems.push(format!("{forks} streams were signed twice at one place")),
             }
-            (replica.authority().members().count(), replica.entries(), replica.orders().count())
+            (
+                replica.authority().members().count(),
+                replica.entries(),
+                replica.orders().count(),
+                replica.digest(clock::now()),
+            )
         });
         StatusReport {
             started: self.started,
@@ -219,6 +233,7 @@ impl Node {
             confinement: self.confinement.clone(),
             problems,
             counters,
+            root,
         }
     }
 

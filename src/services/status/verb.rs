@@ -101,6 +101,10 @@ fn document(
         "links": status.links,
         "entries": status.entries,
         "orders": status.orders,
+        "root": status.root.iter().fold(String::new(), |mut text, byte| {
+            let _always = write!(text, "{byte:02x}");
+            text
+        }),
         "results_unsettled": status.results_unsettled,
         "confinement": status.confinement,
         "problems": status.problems,
