@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, CONTROL_VERSION, Handler, HostRow, PeerRow, Reply, Request, StatusReport, serve};
@@ -23,7 +24,9 @@ use crate::{
         Token,
     },
     journal::OperatorHome,
-    replica::{Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Merged, NodeFacet, Packed, Replica},
+    replica::{
+        Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Merged, NodeFacet, Packed, Replica, Tables,
+    },
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
 };
@@ -102,7 +105,9 @@ impl TestFleet {
         let seed = |purpose: u8| {
             let mut seed = *blake3::hash(name.as_bytes()).as_bytes();
             seed[0] = purpose;
-            seed[1] = u8::try_from(self.keys.len()).unwrap();
+            let [low, high] = u16::try_from(self.keys.len()).unwrap().to_le_bytes();
+            seed[1] = low;
+            seed[2] ^= high;
             seed
         };
         let tags: Vec<(String, String)> =
@@ -157,6 +162,30 @@ impl TestFleet {
         self.merge(head.bytes(), &[Packed::alone(&facet)]);
     }
 
+    /// What a host says of itself in a later head: its node facet as before, and these tables, which are so
+    /// since `at`.
+    pub(crate) fn tells(&mut self, host: HostId, at: Timestamp, facets: &[(&str, Tables)]) {
+        let last = self.replica.head(&host).map(|head| head.body().clone());
+        let (sequence, kept) = last.map_or((0, Vec::new()), |head| (head.sequence, head.facets));
+        let mut refs: Vec<FacetRef> = kept.into_iter().filter(|facet| facet.name == FACET_NODE).collect();
+        let mut packed = Vec::new();
+        for (name, tables) in facets {
+            let bytes = tables.clone().canonical();
+            refs.push(FacetRef {
+                name: (*name).to_owned(),
+                hash: FacetHash::of(&bytes),
+                bytes: u32::try_from(bytes.len()).unwrap(),
+                at: Some(at),
+            });
+            packed.push(Packed::alone(&bytes));
+        }
+        refs.sort_by(|a, b| a.name.cmp(&b.name));
+        let at = Hlc::default().next(NOW);
+        let head = Head { epoch: 1, sequence: sequence + 1, previous: None, at, facets: refs };
+        let head = Signed::sign(self.chain.fleet(), &self.keys[&host], head);
+        self.merge(head.bytes(), &packed);
+    }
+
     /// A host's last entry.
     pub(crate) fn leaves(&mut self, host: HostId) {
         let last = Signed::sign(self.chain.fleet(), &self.keys[&host], Departure { at: NOW.before(DAY / 2) });
@@ -166,6 +195,11 @@ impl TestFleet {
     /// The operator's directory for this fleet, in `operators`.
     pub(crate) fn operator_home(&self, operators: &Path) -> OperatorHome {
         OperatorHome::create(&operators.join("acme"), &self.operator, &self.chain).unwrap()
+    }
+
+    /// A host's key.
+    pub(crate) fn stream_key(&self, host: HostId) -> SecretKey<Stream> {
+        SecretKey::from_seed(&self.keys[&host].seed())
     }
 
     /// The operator's key.
@@ -193,7 +227,12 @@ pub(crate) struct Script {
     pub(crate) left: bool,
     /// How many entries were taken.
     pub(crate) taken: usize,
+    /// Answers questions about inventory.
+    pub(crate) inventory: Option<Inventory>,
 }
+
+/// Answers some requests.
+pub(crate) type Inventory = Arc<dyn Fn(Request) -> BoxFuture<'static, Vec<Reply>> + Send + Sync>;
 
 impl Script {
     /// Serves the fleet as host `host`, which is linked to nobody.
@@ -210,6 +249,7 @@ impl Script {
             refuse: None,
             left: false,
             taken: 0,
+            inventory: None,
         }
     }
 
@@ -260,9 +300,13 @@ impl Script {
                 self.left = true;
                 Reply::Accepted {}
             }
-            Request::Orders {} | Request::Watch { .. } | Request::Output { .. } | Request::StoreCheck {} => {
-                no("not in this test")
-            }
+            Request::Orders {}
+            | Request::StoreCheck {}
+            | Request::Watch { .. }
+            | Request::Output { .. }
+            | Request::InventorySearch { .. }
+            | Request::InventoryShow { .. }
+            | Request::InventoryTypes {} => no("not in this test"),
         }
     }
 }
@@ -271,8 +315,24 @@ struct Shared(Mutex<Script>);
 
 impl Handler for Shared {
     async fn answer(&self, request: Request, answer: &mut Answer<'_>) -> io::Result<()> {
-        let reply = self.0.lock().unwrap_or_else(PoisonError::into_inner).reply(request);
-        answer.send(&reply).await
+        let inventory = self.0.lock().unwrap_or_else(PoisonError::into_inner).inventory.clone();
+        let replies = match inventory {
+            Some(inventory)
+                if matches!(
+                    request,
+                    Request::InventorySearch { .. }
+                        | Request::InventoryShow { .. }
+                        | Request::InventoryTypes {}
+                ) =>
+            {
+                inventory(request).await
+            }
+            _ => vec![self.0.lock().unwrap_or_else(PoisonError::into_inner).reply(request)],
+        };
+        for reply in &replies {
+            answer.send(reply).await?;
+        }
+        Ok(())
     }
 }
 

@@ -16,7 +16,6 @@ use tokio::{
     net::{UnixStream, unix},
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
-    time::interval,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, level_filters::LevelFilter, warn};
@@ -30,11 +29,12 @@ use super::{
 use crate::{
     authority::Authority,
     executor::message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
+    host,
     journal::{HostHomeError, MeshHome},
     net::{self, Net},
-    replica::Replica,
+    replica::{Replica, Tables},
     services::{
-        hosts::serve::{self as hosts, Publisher},
+        inventory::{Inventory, Publisher, Sources},
         registry,
         replication::{self, Mail},
         run::{Parts, Runs, Ways},
@@ -47,8 +47,6 @@ use crate::{
 const TO_EXECUTOR_MAX: usize = 1024;
 /// Mail from replication that waits.
 const MAIL_MAX: usize = 4096;
-/// How often the addresses are looked at.
-const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
 /// How often listening is tried again where it failed.
 const LISTEN_EVERY: Duration = Duration::from_secs(5);
 /// What the mesh process may read beside its own directory, the spool and the package database. `/usr/lib`, all of
@@ -211,8 +209,28 @@ async fn run(
 
     let own_epoch = store.read(|replica| replica.head(&me).map(|head| head.body().epoch));
     let epoch = home.next_epoch()?.max(own_epoch.map_or(0, |epoch| epoch.saturating_add(1)));
-    let publisher = Publisher::new(fleet, home.stream_key()?, epoch);
-    tasks.spawn(publish(publisher, net.clone(), store.clone(), advertise.clone(), wanted.clone()));
+    let last = store.read(|replica| replica.head(&me).cloned());
+    let publisher = Publisher::new(fleet, home.stream_key()?, epoch, last.as_ref());
+    let (unlooked, unseen) = watch::channel(Vec::new());
+    let paths = host::Paths::with_dpkg(&start.dpkg);
+    let machine = host::Machine::new(paths.clone());
+    let told = store.read(|replica| replica.facet(&me, host::FACET_SYSTEM));
+    if let Some(told) = told.and_then(|(_, bytes)| Tables::read(&bytes).ok()) {
+        machine.remember(&told);
+    }
+    let sources = Sources {
+        watch: host::Watch::start(&paths),
+        looks: host::Looks::new(Arc::new(machine)),
+        addresses: {
+            let (net, advertise, wanted) = (net.clone(), advertise.clone(), wanted.clone());
+            move || addresses(&net, &advertise, &wanted)
+        },
+        clock: clock::now,
+        problems: unlooked,
+    };
+    tasks.spawn(publisher.run(store.clone(), sources));
+    let inventory = Inventory::new(store.clone());
+    tasks.spawn(inventory.clone().tidy());
 
     let ways = replication.clone();
     let ways: Ways = Arc::new(move |order, host| {
@@ -244,6 +262,8 @@ async fn run(
         confinement,
         started: clock::now(),
         problems,
+        unseen,
+        inventory,
         advertise,
         wanted,
         bulk: Semaphore::new(control::BULK_MAX),
@@ -304,27 +324,6 @@ async fn listen_later(net: Net, mut missing: Vec<SocketAddr>, problems: watch::S
     }
     // It has no end that anybody waits for.
     std::future::pending::<()>().await;
-}
-
-/// Says where this host can be reached, and says it again when that changes.
-async fn publish(
-    mut publisher: Publisher,
-    net: Net,
-    store: Store,
-    advertise: Vec<SocketAddr>,
-    wanted: Vec<SocketAddr>,
-) {
-    let mut said = None;
-    let mut tick = interval(ADDRESSES_EVERY);
-    loop {
-        tick.tick().await;
-        let addresses = addresses(&net, &advertise, &wanted);
-        if said.as_ref() != Some(&addresses) {
-            let item = publisher.publish(&hosts::describe(&addresses), clock::now());
-            store.merge(None, vec![item], clock::now());
-            said = Some(addresses);
-        }
-    }
 }
 
 /// The addresses to publish: those of the settings, else those listened at; loopback ones only if

@@ -1,6 +1,6 @@
 //! A host as selectors see it where all that is known counts.
 
-use super::{NodeFacet, Replica};
+use super::Replica;
 use crate::{
     authority::{Host, Standing},
     selector::{Look, Path, Subject},
@@ -9,15 +9,15 @@ use crate::{
 impl Replica {
     /// A member as selectors see it where all that is known counts.
     pub fn known<'a>(&'a self, host: &'a Host) -> Known<'a> {
-        Known { host, node: self.node_facet(&host.id()) }
+        Known { replica: self, host }
     }
 }
 
 /// A host with all that is known of it.
 #[derive(Debug)]
 pub struct Known<'a> {
+    replica: &'a Replica,
     host: &'a Host,
-    node: Option<NodeFacet>,
 }
 
 impl Subject for Known<'_> {
@@ -37,9 +37,11 @@ impl Subject for Known<'_> {
                 }
                 .into(),
             ),
-            "agent" => {
-                self.node.as_ref().map_or(Look::Absent, |node| Look::Value(node.agent.as_str().into()))
-            }
+            // Unpacked when it is asked for: most selectors never do.
+            "agent" => self
+                .replica
+                .node_facet(&self.host.id())
+                .map_or(Look::Absent, |node| Look::Value(node.agent.into())),
             _ => Look::Absent,
         }
     }

@@ -100,11 +100,8 @@ fn document(
         "members": status.members,
         "links": status.links,
         "entries": status.entries,
+        "root": status.root.map(|root| format!("{:032x}", u128::from_be_bytes(root))),
         "orders": status.orders,
-        "root": status.root.iter().fold(String::new(), |mut text, byte| {
-            let _always = write!(text, "{byte:02x}");
-            text
-        }),
         "results_unsettled": status.results_unsettled,
         "confinement": status.confinement,
         "problems": status.problems,
