@@ -521,7 +521,7 @@ async fn store_check(context: &mut Context) -> Result<ExitCode, Failure> {
     Err(if online {
         failure.hint("the agent has written it again; see for yourself: muster store check")
     } else {
-        failure.hint("what is damaged is fetched again from others by the agent when it starts: muster agent")
+        failure.hint("damaged rows are fetched again from others by the agent when it starts: muster agent")
     })
 }
 

@@ -26,8 +26,11 @@ use super::{
 const CACHE_BYTES: u64 = 1024 * 1024;
 /// Bytes of hash before each value.
 const CHECK_BYTES: usize = 16;
-/// How long it may take until all is read: a hundred times what the largest store takes on a slow disk.
-const OPEN_WITHIN: Duration = Duration::from_secs(120);
+/// How long it may take until all is read, and how much longer for each MiB on disk: forty times what a slow
+/// disk takes. (What it is for was seen: pages that lead in a circle keep sled for ever.)
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+const OPEN_A_MIB: Duration = Duration::from_secs(1);
+
 /// A store is copied into a new one at the start when it takes so many times the bytes that are in it...
 const COPY_FACTOR: u64 = 4;
 /// ... and so many on top: what sled takes for a few rows is not worth it.
@@ -254,6 +257,10 @@ fn within<T: Send + 'static>(
     }
 }
 
+fn open_within(dir: &Path) -> Duration {
+    OPEN_WITHIN + OPEN_A_MIB * u32::try_from(disk_bytes(dir) >> 20).unwrap_or(u32::MAX >> 8)
+}
+
 /// Opens the store at `dir` and reads all of it. A damaged one is moved aside, and a new one with what could
 /// be read of it takes its place; then the second part says where it went. One that takes many times what is
 /// in it is copied into a smaller one.
@@ -267,7 +274,7 @@ pub fn open(dir: &Path) -> Result<(Sled, Option<PathBuf>), StoreError> {
     let mut saved = Vec::new();
     let error = if site.try_open() || !dir.exists() {
         let theirs = dir.to_owned();
-        match within(OPEN_WITHIN, move || Sled::open(&theirs)) {
+        match within(open_within(dir), move || Sled::open(&theirs)) {
             Ok(Opened::Whole(store)) => {
                 site.opened();
                 return Ok((store, None));
@@ -305,8 +312,8 @@ pub fn open(dir: &Path) -> Result<(Sled, Option<PathBuf>), StoreError> {
 /// # Errors
 /// When it cannot be opened, or not be read to its end.
 pub fn read(dir: &Path) -> Result<(Loaded, Option<StoreError>), StoreError> {
-    let dir = dir.to_owned();
-    within(OPEN_WITHIN, move || {
+    let (limit, dir) = (open_within(dir), dir.to_owned());
+    within(limit, move || {
         let db = open_db(&dir)?;
         let (read, error) = read_all(&db);
         if error.is_some() {

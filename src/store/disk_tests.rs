@@ -93,7 +93,6 @@ fn steady_changes_do_not_let_the_disk_grow_without_bound() {
     }
     let live = live_bytes(&store.load().unwrap().0);
     assert_eq!(store.load().unwrap().0.len(), 50);
-    println!("live {live}, highest {highest}, at the end {}", store.disk_bytes());
     assert!(highest < COPY_FACTOR * live + COPY_BYTES_MIN, "{highest} bytes on disk for {live}");
     drop(store);
     let (mut store, _) = open(&path).unwrap();
@@ -247,5 +246,7 @@ fn a_store_that_was_damaged_in_any_way_opens_with_nothing_in_it_that_was_not_wri
         drop(store);
         fs::remove_dir_all(&home).unwrap();
     }
-    println!("{untouched} whole, {moved} moved aside, {rescued} of them with rows; {renewed} when written");
+    // Some damage must be seen, and some harmless, or it would prove nothing.
+    let seen = (untouched, moved, rescued, renewed);
+    assert!(only.is_some() || untouched > 0 && moved > 0, "{seen:?}");
 }

@@ -95,10 +95,17 @@ pub fn check_offline(state: &Path, now: Timestamp) -> Result<StoreCheck, Offline
     let dir = MeshHome::at(&home.mesh_dir()).store_dir();
     let scratch = Scratch(std::env::temp_dir().join(format!("muster-store-check-{}", std::process::id())));
     copy(&dir, &scratch.0, 0)?;
+    let own = [&b"h"[..], &home.host()?.0].concat();
+    let began = home.mesh_dir().join("epoch").exists();
     match store::read(&scratch.0) {
         Ok((rows, unread)) => {
+            // sled takes files that it knows nothing of for an empty store.
+            let lost = began && rows.0.iter().all(|(key, _)| *key != own);
+            let unread = unread.map(|error| error.to_string());
+            let unread =
+                unread.or_else(|| lost.then(|| "what this host said of itself is not in it".to_owned()));
             let (check, _) = store::check(replica, rows, store::disk_bytes(&dir), now);
-            Ok(report(&check, unread.map(|error| error.to_string())))
+            Ok(report(&check, unread))
         }
         Err(error) if error.is_damage() => {
             let (check, _) = store::check(replica, <_>::default(), store::disk_bytes(&dir), now);
