@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
@@ -239,6 +239,15 @@ async fn what_is_no_selector_or_no_path_is_pointed_at_before_anybody_is_asked() 
         let fault = fault(world.search(&wrong, Format::Table, true).await.unwrap_err());
         assert!(fault.ends_with(pointer), "{fault}");
     }
+    for (wrong, pointer) in [
+        (Asked { columns: vec![String::new()], ..asked("all") }, "a path is missing here\n  \n  ^"),
+        (
+            Asked { count_by: Some("name".to_owned()), ..asked("all") },
+            "every host has one of its own\n  name\n  ^^^^",
+        ),
+    ] {
+        assert_eq!(fault(wrong.check().unwrap_err()), pointer);
+    }
     let nothing = world.search(&asked("has deb.nginx"), Format::Table, true).await.unwrap_err();
     assert!(matches!(nothing, InventoryError::Pick(PickError::NoMatch { .. })));
 }
@@ -277,6 +286,31 @@ openssl  3.0.13-1~deb12u1  amd64
     assert_eq!(world.show("bare", None, Format::Table).await.unwrap(), "bare  ? unknown  never seen\n");
 }
 
+#[derive(Clone, Default)]
+struct Heard(Rc<RefCell<Vec<u8>>>);
+impl io::Write for Heard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_no_host_has_is_named_rather_than_shown_empty_without_a_word() {
+    let world = World::new();
+    for (column, warned) in [("fact.os_version.nam", true), ("fact.os_version.name", false)] {
+        let heard = Heard::default();
+        let mut talk = Talk::new(heard.clone(), io::empty(), Style::default(), false, false, false);
+        let mut output = Output::new(Vec::new(), Format::Table, true, Style::default(), NOW);
+        let asked = Asked { columns: vec![column.to_owned()], ..asked("all") };
+        search(&mut world.client().await, &asked, &mut output, &mut talk).await.unwrap();
+        let said = String::from_utf8(heard.0.borrow().clone()).unwrap();
+        assert_eq!(said.contains(&format!("none of them says anything at {column}")), warned, "{said}");
+    }
+}
+
 #[tokio::test]
 async fn who_is_not_there_or_not_clear_or_says_nothing_of_it_is_told() {
     let world = World::new();
@@ -289,6 +323,12 @@ async fn who_is_not_there_or_not_clear_or_says_nothing_of_it_is_told() {
     );
     let error = world.show("db-1", Some("mounts"), Format::Table).await.unwrap_err();
     assert_eq!(error.to_string(), "db-1 says nothing of mounts");
+    assert!(matches!(error, InventoryError::NoTable { near: None, .. }));
+    let error = world.show("db-1", Some("deb_package"), Format::Table).await.unwrap_err();
+    assert!(
+        matches!(error, InventoryError::NoTable { near: Some(near), .. } if near == "deb_packages"),
+        "a slip of the finger"
+    );
 }
 
 #[tokio::test]
@@ -336,7 +376,7 @@ fn versions_are_compared_by_their_rule() {
     compare("deb", "1", "2", &mut output).unwrap();
     assert_eq!(read(&String::from_utf8(output.into_inner()).unwrap())["order"], "lt");
     let mut output = Output::new(Vec::new(), Format::Table, true, Style::default(), NOW);
-    assert!(matches!(compare("deb", "x", "1", &mut output), Err(InventoryError::Version(_))));
+    assert!(matches!(compare("deb", "x", "1", &mut output), Err(InventoryError::Version { .. })));
     assert!(matches!(compare("snap", "1", "1", &mut output), Err(InventoryError::NoEcosystem(_))));
 }
 
