@@ -19,8 +19,10 @@
 mod bucket;
 mod machine;
 mod message;
+mod presence;
 mod returns;
 
 pub use machine::{Effect, Event, Machine, in_reports};
 pub use message::{MESSAGE_BYTES_MAX, Message, SYNC_VERSION};
+pub use presence::{Ended, NOTES_MAX, Note, Presence, Said, Seen, WITNESSES_MAX};
 pub use returns::{RETRY_AFTER, Returned, Returns};
