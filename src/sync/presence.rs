@@ -420,11 +420,11 @@ impl Presence {
     }
 
     /// The member that is meant, if it is one alone.
-    fn member(&self, prefixed: &[u8; 8]) -> Option<HostId> {
-        let at = self.members.partition_point(|host| prefix(host) < *prefixed);
-        let found = self.members.get(at).filter(|host| prefix(host) == *prefixed)?;
+    fn member(&self, prefixed: [u8; 8]) -> Option<HostId> {
+        let at = self.members.partition_point(|host| prefix(host) < prefixed);
+        let found = self.members.get(at).filter(|host| prefix(host) == prefixed)?;
         let next = self.members.get(at + 1);
-        next.is_none_or(|next| prefix(next) != *prefixed).then_some(*found)
+        next.is_none_or(|next| prefix(next) != prefixed).then_some(*found)
     }
 
     fn known(&mut self, host: HostId) -> &mut Known {
@@ -641,7 +641,7 @@ impl Presence {
         self.throttled += notes.len().saturating_sub(allowed) as u64;
         for note in notes.into_iter().take(allowed) {
             if let (Some(subject), Some(witness), Some(word)) =
-                (self.member(&note.subject), self.member(&note.witness), Word::of(note.word))
+                (self.member(note.subject), self.member(note.witness), Word::of(note.word))
             {
                 let since = now.before(Duration::from_secs(note.age.into()));
                 self.note(from, subject, witness, word, note.round, since, now);
