@@ -26,11 +26,13 @@
 //! | [`journal`] | what cannot be rebuilt: keys, claims, own places in streams |
 //! | [`executor`] | the privileged process: verifies again, claims, runs, signs the result |
 //! | `store` | the replica in memory and on disk; its only writer |
+//! | `host` | this machine's facts, and when to look at them again |
 //! | `net` | connections, the gate, typed streams |
 //! | `control` | the socket between command line and agent |
 //! | `terminal` | tables, formats, escaping, prompts |
 //! | `services` | one folder a capability |
 //! | `node` | settings, confinement, start and stop order |
+//! | [`simulator`] | nothing: it runs many hosts on the pure part in virtual time, in every build, and checks what holds |
 //! | `cli` | what was typed; words for what went wrong; exit codes |
 //!
 //! # The words
@@ -54,7 +56,7 @@
 //! | claim | a synced record that an order was taken on, before anything is started |
 //! | shield | the fleet's pre-shared transport key: keeps strangers away, proves nothing |
 //!
-//! # Three walks
+//! # Four walks
 //!
 //! **An order runs.** `cli` → `services::run::verb` (verifies the fleet itself, resolves the roster,
 //! signs) → `control` → the agent's `store` (one of the live orders) → [`sync`] (pushed to all
@@ -75,6 +77,11 @@
 //! `control` → `store` → [`sync`] ⇢ every host; the one it is about hands it to its [`executor`], which
 //! syncs it before it judges by it.
 //!
+//! **A package is installed.** `host` (sees the database change and reads it) → `services::inventory` (decides
+//! whether there is anything new to say; seals a head with the list as a difference to one that is held) →
+//! `store` → [`sync`] ⇢ every host's `store`. A question about it: `cli` → `control` →
+//! `services::inventory` of the local agent (an index over all facets) → `terminal`.
+//!
 //! Sessions come later; their walk is in the design.
 
 pub mod wire;
@@ -93,6 +100,8 @@ pub mod executor;
 #[cfg(feature = "agent")]
 pub mod store;
 #[cfg(feature = "agent")]
+pub mod host;
+#[cfg(feature = "agent")]
 pub mod net;
 #[cfg(feature = "agent")]
 pub mod control;
@@ -102,5 +111,6 @@ pub mod terminal;
 pub mod services;
 #[cfg(feature = "agent")]
 pub mod node;
+pub mod simulator;
 #[cfg(feature = "agent")]
 pub mod cli;

@@ -73,6 +73,8 @@ const EFFECTS: &[&str] = &[
 ];
 /// Macros that write somewhere.
 const WRITING: &[&str] = &["print", "println", "eprint", "eprintln", "dbg"];
+/// Stands among those that act, and acts on nothing either: it uses pure ones alone.
+const PURE_LATE: &[&str] = &["simulator"];
 /// What the privileged process and the journal must not reach.
 const NOT_PRIVILEGED: &[&str] = &["tokio", "tokio_util", "libp2p", "libp2p_stream", "sled", "futures"];
 const PRIVILEGED: &[&str] = &["journal", "executor"];
@@ -147,6 +149,7 @@ fn wrongs(files: &[File]) -> BTreeSet<String> {
             wrong.insert(format!("{}: {module} has no place in the list of modules", file.path));
             continue;
         };
+        let pure = PURE.contains(&module) || PURE_LATE.contains(&module);
         let own_service =
             file.path.strip_prefix("services/").and_then(|path| path.split_once('/')).map(|(name, _)| name);
         let mut say = |line: usize, what: String| wrong.insert(format!("{}:{line}: {what}", file.path));
@@ -159,7 +162,7 @@ fn wrongs(files: &[File]) -> BTreeSet<String> {
                 ["crate", name, ..] => {
                     let used = macros.get(name).map_or(*name, String::as_str);
                     match order.iter().position(|other| *other == used) {
-                        Some(place) if place > rank => {
+                        Some(place) if place > rank || (pure && (PURE.len()..rank).contains(&place)) => {
                             say(line, format!("{module} must not use {used}"));
                         }
                         Some(_) => {}
@@ -187,7 +190,7 @@ fn wrongs(files: &[File]) -> BTreeSet<String> {
             let full = path.join("::");
             let reaches = |prefix: &&&str| full == **prefix || full.starts_with(&format!("{prefix}::"));
             let effect = EFFECTS.iter().find(reaches);
-            if let Some(effect) = effect.filter(|_| PURE.contains(&module) && !file.is_test(line)) {
+            if let Some(effect) = effect.filter(|_| pure && !file.is_test(line)) {
                 say(line, format!("{module} is pure and must not use {effect}"));
             }
             let barred = NOT_PRIVILEGED.iter().find(reaches);
@@ -202,7 +205,7 @@ fn wrongs(files: &[File]) -> BTreeSet<String> {
                 say(token.line, format!("unsafe stands only in src/{UNSAFE_IN}"));
             }
             let writes = WRITING.contains(&token.text.as_str()) && next == Some("!");
-            if writes && PURE.contains(&module) && !file.is_test(token.line) {
+            if writes && pure && !file.is_test(token.line) {
                 say(token.line, format!("{module} is pure and must not use {}!", token.text));
             }
         }
@@ -412,6 +415,9 @@ mod checker {
         );
         holds("sync/machine.rs", "mod fs {} use self::fs::x; #[test]\nfn t() { std::fs::read(\"x\"); }");
         holds("sync/tests.rs", "use std::fs;");
+        fails("simulator/storm.rs", "use std::fs;", "simulator is pure and must not use");
+        fails("simulator/storm.rs", "use crate::journal::Claims;", "simulator must not use journal");
+        holds("simulator/storm.rs", "use crate::sync::Machine;");
         holds("journal/mod.rs", "use std::fs;");
     }
 

@@ -252,6 +252,11 @@ impl RootChain {
         all
     }
 
+    /// One update that is held.
+    pub fn update(&self, id: &EntryId) -> Option<&Cosigned<RootUpdate>> {
+        self.updates.get(id)
+    }
+
     /// Whether this update is held.
     pub fn holds(&self, id: &EntryId) -> bool {
         self.updates.contains_key(id)

@@ -94,10 +94,10 @@ impl Host {
 
 /// A host as the judge sees it: signed tags are what they are, and anything else is undecided.
 impl Subject for Host {
-    fn look(&self, path: &Path) -> Look {
+    fn look(&self, path: &Path) -> Look<'_> {
         let Some(key) = path.tag() else { return Look::Undecided };
         match self.tags.get(key) {
-            Some(TagState::Set(value)) => Look::Value(value.clone()),
+            Some(TagState::Set(value)) => Look::Value(value.into()),
             Some(TagState::Conflict) => Look::Conflict,
             None => Look::Absent,
         }
@@ -174,6 +174,16 @@ impl Authority {
     /// The hosts that count.
     pub fn members(&self) -> impl Iterator<Item = &Host> {
         self.hosts.values().filter(|host| host.standing() == Standing::Member)
+    }
+
+    /// The hosts whose ids begin with these bytes.
+    pub fn hosts_by_prefix(&self, prefix: &[u8; 8]) -> impl Iterator<Item = &Host> {
+        let bound = |fill: u8| {
+            let mut id = [fill; 32];
+            id.split_at_mut(8).0.copy_from_slice(prefix);
+            HostId(id)
+        };
+        self.hosts.range(bound(0)..=bound(u8::MAX)).map(|(_, host)| host)
     }
 
     /// One host.

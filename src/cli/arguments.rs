@@ -13,7 +13,7 @@ use crate::{
 /// The commands by what they are for, in the order in which help shows them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status"]),
-    ("Every day", &["host", "hosts", "run", "job"]),
+    ("Every day", &["host", "hosts", "run", "job", "inventory"]),
     ("This program", &["completion", "man", "version"]),
 ];
 
@@ -95,6 +95,9 @@ pub enum Verb {
     /// See what came of orders
     #[command(subcommand)]
     Job(Job),
+    /// See what hosts say of themselves: systems, disks, addresses, packages
+    #[command(subcommand)]
+    Inventory(Inventory),
     /// Print the completion script of a shell
     Completion(Completion),
     /// Print a man page
@@ -468,6 +471,83 @@ pub struct JobOutput {
     #[arg(long)]
     pub stderr: bool,
 }
+
+/// `inventory`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Inventory {
+    /// Show what a host says of itself
+    Show(InventoryShow),
+    /// Find hosts by what they say of themselves
+    Search(InventorySearch),
+    /// Say how two versions stand to each other: lt, eq or gt
+    Compare(InventoryCompare),
+    /// List the types of facts that there are in the fleet
+    Types,
+}
+
+/// `inventory show`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "What is shown is the host's own word, with its age: also that of a host that is off.
+
+Examples:
+  muster inventory show web-1
+  muster inventory show web-1 deb_packages
+  muster inventory show web-1 mounts -o json")]
+pub struct InventoryShow {
+    /// The host, by name or unique beginning of name or id
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// One type whole, such as mounts; those that there are: muster inventory types
+    #[arg(value_name = "TYPE")]
+    pub table: Option<String>,
+}
+
+/// `inventory search`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "This host's agent answers at once for all members, also for those that are off. SEEN is when a host
+was last heard of, CHANGED since when it is as shown. Facts are what hosts say of themselves.
+
+Examples:
+  muster inventory search 'deb.openssl < 3.0.13-1~deb12u1'
+  muster inventory search 'has deb.nginx and tag.env = prod' --columns fact.os.version,tag.role
+  muster inventory search all --count-by fact.kernel.version
+  muster inventory search 'missing deb.chrony' -o name"
+)]
+pub struct InventorySearch {
+    /// A selector over packages, facts and tags, such as 'deb.openssl < 3.0.13' or 'fact.os.id = debian'
+    #[arg(value_name = "EXPR")]
+    pub expression: String,
+    /// Show the values of these paths too
+    #[arg(long, value_name = "PATH,…", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// Count the hosts by their values at this path
+    #[arg(long, value_name = "PATH")]
+    pub count_by: Option<String>,
+    /// How many hosts at most
+    #[arg(long, value_name = "N", default_value_t = 100_000, hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+}
+
+/// `inventory compare`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster inventory compare deb 1.0~rc1 1.0        lt")]
+pub struct InventoryCompare {
+    /// Whose rule: deb
+    #[arg(value_name = "ECOSYSTEM", hide_possible_values = true, value_parser = PossibleValuesParser::new(ECOSYSTEMS))]
+    pub ecosystem: String,
+    /// A version
+    #[arg(value_name = "A", allow_hyphen_values = true)]
+    pub first: String,
+    /// Another
+    #[arg(value_name = "B", allow_hyphen_values = true)]
+    pub second: String,
+}
+
+/// The words of those by whose rules versions are compared.
+const ECOSYSTEMS: [&str; 1] = ["deb"];
 
 /// `completion`.
 #[derive(Args, Clone, Debug)]

@@ -16,7 +16,8 @@ use serde_json::json;
 use super::{
     agent,
     arguments::{
-        Arguments, Global, Host, HostTag, HostUntag, Init, Invite, Leave, Listen, Select, Verb, command,
+        Arguments, Global, Host, HostTag, HostUntag, Init, Inventory, InventoryCompare, InventoryShow,
+        Invite, Leave, Listen, Select, Verb, command,
     },
     chance, demo,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
@@ -29,6 +30,7 @@ use crate::{
     selector::{self, parse_label},
     services::{
         hosts::{self, Which},
+        inventory,
         membership::{self, FoundRequest, InviteRequest},
         status,
     },
@@ -263,6 +265,7 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Hosts(list) => host(context, Host::Ls(list)),
         Verb::Run(run) => run::run(context, &run),
         Verb::Job(job) => run::job(context, &job),
+        Verb::Inventory(verb) => inventory(context, &verb),
         Verb::Completion(completion) => text(context, &manual::completion(completion.shell)),
         Verb::Man(man) => match man.dir {
             Some(dir) => {
@@ -493,6 +496,38 @@ async fn show_status(context: &mut Context) -> Result<ExitCode, Failure> {
     status::status(&mut client, &site.places.operators, *now, output, talk)
         .await
         .map_err(|error| error.explain(site))?;
+    Ok(ExitCode::Success)
+}
+
+fn inventory(context: &mut Context, verb: &Inventory) -> Result<ExitCode, Failure> {
+    if let Inventory::Compare(InventoryCompare { ecosystem, first, second }) = verb {
+        let compared = inventory::compare(ecosystem, first, second, &mut context.output);
+        return compared.map(|()| ExitCode::Success).map_err(|error| error.explain(&context.site));
+    }
+    wait(ask_inventory(context, verb))
+}
+
+async fn ask_inventory(context: &mut Context, verb: &Inventory) -> Result<ExitCode, Failure> {
+    let mut client = connect(context).await?;
+    let Context { site, output, talk, now, .. } = context;
+    let done = match verb {
+        Inventory::Show(InventoryShow { host, table }) => {
+            inventory::show(&mut client, host, table.as_deref(), *now, output, talk).await
+        }
+        Inventory::Search(search) => {
+            let asked = inventory::Asked {
+                expression: search.expression.clone(),
+                columns: search.columns.clone(),
+                count_by: search.count_by.clone(),
+                limit: search.limit,
+            };
+            inventory::search(&mut client, &asked, output, talk).await
+        }
+        Inventory::Types => inventory::types(&mut client, output).await,
+        // Asks nobody.
+        Inventory::Compare(_) => Ok(()),
+    };
+    done.map_err(|error| error.explain(site))?;
     Ok(ExitCode::Success)
 }
 

@@ -15,6 +15,7 @@ use crate::{
     selector::SelectorError,
     services::{
         hosts::{HostsError, TagError},
+        inventory::InventoryError,
         membership::{FoundError, InviteError},
         run::RunError,
         status::StatusError,
@@ -376,6 +377,24 @@ impl Explain for OutputError {
             }
             Self::Json { .. } => Failure::new(ExitCode::Internal, self.to_string()),
             Self::NotRows { .. } => Failure::usage(self.to_string()).hint("use -o json, or leave -o out"),
+        }
+    }
+}
+
+impl Explain for InventoryError {
+    fn explain(self, site: &Site) -> Failure {
+        let message = self.to_string();
+        match self {
+            Self::Control(error) => error.explain(site),
+            Self::Pick(PickError::NoMatch { .. }) => Failure::new(ExitCode::NoHost, message)
+                .hint("what hosts say of themselves: muster inventory types"),
+            Self::Pick(error) => error.explain(site),
+            Self::NoTable { host, .. } => Failure::new(ExitCode::NoHost, message)
+                .hint(format!("what it says: muster inventory show {}", quoted(Path::new(&host)))),
+            Self::NoEcosystem(_) | Self::Version(_) => {
+                Failure::usage(message).hint("such as: muster inventory compare deb 1:2.36-9 2.36-9")
+            }
+            Self::Output(error) => error.explain(site),
         }
     }
 }

@@ -26,7 +26,7 @@ pub async fn fleet(
         return Err(ControlError::Malformed("the agent belongs to another fleet".to_owned()));
     }
     client.send(&Request::Fleet { heads }).await?;
-    let mut replica = Replica::new(Authority::new(anchor));
+    let mut replica = Replica::looking_on(Authority::new(anchor));
     let mut left_out = 0;
     loop {
         let Reply::Items { items, more } = (match client.reply_within(PART_WITHIN).await? {

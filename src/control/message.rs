@@ -91,6 +91,26 @@ pub enum Request {
     /// Takes this host out of the fleet; only for the agent's own user and root. Answered by
     /// [`Reply::Accepted`]; the agent then ends.
     Leave {},
+    /// Which hosts an expression is true for, by what the hosts say of themselves, and what they say. That is
+    /// the hosts' word, passed on by the agent: good to know and to narrow by, no ground for a right. Answered
+    /// by [`Reply::Found`]s.
+    InventorySearch {
+        /// The expression, as a selector.
+        expression: String,
+        /// Paths whose values are wanted besides those that the expression looks at.
+        columns: Vec<String>,
+        /// How many hosts at most.
+        limit: u32,
+    },
+    /// What one host says of itself. Answered by [`Reply::Tables`]s, or [`Reply::NoSuchHost`].
+    InventoryShow {
+        /// The host: its name, or a unique beginning of name or id.
+        host: String,
+        /// One table, whole. Without it all, but of long ones only how long they are.
+        table: Option<String>,
+    },
+    /// Which tables there are in the fleet. Answered by [`Reply::Types`].
+    InventoryTypes {},
 }
 wire_choice!(Request {
     0 = Hello { version },
@@ -105,6 +125,9 @@ wire_choice!(Request {
     9 = Ping { host },
     10 = Invite {},
     11 = Leave {},
+    20 = InventorySearch { expression, columns, limit },
+    21 = InventoryShow { host, table },
+    22 = InventoryTypes {},
 });
 
 /// What an agent answers.
@@ -187,6 +210,42 @@ pub enum Reply {
         /// Addresses of members that listen, this host's first, as text.
         addresses: Vec<String>,
     },
+    /// Hosts that were found; the last message has `more` false.
+    Found {
+        /// The paths whose values each row has, in that order.
+        paths: Vec<String>,
+        /// A part of the hosts, in order of their names.
+        rows: Vec<FoundRow>,
+        /// Hosts that were not looked at whole, because they say more than there is room for.
+        left_out: u32,
+        /// Whether there were more hosts than were asked for.
+        cut: bool,
+        /// Whether another such reply follows.
+        more: bool,
+    },
+    /// What a host says of itself; the last message has `more` false.
+    Tables {
+        /// The host.
+        about: HostRow,
+        /// Its name.
+        name: String,
+        /// Tables, or the next rows of the last one.
+        tables: Vec<TablePart>,
+        /// Whether another such reply follows.
+        more: bool,
+    },
+    /// No host, or not one, is called so.
+    NoSuchHost {
+        /// The name that comes nearest, if one is near.
+        near: Option<String>,
+        /// Those that it could be, if they are several.
+        candidates: Vec<String>,
+    },
+    /// Tables that there are in the fleet.
+    Types {
+        /// By name.
+        types: Vec<TypeRow>,
+    },
 }
 wire_choice!(Reply {
     0 = Hello { version, agent, fleet, genesis, host },
@@ -202,6 +261,10 @@ wire_choice!(Reply {
     10 = End {},
     11 = Pong { rtt_us, via },
     12 = Invite { shield, addresses },
+    20 = Found { paths, rows, left_out, cut, more },
+    21 = Tables { about, name, tables, more },
+    22 = NoSuchHost { near, candidates },
+    23 = Types { types },
 });
 
 /// How an agent is.
@@ -221,6 +284,8 @@ pub struct StatusReport {
     pub links: u32,
     /// Entries held.
     pub entries: u64,
+    /// The root over all that is held and has not expired: two hosts that hold the same have the same.
+    pub root: Option<[u8; 16]>,
     /// Live orders held.
     pub orders: u64,
     /// Results that no keeper has taken yet.
@@ -231,6 +296,8 @@ pub struct StatusReport {
     pub problems: Vec<String>,
     /// Named counters, for tests and the curious.
     pub counters: Vec<(String, u64)>,
+    /// How many members are up, this one too, and how many cannot be reached.
+    pub presence: Option<(u32, u32)>,
 }
 wire_record!(StatusReport {
     started,
@@ -240,11 +307,13 @@ wire_record!(StatusReport {
     members,
     links,
     entries,
+    root,
     orders,
     results_unsettled,
     confinement,
     problems,
     counters,
+    presence,
 });
 
 /// A host as an agent sees it.
@@ -252,12 +321,16 @@ wire_record!(StatusReport {
 pub struct HostRow {
     /// Which host.
     pub host: HostId,
-    /// `self`, `linked`, `known`, `left`, `quarantined` or `disowned`.
+    /// `self`, `up`, `unreachable`, `unknown`, `left`, `quarantined` or `disowned`.
     pub state: String,
-    /// When this agent last heard of it, by its own clock.
+    /// When it was last known to be alive, by this agent's clock.
     pub seen: Option<Timestamp>,
+    /// Since when it is unreachable.
+    pub since: Option<Timestamp>,
+    /// How many hosts say so.
+    pub witnesses: Option<u32>,
 }
-wire_record!(HostRow { host, state, seen });
+wire_record!(HostRow { host, state, seen, since, witnesses });
 
 /// One link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -284,3 +357,45 @@ pub struct JobRow {
     pub reports: u32,
 }
 wire_record!(JobRow { order, reports });
+
+/// A host that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundRow {
+    /// Which host, its state and when it was last heard of.
+    pub about: HostRow,
+    /// Its name.
+    pub name: String,
+    /// For each path what the host has there: nothing, a value, or several.
+    pub values: Vec<Vec<String>>,
+    /// Since when that is so, by the host's own clock: the latest change of a facet that was looked at.
+    pub changed: Option<Timestamp>,
+}
+wire_record!(FoundRow { about, name, values, changed });
+
+/// A table of a host, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablePart {
+    /// Its name.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// Rows, each with a text for every column.
+    pub rows: Vec<Vec<String>>,
+    /// How many there are in all.
+    pub all: u32,
+    /// Since when it is so, by the host's own clock.
+    pub changed: Option<Timestamp>,
+}
+wire_record!(TablePart { name, columns, rows, all, changed });
+
+/// A table that there is in the fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeRow {
+    /// Its name.
+    pub name: String,
+    /// How many hosts have it.
+    pub hosts: u32,
+    /// How many rows they have in all.
+    pub rows: u64,
+}
+wire_record!(TypeRow { name, hosts, rows });

@@ -18,7 +18,8 @@ pub use anchor::{Anchor, AnchorError};
 pub use client::{Client, ControlError};
 pub use fleet::fleet;
 pub use message::{
-    CONTROL_VERSION, HostRow, JobRow, MESSAGE_BYTES_MAX, PeerRow, Reply, Request, StatusReport, StreamName,
+    CONTROL_VERSION, FoundRow, HostRow, JobRow, MESSAGE_BYTES_MAX, PeerRow, Reply, Request, StatusReport,
+    StreamName, TablePart, TypeRow,
 };
 pub use pick::{PickError, did_you_mean, host_named, hosts_selected};
 pub use server::{Answer, Caller, Handler, serve};

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, CONTROL_VERSION, Handler, HostRow, PeerRow, Reply, Request, StatusReport, serve};
@@ -23,7 +24,9 @@ use crate::{
         Token,
     },
     journal::OperatorHome,
-    replica::{Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Merged, NodeFacet, Replica},
+    replica::{
+        Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Merged, NodeFacet, Packed, Replica, Tables,
+    },
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
 };
@@ -88,7 +91,7 @@ impl TestFleet {
     }
 
     /// Merges an entry.
-    pub(crate) fn merge(&mut self, bytes: &[u8], facets: &[Bytes]) -> Merged {
+    pub(crate) fn merge(&mut self, bytes: &[u8], facets: &[Packed]) -> Merged {
         let entry = Entry::verify(bytes, self.chain.fleet()).unwrap();
         self.replica.merge(entry, facets).unwrap()
     }
@@ -102,7 +105,9 @@ impl TestFleet {
         let seed = |purpose: u8| {
             let mut seed = *blake3::hash(name.as_bytes()).as_bytes();
             seed[0] = purpose;
-            seed[1] = u8::try_from(self.keys.len()).unwrap();
+            let [low, high] = u16::try_from(self.keys.len()).unwrap().to_le_bytes();
+            seed[1] = low;
+            seed[2] ^= high;
             seed
         };
         let tags: Vec<(String, String)> =
@@ -154,7 +159,31 @@ impl TestFleet {
         }];
         let head = Head { epoch: 1, sequence: 1, previous: None, at: Hlc::default().next(NOW), facets };
         let head = Signed::sign(self.chain.fleet(), &self.keys[&host], head);
-        self.merge(head.bytes(), &[Bytes(facet)]);
+        self.merge(head.bytes(), &[Packed::alone(&facet)]);
+    }
+
+    /// What a host says of itself in a later head: its node facet as before, and these tables, which are so
+    /// since `at`.
+    pub(crate) fn tells(&mut self, host: HostId, at: Timestamp, facets: &[(&str, Tables)]) {
+        let last = self.replica.head(&host).map(|head| head.body().clone());
+        let (sequence, kept) = last.map_or((0, Vec::new()), |head| (head.sequence, head.facets));
+        let mut refs: Vec<FacetRef> = kept.into_iter().filter(|facet| facet.name == FACET_NODE).collect();
+        let mut packed = Vec::new();
+        for (name, tables) in facets {
+            let bytes = tables.clone().canonical();
+            refs.push(FacetRef {
+                name: (*name).to_owned(),
+                hash: FacetHash::of(&bytes),
+                bytes: u32::try_from(bytes.len()).unwrap(),
+                at: Some(at),
+            });
+            packed.push(Packed::alone(&bytes));
+        }
+        refs.sort_by(|a, b| a.name.cmp(&b.name));
+        let at = Hlc::default().next(NOW);
+        let head = Head { epoch: 1, sequence: sequence + 1, previous: None, at, facets: refs };
+        let head = Signed::sign(self.chain.fleet(), &self.keys[&host], head);
+        self.merge(head.bytes(), &packed);
     }
 
     /// A host's last entry.
@@ -166,6 +195,11 @@ impl TestFleet {
     /// The operator's directory for this fleet, in `operators`.
     pub(crate) fn operator_home(&self, operators: &Path) -> OperatorHome {
         OperatorHome::create(&operators.join("acme"), &self.operator, &self.chain).unwrap()
+    }
+
+    /// A host's key.
+    pub(crate) fn stream_key(&self, host: HostId) -> SecretKey<Stream> {
+        SecretKey::from_seed(&self.keys[&host].seed())
     }
 
     /// The operator's key.
@@ -193,7 +227,12 @@ pub(crate) struct Script {
     pub(crate) left: bool,
     /// How many entries were taken.
     pub(crate) taken: usize,
+    /// Answers questions about inventory.
+    pub(crate) inventory: Option<Inventory>,
 }
+
+/// Answers some requests.
+pub(crate) type Inventory = Arc<dyn Fn(Request) -> BoxFuture<'static, Vec<Reply>> + Send + Sync>;
 
 impl Script {
     /// Serves the fleet as host `host`, which is linked to nobody.
@@ -210,12 +249,13 @@ impl Script {
             refuse: None,
             left: false,
             taken: 0,
+            inventory: None,
         }
     }
 
     /// Says how the agent sees a host.
     pub(crate) fn sees(&mut self, host: HostId, state: &str, seen: Option<Timestamp>) {
-        self.rows.push(HostRow { host, state: state.to_owned(), seen });
+        self.rows.push(HostRow { host, state: state.to_owned(), seen, since: None, witnesses: None });
     }
 
     fn reply(&mut self, request: Request) -> Reply {
@@ -260,7 +300,12 @@ impl Script {
                 self.left = true;
                 Reply::Accepted {}
             }
-            Request::Orders {} | Request::Watch { .. } | Request::Output { .. } => no("not in this test"),
+            Request::Orders {}
+            | Request::Watch { .. }
+            | Request::Output { .. }
+            | Request::InventorySearch { .. }
+            | Request::InventoryShow { .. }
+            | Request::InventoryTypes {} => no("not in this test"),
         }
     }
 }
@@ -269,8 +314,24 @@ struct Shared(Mutex<Script>);
 
 impl Handler for Shared {
     async fn answer(&self, request: Request, answer: &mut Answer<'_>) -> io::Result<()> {
-        let reply = self.0.lock().unwrap_or_else(PoisonError::into_inner).reply(request);
-        answer.send(&reply).await
+        let inventory = self.0.lock().unwrap_or_else(PoisonError::into_inner).inventory.clone();
+        let replies = match inventory {
+            Some(inventory)
+                if matches!(
+                    request,
+                    Request::InventorySearch { .. }
+                        | Request::InventoryShow { .. }
+                        | Request::InventoryTypes {}
+                ) =>
+            {
+                inventory(request).await
+            }
+            _ => vec![self.0.lock().unwrap_or_else(PoisonError::into_inner).reply(request)],
+        };
+        for reply in &replies {
+            answer.send(reply).await?;
+        }
+        Ok(())
     }
 }
 

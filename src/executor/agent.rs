@@ -87,12 +87,8 @@ pub struct ExecutorSettings {
     pub control: OwnedFd,
     /// The user and group that the mesh process becomes, under root.
     pub mesh_user: Option<(u32, u32)>,
-    /// Where to listen, as text.
-    pub listen: Vec<String>,
-    /// Where others reach this host, as text.
-    pub advertise: Vec<String>,
-    /// Whether to look for members on the local network.
-    pub lan: bool,
+    /// What else the mesh process is told, encoded: passed on unread.
+    pub mesh: Bytes,
 }
 
 /// The privileged process.
@@ -139,7 +135,7 @@ impl Executor {
     /// # Errors
     /// See [`AgentError`].
     pub fn start(settings: ExecutorSettings, clock: fn() -> Timestamp) -> Result<Self, AgentError> {
-        let ExecutorSettings { home, lock, socket, control, mesh_user, listen, advertise, lan } = settings;
+        let ExecutorSettings { home, lock, socket, control, mesh_user, mesh } = settings;
         let dir = home.executor_dir();
         let spool = dir.join("spool");
         let system = |what| move |source| AgentError::System { what, source };
@@ -167,9 +163,7 @@ impl Executor {
             dir: home.mesh_dir().display().to_string(),
             spool: spool.display().to_string(),
             become_user: mesh_user,
-            listen,
-            advertise,
-            lan,
+            settings: mesh,
             executor_pid: std::process::id(),
             executor_uid: rustix::process::geteuid().as_raw(),
         };

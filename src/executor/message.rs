@@ -26,18 +26,14 @@ pub struct Start {
     pub spool: String,
     /// The user and group to become, if the agent runs as root.
     pub become_user: Option<(u32, u32)>,
-    /// Where to listen, as text.
-    pub listen: Vec<String>,
-    /// Where others reach this host, as text.
-    pub advertise: Vec<String>,
-    /// Whether to look for members on the local network.
-    pub lan: bool,
+    /// What else the mesh process is told, encoded: passed on unread.
+    pub settings: Bytes,
     /// The executor's pid.
     pub executor_pid: u32,
     /// The user that the executor is.
     pub executor_uid: u32,
 }
-wire_record!(Start { member, dir, spool, become_user, listen, advertise, lan, executor_pid, executor_uid });
+wire_record!(Start { member, dir, spool, become_user, settings, executor_pid, executor_uid });
 
 /// From the executor.
 #[derive(Clone, Debug)]

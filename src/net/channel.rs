@@ -156,6 +156,7 @@ impl<P: Protocol> Channel<P> {
                 frames: FrameReader::new(limit),
                 header: [0; FRAME_HEADER_BYTES],
                 seen: 0,
+                taken: 0,
             },
             outgoing: Out { protocol, limit, half: write, queue: Vec::new(), written: 0 },
             protocol: PhantomData,
@@ -257,6 +258,11 @@ impl<M: Wire> Receiver<M> {
     pub async fn recv(&mut self, within: Duration) -> Result<Option<M>, ChannelError> {
         self.incoming.recv(within).await
     }
+
+    /// Bytes of whole messages that came so far, with their frames.
+    pub fn received(&self) -> u64 {
+        self.incoming.taken
+    }
 }
 
 async fn bounded<T>(
@@ -277,6 +283,8 @@ struct In {
     /// Bytes of the frame under way that are in `frames`. Never more is read than that frame has, so
     /// that a stream can go over to plain bytes after any message.
     seen: usize,
+    /// Bytes of whole frames that came, headers too.
+    taken: u64,
 }
 
 impl In {
@@ -290,6 +298,7 @@ impl In {
             let frame = self.frames.next_frame();
             if let Some(body) = frame.map_err(|source| ChannelError::TooLong { protocol, source })? {
                 self.seen = 0;
+                self.taken += (FRAME_HEADER_BYTES + body.len()) as u64;
                 if body.len() > BATCH_BYTES {
                     self.frames = FrameReader::new(self.limit);
                 }

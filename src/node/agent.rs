@@ -20,10 +20,11 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
-use super::{Places, Settings, SettingsError, clock};
+use super::{Places, Settings, SettingsError, clock, settings::MeshSettings};
 use crate::{
     executor::{Account, AgentError, Executor, ExecutorSettings},
     journal::{HostHome, HostHomeError},
+    wire::{self, Bytes},
 };
 
 /// The user that the mesh process becomes where there is one of this name, and the group that may use
@@ -90,9 +91,10 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
         std::path::absolute(path).map_err(|source| StartError::Prepare { path: path.to_owned(), source })
     };
     let (state, socket) = (absolute(&places.state)?, absolute(&places.socket)?);
-    if state.to_str().is_none() {
+    let dpkg = absolute(&settings.dpkg)?;
+    if let Some(path) = [&state, &dpkg].into_iter().find(|path| path.to_str().is_none()) {
         let source = io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8");
-        return Err(StartError::Prepare { path: state, source });
+        return Err(StartError::Prepare { path: path.clone(), source });
     }
     let home = HostHome::open(&state).map_err(AgentError::Home)?;
     let root = rustix::process::geteuid().is_root();
@@ -114,9 +116,7 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
             socket,
             control,
             mesh_user,
-            listen: settings.listen.iter().map(ToString::to_string).collect(),
-            advertise: settings.advertise.iter().map(ToString::to_string).collect(),
-            lan: settings.lan,
+            mesh: Bytes(wire::encode(&MeshSettings::of(&settings, &dpkg))),
         },
         clock::now,
     )?;

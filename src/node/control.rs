@@ -19,13 +19,15 @@ use crate::{
     executor::message::{Start, ToExecutor},
     identity::{self, EntryId, HostId, Kind, SecretKey, Signed, Stream},
     net::Net,
-    replica::{Item, Replica, Report},
+    replica::{Item, Replica, Report, first_hour},
     services::{
         hosts::serve as hosts,
-        replication::Replication,
+        inventory::Inventory,
+        replication::{Misbehaved, Replication},
         run::{FetchRequest, News, Runs, Sink, Ways},
     },
     store::Store,
+    sync::Seen,
     time::Timestamp,
     wire::{self, Bytes},
 };
@@ -36,6 +38,8 @@ use super::{clock, mesh};
 const ITEMS_BYTES_MAX: usize = 256 * 1024;
 /// Names that several hosts have, of those that are listed as a problem.
 const SAME_NAMES_MAX: usize = 8;
+/// How long a member that misbehaved, and is not shunned, is shown.
+const MISBEHAVED_SHOWN: Duration = Duration::from_secs(3600);
 /// How long the executor may take to say its counters.
 const COUNTERS_WITHIN: Duration = Duration::from_secs(5);
 /// Answers at a time that take a copy of much of the replica.
@@ -63,6 +67,9 @@ pub(super) struct Node {
     pub(super) confinement: String,
     pub(super) started: Timestamp,
     pub(super) problems: watch::Receiver<Vec<String>>,
+    /// What of this host cannot be looked at.
+    pub(super) unseen: watch::Receiver<Vec<String>>,
+    pub(super) inventory: Inventory,
     pub(super) advertise: Vec<SocketAddr>,
     /// Where it was told to listen.
     pub(super) wanted: Vec<SocketAddr>,
@@ -116,6 +123,17 @@ impl Handler for Node {
                 };
                 answer.send(&reply).await
             }
+            Request::InventorySearch { expression, columns, limit } => {
+                let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;
+                let seen = self.hosts().await;
+                send_all(answer, self.inventory.search(expression, columns, limit, seen).await).await
+            }
+            Request::InventoryShow { host, table } => {
+                let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;
+                let seen = self.hosts().await;
+                send_all(answer, self.inventory.show(&host, table.as_deref(), &seen)).await
+            }
+            Request::InventoryTypes {} => answer.send(&self.inventory.types().await).await,
             Request::Invite {} => answer.send(&self.invite()).await,
             Request::Leave {} => {
                 let reply = self.leave(answer.caller.uid).await;
@@ -135,6 +153,17 @@ impl Sink for Local<'_, '_> {
     async fn piece(&mut self, bytes: Bytes) -> Result<(), String> {
         self.0.send(&Reply::Chunk { bytes }).await.map_err(|error| error.to_string())
     }
+}
+
+/// Sends an answer of several replies, to whoever reads it in time.
+async fn send_all(answer: &mut Answer<'_>, replies: Vec<Reply>) -> io::Result<()> {
+    let sending = async {
+        for reply in &replies {
+            answer.send(reply).await?;
+        }
+        Ok(())
+    };
+    timeout(BULK_WITHIN, sending).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 async fn send_items(answer: &mut Answer<'_>, items: Vec<Item>) -> io::Result<()> {
@@ -187,12 +216,22 @@ impl Node {
     async fn status(&self) -> StatusReport {
         let mut counters = self.runs.counters(COUNTERS_WITHIN).await;
         counters.extend(self.store.refused());
+        counters.extend(self.replication.counters().map(|(name, count)| (name.to_owned(), count)));
         counters.push(("order_verifications_mesh".to_owned(), identity::verifications(Kind::Order as u16)));
         counters.push(("result_verifications_mesh".to_owned(), identity::verifications(Kind::Result as u16)));
         let mut problems = self.problems.borrow().clone();
+        problems.extend(self.unseen.borrow().iter().cloned());
         problems.extend(self.store.problems());
+        let presence = self.replication.presence().await;
+        let count = |of: fn(&Seen) -> bool| {
+            u32::try_from(presence.values().filter(|seen| of(seen)).count()).unwrap_or(u32::MAX)
+        };
+        let up = count(|seen| matches!(seen, Seen::Up));
+        let unreachable = count(|seen| matches!(seen, Seen::Unreachable { .. }));
         let links = u32::try_from(self.replication.links().await.len()).unwrap_or(u32::MAX);
-        let (members, entries, orders) = self.store.read(|replica| {
+        let misbehaved = self.replication.misbehaved().await;
+        problems.extend(self.store.read(|replica| misbehaving(&misbehaved, replica, clock::now())));
+        let (members, entries, root, orders) = self.store.read(|replica| {
             if let Some(stopped) = replica.authority().chain().stopped_at() {
                 problems.push(format!(
                     "the root chain has an update that this version does not know ({}): upgrade muster",
@@ -204,7 +243,8 @@ impl Node {
                 0 => {}
                 forks => problems.push(format!("{forks} streams were signed twice at one place")),
             }
-            (replica.authority().members().count(), replica.entries(), replica.orders().count())
+            let root = replica.roots(first_hour(clock::now())).root();
+            (replica.authority().members().count(), replica.entries(), root, replica.orders().count())
         });
         StatusReport {
             started: self.started,
@@ -214,17 +254,18 @@ impl Node {
             members: u32::try_from(members).unwrap_or(u32::MAX),
             links,
             entries: entries as u64,
+            root: Some(root),
             orders: orders as u64,
             results_unsettled: self.replication.unsettled().await,
             confinement: self.confinement.clone(),
             problems,
             counters,
+            presence: Some((up, unreachable)),
         }
     }
 
     async fn hosts(&self) -> Vec<HostRow> {
-        let linked: HashSet<HostId> =
-            self.replication.links().await.into_iter().map(|row| row.host).collect();
+        let presence = self.replication.presence().await;
         let now = clock::now();
         self.store.read(|replica| {
             replica
@@ -232,17 +273,25 @@ impl Node {
                 .hosts()
                 .map(|host| {
                     let id = host.id();
-                    let here = id == self.me || linked.contains(&id);
+                    let here = presence.get(&id).copied().unwrap_or(Seen::Unknown);
                     let state = match host.standing() {
                         Standing::Member if id == self.me => "self",
-                        Standing::Member if here => "linked",
-                        Standing::Member => "known",
+                        Standing::Member => match here {
+                            Seen::Up => "up",
+                            Seen::Unreachable { .. } => "unreachable",
+                            Seen::Unknown => "unknown",
+                        },
                         Standing::Left => "left",
                         Standing::Quarantined => "quarantined",
                         Standing::Disowned => "disowned",
                     };
                     let said = replica.head(&id).map(|head| Timestamp(head.body().at.0 >> 16));
-                    HostRow { host: id, state: state.to_owned(), seen: if here { Some(now) } else { said } }
+                    let (seen, since, witnesses) = match here {
+                        Seen::Up => (Some(now), None, None),
+                        Seen::Unreachable { since, witnesses } => (Some(since), Some(since), Some(witnesses)),
+                        Seen::Unknown => (said, None, None),
+                    };
+                    HostRow { host: id, state: state.to_owned(), seen, since, witnesses }
                 })
                 .collect()
         })
@@ -362,6 +411,22 @@ impl Node {
             Ok(Err(_)) | Err(_) => failed("the others know that this host leaves, but it is not erased here"),
         }
     }
+}
+
+/// Who is shunned, or was throttled within the last hour, by name.
+fn misbehaving(rows: &[Misbehaved], replica: &Replica, now: Timestamp) -> Vec<String> {
+    let recent = |row: &&Misbehaved| row.shunned || now.since(row.at.min(now)) < MISBEHAVED_SHOWN;
+    rows.iter()
+        .filter(recent)
+        .map(|row| {
+            let name = replica
+                .authority()
+                .host(&row.host)
+                .map_or_else(|| row.host.to_string(), |host| host.name().to_owned());
+            let what = if row.shunned { "is shunned" } else { "misbehaved" };
+            format!("{name} {what}: {}", row.why)
+        })
+        .collect()
 }
 
 /// Members of one name. That is no fault (two hosts may join at the same time in two places), but a name

@@ -16,7 +16,6 @@ use tokio::{
     net::{UnixStream, unix},
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
-    time::interval,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, level_filters::LevelFilter, warn};
@@ -25,16 +24,18 @@ use super::{
     clock,
     confine::{self, Confinement},
     control::{self, Node},
+    settings::MeshSettings,
     start::receive_start,
 };
 use crate::{
     authority::Authority,
     executor::message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
+    host,
     journal::{HostHomeError, MeshHome},
     net::{self, Net},
-    replica::Replica,
+    replica::{Replica, Tables},
     services::{
-        hosts::serve::{self as hosts, Publisher},
+        inventory::{Inventory, Publisher, Sources},
         registry,
         replication::{self, Mail},
         run::{Parts, Runs, Ways},
@@ -47,18 +48,22 @@ use crate::{
 const TO_EXECUTOR_MAX: usize = 1024;
 /// Mail from replication that waits.
 const MAIL_MAX: usize = 4096;
-/// How often the addresses are looked at.
-const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
 /// How often listening is tried again where it failed.
 const LISTEN_EVERY: Duration = Duration::from_secs(5);
-/// What the mesh process may read beside its own directory.
-const READABLE: [&str; 8] = [
+/// What the mesh process may read beside its own directory, the spool and the package database. `/usr/lib`, all of
+/// which everyone may read, for the sake of `os-release`: that file is replaced when it changes, and a file that
+/// replaces one that was allowed is not. Disks and interfaces are links in `/sys/block` and `/sys/class` to places
+/// all over `/sys/devices`.
+pub(super) const READABLE: [&str; 11] = [
     "/etc/os-release",
-    "/usr/lib/os-release",
+    "/usr/lib",
     "/etc/localtime",
     "/usr/share/zoneinfo",
     "/proc",
-    "/sys/devices/system/cpu",
+    "/sys/block",
+    "/sys/class",
+    "/sys/devices",
+    "/sys/firmware/devicetree/base/model",
     "/sys/fs/cgroup",
     "/dev/urandom",
 ];
@@ -110,9 +115,12 @@ pub enum MeshError {
 pub fn mesh_process() -> Result<(), MeshError> {
     let socket = StdStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (start, control) = receive_start(&socket)?;
+    let settings: MeshSettings =
+        wire::decode(&start.settings.0, MeshSettings::BYTES_MAX).map_err(LinkError::from)?;
     let dir = PathBuf::from(&start.dir);
     std::env::set_current_dir(&dir)?;
-    let readable: Vec<PathBuf> = READABLE.iter().map(PathBuf::from).chain([spool(&start)]).collect();
+    let own = [spool(&start), PathBuf::from(&settings.dpkg)];
+    let readable: Vec<PathBuf> = READABLE.iter().map(PathBuf::from).chain(own).collect();
     let confined = confine::confine(&Confinement {
         become_user: start.become_user,
         writable: std::slice::from_ref(&dir),
@@ -126,7 +134,7 @@ pub fn mesh_process() -> Result<(), MeshError> {
         .max_blocking_threads(4)
         .thread_stack_size(512 * 1024)
         .build()?;
-    runtime.block_on(run(start, control, socket, confinement))
+    runtime.block_on(run(start, settings, control, socket, confinement))
 }
 
 /// The spool, seen from the mesh process's directory.
@@ -146,6 +154,7 @@ fn log_to_stderr() {
 
 async fn run(
     start: Start,
+    settings: MeshSettings,
     control_socket: OwnedFd,
     socket: StdStream,
     confinement: String,
@@ -164,9 +173,9 @@ async fn run(
     let store = Store::start(replica, backend, &home.first(), aside, clock::now())?;
 
     let mut tasks: JoinSet<()> = JoinSet::new();
-    let settings =
-        net::Settings { seed: *home.transport_key()?.seed(), psk: start.member.shield, lan: start.lan };
-    let (net, net_task) = net::start(settings)?;
+    let network =
+        net::Settings { seed: *home.transport_key()?.seed(), psk: start.member.shield, lan: settings.lan };
+    let (net, net_task) = net::start(network)?;
     tasks.spawn(net_task.run(stop.clone()));
 
     let (to_executor, outgoing) = mpsc::channel(TO_EXECUTOR_MAX);
@@ -195,8 +204,8 @@ async fn run(
     tasks.spawn(deliver(mailbox, runs.clone()));
     tasks.spawn(runs.clone().feed(stop.clone()));
 
-    let wanted = addresses_of("listen", &start.listen)?;
-    let advertise = addresses_of("advertise", &start.advertise)?;
+    let wanted = addresses_of("listen", &settings.listen)?;
+    let advertise = addresses_of("advertise", &settings.advertise)?;
     let (said, problems) = watch::channel(Vec::new());
     let missing = listen(&net, wanted.clone(), &said).await;
     tasks.spawn(listen_later(net.clone(), missing, said));
@@ -204,8 +213,28 @@ async fn run(
 
     let own_epoch = store.read(|replica| replica.head(&me).map(|head| head.body().epoch));
     let epoch = home.next_epoch()?.max(own_epoch.map_or(0, |epoch| epoch.saturating_add(1)));
-    let publisher = Publisher::new(fleet, home.stream_key()?, epoch);
-    tasks.spawn(publish(publisher, net.clone(), store.clone(), advertise.clone(), wanted.clone()));
+    let last = store.read(|replica| replica.head(&me).cloned());
+    let publisher = Publisher::new(fleet, home.stream_key()?, epoch, last.as_ref());
+    let (unlooked, unseen) = watch::channel(Vec::new());
+    let paths = host::Paths::with_dpkg(&settings.dpkg);
+    let machine = host::Machine::new(paths.clone());
+    let told = store.read(|replica| replica.facet(&me, host::FACET_SYSTEM));
+    if let Some(told) = told.and_then(|(_, bytes)| Tables::read(&bytes).ok()) {
+        machine.remember(&told);
+    }
+    let sources = Sources {
+        watch: host::Watch::start(&paths),
+        looks: host::Looks::new(Arc::new(machine)),
+        addresses: {
+            let (net, advertise, wanted) = (net.clone(), advertise.clone(), wanted.clone());
+            move || addresses(&net, &advertise, &wanted)
+        },
+        clock: clock::now,
+        problems: unlooked,
+    };
+    tasks.spawn(publisher.run(store.clone(), sources));
+    let inventory = Inventory::new(store.clone());
+    tasks.spawn(inventory.clone().tidy());
 
     let ways = replication.clone();
     let ways: Ways = Arc::new(move |order, host| {
@@ -237,6 +266,8 @@ async fn run(
         confinement,
         started: clock::now(),
         problems,
+        unseen,
+        inventory,
         advertise,
         wanted,
         bulk: Semaphore::new(control::BULK_MAX),
@@ -297,27 +328,6 @@ async fn listen_later(net: Net, mut missing: Vec<SocketAddr>, problems: watch::S
     }
     // It has no end that anybody waits for.
     std::future::pending::<()>().await;
-}
-
-/// Says where this host can be reached, and says it again when that changes.
-async fn publish(
-    mut publisher: Publisher,
-    net: Net,
-    store: Store,
-    advertise: Vec<SocketAddr>,
-    wanted: Vec<SocketAddr>,
-) {
-    let mut said = None;
-    let mut tick = interval(ADDRESSES_EVERY);
-    loop {
-        tick.tick().await;
-        let addresses = addresses(&net, &advertise, &wanted);
-        if said.as_ref() != Some(&addresses) {
-            let item = publisher.publish(&hosts::describe(&addresses), clock::now());
-            store.merge(None, vec![item], clock::now());
-            said = Some(addresses);
-        }
-    }
 }
 
 /// The addresses to publish: those of the settings, else those listened at; loopback ones only if

@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire_record;
+
 /// Longest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -35,7 +37,7 @@ pub enum SettingsError {
 }
 
 /// What an agent can be told. Each has its story.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Where to listen for other hosts, as `ADDRESS:PORT`; port 0 takes any free one. Empty: this host
@@ -48,12 +50,58 @@ pub struct Settings {
     /// Whether to find members on the local network by mDNS. Saves an address in the token at the price
     /// of telling the network that a fleet is there. Default: no.
     pub lan: bool,
+    /// The directory of the package database that the host's packages are read from. Set where the system's is
+    /// elsewhere: an agent in a container that is to tell of the machine around it (`/host/var/lib/dpkg`), an
+    /// image that keeps it with `/usr`. It must be there, and readable for everyone, when the agent starts.
+    /// Default: `/var/lib/dpkg`; where there is none, the host tells of no packages.
+    pub dpkg: PathBuf,
     /// The user that the mesh process becomes when the agent runs as root. Default: the user `muster`
     /// if there is one, else a user id of its own.
     pub mesh_user: Option<String>,
     /// The group that may use the agent's socket when the agent runs as root. Default: the group
     /// `muster` if there is one, else root alone.
     pub socket_group: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            advertise: Vec::new(),
+            lan: false,
+            dpkg: PathBuf::from("/var/lib/dpkg"),
+            mesh_user: None,
+            socket_group: None,
+        }
+    }
+}
+
+/// What the mesh process is told of the settings, through the executor, which does not read it.
+#[derive(Clone, Debug)]
+pub(super) struct MeshSettings {
+    /// Where to listen, as text.
+    pub(super) listen: Vec<String>,
+    /// Where others reach this host, as text.
+    pub(super) advertise: Vec<String>,
+    /// Whether to look for members on the local network.
+    pub(super) lan: bool,
+    /// Where the package database is.
+    pub(super) dpkg: String,
+}
+wire_record!(MeshSettings { listen, advertise, lan, dpkg });
+
+impl MeshSettings {
+    /// Longest, encoded, in bytes.
+    pub(super) const BYTES_MAX: usize = 128 * 1024;
+
+    pub(super) fn of(settings: &Settings, dpkg: &Path) -> Self {
+        Self {
+            listen: settings.listen.iter().map(ToString::to_string).collect(),
+            advertise: settings.advertise.iter().map(ToString::to_string).collect(),
+            lan: settings.lan,
+            dpkg: dpkg.display().to_string(),
+        }
+    }
 }
 
 /// Reads a file, if nobody but this user and root could have written it.
@@ -122,7 +170,8 @@ mod tests {
         let path = dir.path().join("new/agent.toml");
         assert_eq!(Settings::read(&path).unwrap(), Settings::default());
         let listen = vec!["0.0.0.0:7946".parse().unwrap(), "[::1]:0".parse().unwrap()];
-        let settings = Settings { listen, lan: true, ..Settings::default() };
+        let settings =
+            Settings { listen, lan: true, dpkg: "/host/var/lib/dpkg".into(), ..Settings::default() };
         settings.write(&path).unwrap();
         assert_eq!(Settings::read(&path).unwrap(), settings);
         for (text, word) in [
@@ -133,6 +182,7 @@ mod tests {
             ("verify = false", "verify"),
             ("lan = true\nlan = false", "lan"),
             ("lan = \"yes\"", "lan"),
+            ("dpkg = true", "dpkg"),
         ] {
             fs::write(&path, text).unwrap();
             match Settings::read(&path) {

@@ -8,7 +8,7 @@ use crate::{
     wire_record,
 };
 
-use super::{Cancellation, Head, Order};
+use super::{Cancellation, Head, Order, Packed};
 
 /// Why bytes are not an entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -195,8 +195,9 @@ impl Entry {
 pub struct Item {
     /// The signed bytes.
     pub entry: Bytes,
-    /// Facets, in any order; each is checked against its hash.
-    pub facets: Vec<Bytes>,
+    /// Facets that its head names, and what they are differences to, in any order; each is checked against its
+    /// hash.
+    pub facets: Vec<Packed>,
 }
 wire_record!(Item { entry, facets });
 
@@ -208,7 +209,7 @@ impl Item {
 
     /// Its size on the wire, nearly.
     pub fn weight(&self) -> usize {
-        self.entry.0.len() + self.facets.iter().map(|facet| facet.0.len() + 4).sum::<usize>() + 8
+        self.entry.0.len() + self.facets.iter().map(Packed::weight).sum::<usize>() + 8
     }
 }
 

@@ -25,6 +25,8 @@ const COLUMNS_MAX: usize = 64;
 const TINY: usize = 96;
 /// How hard zstd tries. Facets are packed once and carried by all.
 const LEVEL: i32 = 19;
+/// How hard it tries where another host's facet is packed anew while entries wait.
+const LEVEL_QUICK: i32 = 3;
 /// Holds a base and a facet of the greatest length.
 const WINDOW_LOG: u32 = 21;
 
@@ -112,11 +114,20 @@ wire_choice!(Packed {
 impl Packed {
     /// Packs canonical bytes without a base.
     pub fn alone(canonical: &[u8]) -> Self {
+        Self::alone_at(canonical, LEVEL)
+    }
+
+    /// As [`Packed::alone`], less small and much sooner.
+    pub(super) fn quickly(canonical: &[u8]) -> Self {
+        Self::alone_at(canonical, LEVEL_QUICK)
+    }
+
+    fn alone_at(canonical: &[u8], level: i32) -> Self {
         let plain = Self::Plain { bytes: Bytes::from(canonical) };
         if canonical.len() < TINY {
             return plain;
         }
-        match compress(canonical, &[]) {
+        match compress(canonical, &[], level) {
             Some(bytes) if bytes.len() < canonical.len() => Self::Zstd { bytes: Bytes(bytes) },
             _ => plain,
         }
@@ -125,7 +136,7 @@ impl Packed {
     /// Packs canonical bytes as a difference to `base`, whose canonical bytes are given. Nothing if zstd
     /// cannot.
     pub fn against(canonical: &[u8], base: FacetHalf, base_bytes: &[u8]) -> Option<Self> {
-        compress(canonical, base_bytes).map(|bytes| Self::Patch { base, bytes: Bytes(bytes) })
+        compress(canonical, base_bytes, LEVEL).map(|bytes| Self::Patch { base, bytes: Bytes(bytes) })
     }
 
     /// The base that it is a difference to.
@@ -155,27 +166,39 @@ impl Packed {
         length: usize,
         base_bytes: impl FnOnce(&FacetHalf) -> Option<Vec<u8>>,
     ) -> Result<Vec<u8>, FacetError> {
-        if length > FACET_BYTES_MAX {
+        let prefix = match self {
+            Self::Plain { .. } | Self::Zstd { .. } => Vec::new(),
+            Self::Patch { base, .. } => base_bytes(base).ok_or(FacetError::NoBase(*base))?,
+        };
+        let unpacked = self.unpack_within(length, &prefix)?;
+        if unpacked.len() == length { Ok(unpacked) } else { Err(FacetError::Length) }
+    }
+
+    /// Its canonical bytes, at most `limit`; `prefix` are those of the base, if it is a difference.
+    ///
+    /// # Errors
+    /// See [`FacetError`].
+    pub(super) fn unpack_within(&self, limit: usize, prefix: &[u8]) -> Result<Vec<u8>, FacetError> {
+        if limit > FACET_BYTES_MAX {
             return Err(FacetError::Length);
         }
         let unpacked = match self {
+            Self::Plain { bytes } if bytes.0.len() > limit => return Err(FacetError::Length),
             Self::Plain { bytes } => bytes.0.clone(),
-            Self::Zstd { bytes } => expand(&bytes.0, &[], length)?,
-            Self::Patch { base, bytes } => {
-                let prefix = base_bytes(base).ok_or(FacetError::NoBase(*base))?;
-                expand(&bytes.0, &prefix, length)?
-            }
+            Self::Zstd { bytes } => expand(&bytes.0, &[], limit)?,
+            Self::Patch { bytes, .. } => expand(&bytes.0, prefix, limit)?,
         };
-        if unpacked.len() == length { Ok(unpacked) } else { Err(FacetError::Length) }
+        if unpacked.len() > limit { Err(FacetError::Length) } else { Ok(unpacked) }
     }
 }
 
-fn compress(bytes: &[u8], prefix: &[u8]) -> Option<Vec<u8>> {
+/// One zstd frame of `bytes`, with `prefix` before them unless that is empty.
+pub(super) fn compress(bytes: &[u8], prefix: &[u8], level: i32) -> Option<Vec<u8>> {
     use std::io::Write as _;
     let mut encoder = if prefix.is_empty() {
-        zstd::stream::write::Encoder::new(Vec::new(), LEVEL).ok()?
+        zstd::stream::write::Encoder::new(Vec::new(), level).ok()?
     } else {
-        zstd::stream::write::Encoder::with_ref_prefix(Vec::new(), LEVEL, prefix).ok()?
+        zstd::stream::write::Encoder::with_ref_prefix(Vec::new(), level, prefix).ok()?
     };
     encoder.include_checksum(false).ok()?;
     encoder.include_contentsize(false).ok()?;
@@ -184,7 +207,8 @@ fn compress(bytes: &[u8], prefix: &[u8]) -> Option<Vec<u8>> {
     encoder.finish().ok()
 }
 
-fn expand(frame: &[u8], prefix: &[u8], length: usize) -> Result<Vec<u8>, FacetError> {
+/// What a frame holds, cut off one byte after `length`.
+pub(super) fn expand(frame: &[u8], prefix: &[u8], length: usize) -> Result<Vec<u8>, FacetError> {
     let mut decoder = if prefix.is_empty() {
         zstd::stream::read::Decoder::with_buffer(frame)
     } else {
@@ -193,7 +217,7 @@ fn expand(frame: &[u8], prefix: &[u8], length: usize) -> Result<Vec<u8>, FacetEr
     .map_err(|_| FacetError::Damaged)?
     .single_frame();
     decoder.window_log_max(WINDOW_LOG).map_err(|_| FacetError::Damaged)?;
-    let mut bytes = Vec::with_capacity(length);
+    let mut bytes = Vec::new();
     let limit = length as u64 + 1;
     decoder.take(limit).read_to_end(&mut bytes).map_err(|_| FacetError::Damaged)?;
     Ok(bytes)
@@ -286,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_expands_beyond_its_length_ends_there() {
-        let bomb = Packed::Zstd { bytes: Bytes(compress(&vec![0; 64 * 1024 * 1024], &[]).unwrap()) };
+        let bomb = Packed::Zstd { bytes: Bytes(compress(&vec![0; 64 * 1024 * 1024], &[], LEVEL).unwrap()) };
         assert!(bomb.weight() < 16 * 1024);
         assert_eq!(bomb.unpack(1000, |_| None), Err(FacetError::Length));
         assert_eq!(bomb.unpack(FACET_BYTES_MAX + 1, |_| None), Err(FacetError::Length));

@@ -5,16 +5,29 @@
 //! the local clock decides nothing; every table has a bound. It does not know where entries come from
 //! or how they are kept on disk.
 
+mod base;
 mod entry;
 mod facet;
+mod facets;
 mod head;
+mod heads;
+mod items;
+mod known;
+mod ledger;
+mod operators;
 mod order;
 mod outcome;
+mod roots;
 mod state;
+mod tip;
 
+pub use base::{Base, choose_base};
 pub use entry::{Entry, EntryError, Item, Place};
 pub use facet::{FACET_BYTES_MAX, FacetError, FacetHalf, FacetHash, PACKED_BYTES_MAX, Packed, Table, Tables};
 pub use head::{FACET_NODE, FacetRef, Head, NODE_BYTES_MAX, NodeFacet};
+pub use heads::HeadPlace;
+pub use known::Known;
+pub use ledger::Element;
 pub use order::{
     Action, CARD_VALID_MAX, Cancellation, Card, KEEPERS_MAX, Limits, Order, ROSTER_INLINE_MAX, ReadRequest,
     Roster,
@@ -22,4 +35,6 @@ pub use order::{
 pub use outcome::{
     INLINE_OUTPUT_BYTES_MAX, Kept, Outcome, Output, RECEIPT_REPORTS_MAX, Receipt, Report, ResultRecord,
 };
-pub use state::{Merged, Replica, Tip};
+pub use roots::{Roots, first_hour};
+pub use state::{Merged, Replica};
+pub use tip::{HeadTips, Sections, Tip, TipForm, put_varint, take_varint};

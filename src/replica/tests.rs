@@ -4,12 +4,11 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::OnceLock,
-    time::Duration,
 };
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::{HeadRow, Merged, Replica, Tip};
+use super::{Ledger, Merged, Replica, Spot};
 use crate::replica::*;
 use crate::{
     authority::{
@@ -31,7 +30,19 @@ fn facet(text: &str) -> Bytes {
     Bytes(wire::encode(&node))
 }
 
-fn head(fleet: &Fleet, host: u8, place: (u32, u64), at: u64, facets: &[&Bytes]) -> (Entry, Vec<Bytes>) {
+/// A facet that is too long to ride along.
+fn rows(which: usize) -> Bytes {
+    let row = |at: usize| {
+        vec![blake3::hash(&[u8::try_from(at).unwrap()]).to_string(), (at % 9 / 8 * which).to_string()]
+    };
+    let columns = vec!["a".to_owned(), "b".to_owned()];
+    Bytes(
+        Tables { tables: vec![Table { name: "t".to_owned(), columns, rows: (0..90).map(row).collect() }] }
+            .canonical(),
+    )
+}
+
+fn head(fleet: &Fleet, host: u8, place: (u32, u64), at: u64, facets: &[&Bytes]) -> (Entry, Vec<Packed>) {
     let named = facets.iter().enumerate().map(|(n, bytes)| FacetRef {
         name: if n == 0 { FACET_NODE.to_owned() } else { format!("z{n}") },
         hash: FacetHash::of(&bytes.0),
@@ -45,7 +56,10 @@ fn head(fleet: &Fleet, host: u8, place: (u32, u64), at: u64, facets: &[&Bytes]) 
         at: hlc(later(at)),
         facets: named.collect(),
     };
-    (Entry::Head(Signed::sign(fleet.id(), &key(host), body)), facets.iter().copied().cloned().collect())
+    (
+        Entry::Head(Signed::sign(fleet.id(), &key(host), body)),
+        facets.iter().map(|bytes| Packed::alone(&bytes.0)).collect(),
+    )
 }
 
 fn order(fleet: &Fleet, by: &SecretKey<Operator>, under: EntryId, nonce: u8) -> Signed<Order> {
@@ -79,7 +93,7 @@ fn cancel(
 /// Entries to draw from: everything that a fleet can hold, with most ways of getting it wrong.
 struct World {
     fleet: Fleet,
-    entries: Vec<(Entry, Vec<Bytes>)>,
+    entries: Vec<(Entry, Vec<Packed>)>,
     by_id: HashMap<EntryId, Entry>,
 }
 
@@ -91,7 +105,7 @@ fn world() -> &'static World {
 fn make_world() -> World {
     let fleet = Fleet::new();
     let (ana, bo, cy) = (key::<Operator>(1), key::<Operator>(2), key::<Operator>(3));
-    let mut entries: Vec<(Entry, Vec<Bytes>)> = Vec::new();
+    let mut entries: Vec<(Entry, Vec<Packed>)> = Vec::new();
     let mut add = |entry: Entry| entries.push((entry, Vec::new()));
 
     // The root chain: two operators, then two branches, and something new at the end of one.
@@ -228,11 +242,28 @@ fn make_world() -> World {
     entries.push(head(&fleet, 3, (0, u64::MAX), 0, &[]));
     entries.push(head(&fleet, 5, (0, 1), 0, &[&shared]));
     entries.push(head(&fleet, 40, (0, 1), 0, &[&shared]));
+    // Long ones, as differences to others and alone.
+    let [base, one, two] = [0, 1, 2].map(rows);
+    let against = |bytes: &Bytes, base: &Bytes| {
+        Packed::against(&bytes.0, FacetHash::of(&base.0).half(), &base.0).unwrap()
+    };
+    for (host, sequence, named, along) in [
+        (2, 1, &one, vec![Packed::alone(&base.0), against(&one, &base)]),
+        (2, 2, &two, vec![Packed::alone(&one.0), against(&two, &one)]),
+        (4, 1, &two, vec![Packed::alone(&base.0), against(&two, &base)]),
+        (4, 2, &one, vec![Packed::alone(&one.0)]),
+        (6, 1, &base, vec![Packed::alone(&two.0), against(&base, &two)]),
+    ] {
+        entries.push((
+            head(&fleet, host, (0, sequence), sequence, &[&shared, named]).0,
+            [along, vec![Packed::alone(&shared.0)]].concat(),
+        ));
+    }
     // One that lies about a facet's length, and one that comes without its facet.
     if let Entry::Head(honest) = head(&fleet, 4, (0, 1), 0, &[&shared]).0 {
         let mut body = honest.body().clone();
         body.facets[0].bytes += 1;
-        entries.push((Entry::Head(Signed::sign(fleet.id(), &key(4), body)), vec![shared]));
+        entries.push((Entry::Head(Signed::sign(fleet.id(), &key(4), body)), vec![Packed::alone(&shared.0)]));
     }
     entries.push((head(&fleet, 4, (0, 0), 0, &[&facet("never sent")]).0, Vec::new()));
 
@@ -247,7 +278,7 @@ type HostView = (HostId, EntryId, Standing, Vec<(String, TagState)>, Option<Entr
 
 #[derive(Debug, PartialEq)]
 struct View {
-    digest: [u8; 16],
+    roots: [Roots; 2],
     entries: BTreeSet<EntryId>,
     certificates: Vec<EntryId>,
     hosts: Vec<HostView>,
@@ -260,11 +291,75 @@ struct View {
 }
 
 impl Replica {
+    /// Computes the ledger and the counts of facets again, from nothing but what is held.
+    fn check(&self) {
+        let mut again = Ledger::new(self.fleet());
+        for update in self.authority.chain().updates().into_iter().skip(1) {
+            again.enter(update.id(), Spot::Root, None);
+        }
+        for (id, invitation) in &self.invitations {
+            again.enter(*id, Spot::Invitation, Some(invitation.body().expires));
+        }
+        for host in self.authority.hosts() {
+            again.enter(host.enrolled().certificate().id(), Spot::Host(host.id()), None);
+            if let Some(departure) = host.departure() {
+                again.enter(departure.id(), Spot::Departure(host.id()), None);
+            }
+        }
+        for (stream, held) in &self.operators {
+            for op in &held.ops {
+                again.enter(op.id(), Spot::Op { stream: *stream, sequence: op.body().sequence }, None);
+            }
+            for op in held.forked() {
+                again.enter(op.id(), Spot::Fork(*stream), None);
+            }
+        }
+        for (host, head) in self.heads() {
+            again.enter(head.id(), Spot::Head(*host), None);
+        }
+        for (id, order) in &self.orders {
+            again.enter(*id, Spot::Order, Some(order.body().expires));
+        }
+        for (order, cancellation) in &self.cancellations {
+            again.enter(cancellation.id(), Spot::Cancellation(*order), Some(cancellation.body().expires));
+        }
+        let hours = [0, first_hour(NOW), first_hour(NOW) + 2, first_hour(later(3 * HOUR_MS)), u64::MAX];
+        for hour in hours {
+            assert_eq!(self.roots(hour), again.sums().roots(hour), "the sums");
+        }
+        assert!(self.ledger.ids().eq(again.ids()), "the index");
+        let genesis = EntryId(self.fleet().0);
+        for id in self.ledger.ids() {
+            assert_eq!(self.ledger.spot(id), again.spot(id));
+            let half = *id.0.first_chunk::<16>().unwrap();
+            if let Some(Spot::Head(host)) = self.ledger.spot(id) {
+                assert_eq!(self.head(&host).unwrap().id(), *id);
+                assert_eq!((self.entry_item(id), self.find(&half)), (None, None));
+                assert_eq!(self.head_place(&host).unwrap().half, half);
+            } else {
+                let item = self.entry_item(id).unwrap();
+                assert_eq!(crate::identity::peek(&item.entry.0).unwrap().id, *id);
+                assert_eq!(self.find(&half), Some(*id));
+            }
+        }
+        let fed: Vec<(u64, Element)> = self.since(0).collect();
+        assert!(fed.is_sorted_by(|a, b| a.0 < b.0) && fed.last().is_none_or(|last| last.0 <= self.lsn()));
+        let fed: BTreeSet<EntryId> = fed
+            .iter()
+            .map(|(_, element)| match element {
+                Element::Entry(id) => *id,
+                Element::Head(host) => self.head(host).unwrap().id(),
+            })
+            .collect();
+        assert!(self.ledger.ids().filter(|id| **id != genesis).eq(&fed), "one row an element");
+        self.facets.check(self.heads().map(|(_, head)| head));
+    }
+
     fn view(&self) -> View {
         let authority = self.authority();
         View {
-            digest: self.digest(NOW),
-            entries: self.ids.iter().copied().collect(),
+            roots: [self.roots(0), self.roots(first_hour(NOW))],
+            entries: self.ledger.ids().copied().collect(),
             certificates: authority.certificates().map(|(id, _)| *id).collect(),
             hosts: authority
                 .hosts()
@@ -283,8 +378,16 @@ impl Replica {
                     (*id, ops, stream.forked().map(Signed::id).collect())
                 })
                 .collect(),
-            heads: self.heads.iter().map(|(host, head)| (*host, head.id(), self.node_facet(host))).collect(),
-            facets: self.facets.keys().copied().collect(),
+            heads: self.heads().map(|(host, head)| (*host, head.id(), self.node_facet(host))).collect(),
+            // What is held beside, as a base, depends on what came first.
+            facets: self
+                .heads()
+                .flat_map(|(_, head)| &head.body().facets)
+                .map(|facet| {
+                    assert!(self.facet_bytes(&facet.hash).is_some());
+                    facet.hash
+                })
+                .collect(),
             orders: self.orders().map(|order| order.signed().id()).collect(),
             cancellations: self.cancellations.iter().map(|(order, c)| (*order, c.id())).collect(),
         }
@@ -306,6 +409,7 @@ fn saturated(chosen: &[usize]) -> Replica {
             changed |= matches!(took, Ok(Merged::New | Merged::Forked));
         }
         if !changed {
+            replica.check();
             return replica;
         }
     }
@@ -317,18 +421,33 @@ fn deliver(replica: &mut Replica, item: &Item) -> Result<Merged, Refusal> {
     replica.merge(world().by_id[&id].clone(), &item.facets)
 }
 
+/// As a neighbour does: with what it lacks of the facets fetched from where the head came from.
+fn deliver_from(from: &Replica, replica: &mut Replica, mut item: Item) {
+    for round in 0.. {
+        let missing = replica.missing_facets(&item);
+        if missing.is_empty() {
+            break;
+        }
+        assert!(round < 3, "it asks without end");
+        item.facets
+            .extend(missing.iter().map(|half| from.packed(half).expect("who names it holds it").clone()));
+    }
+    let _ = deliver(replica, &item);
+}
+
 /// One exchange each way between all pairs; `lost` says of each item whether it got lost. Returns how
 /// many were sent.
 fn exchange(replicas: &mut [Replica], mut lost: impl FnMut() -> bool) -> usize {
     let mut sent = 0;
     for from in 0..replicas.len() {
         for to in 0..replicas.len() {
-            let items = replicas[from].lacking(&replicas[to].tip(NOW), NOW);
+            let items = replicas[from].lacking(&replicas[to].tip(&Sections::ALL, TipForm::Full, NOW), NOW);
             assert!(from != to || items.is_empty(), "a replica lacks something of itself");
             sent += items.len();
             for item in items {
                 if !lost() {
-                    let _ = deliver(&mut replicas[to], &item);
+                    let source = replicas[from].clone();
+                    deliver_from(&source, &mut replicas[to], item);
                 }
             }
         }
@@ -342,7 +461,7 @@ fn exchange_to_the_end(replicas: &mut [Replica]) {
             return;
         }
     }
-    let lacking = replicas[0].lacking(&replicas[1].tip(NOW), NOW);
+    let lacking = replicas[0].lacking(&replicas[1].tip(&Sections::ALL, TipForm::Full, NOW), NOW);
     panic!("the exchange does not end: {lacking:?} of {replicas:?}");
 }
 
@@ -388,6 +507,7 @@ proptest! {
         for entry in arrange(&chosen, &orders[0]).repeat(2) {
             let (entry, facets) = &world().entries[entry];
             let _ = replica.merge(entry.clone(), facets);
+            replica.check();
             if replica.version() == last.version() {
                 prop_assert_eq!(replica.view(), last.view());
             }
@@ -396,15 +516,14 @@ proptest! {
             }
             last = replica.clone();
         }
-        let until = replica.digest_until(NOW);
-        if let Some(until) = until {
-            prop_assert_eq!(replica.digest(until), replica.digest(NOW));
-            prop_assert_ne!(replica.digest(until.after(Duration::from_millis(1))), replica.digest(NOW));
-        }
-        let version = replica.version();
-        let swept = replica.sweep(until.map_or(NOW, |until| until.after(Duration::from_millis(1))));
-        prop_assert_eq!(swept.is_empty(), until.is_none());
+        let past = later(3 * HOUR_MS);
+        let expired = replica.invitations.len() + replica.orders.len() + replica.cancellations.len();
+        let (version, digest) = (replica.version(), replica.digest(past));
+        let swept = replica.sweep(past);
+        prop_assert_eq!(swept.len(), expired);
         prop_assert_eq!(replica.version() == version, swept.is_empty());
+        prop_assert_eq!(replica.digest(past), digest);
+        replica.check();
     }
 
     #[test]
@@ -447,21 +566,52 @@ proptest! {
     }
 
     #[test]
+    fn the_short_forms_of_a_tip_find_what_the_long_one_finds(chosen in vec(any::<bool>(), world().entries.len())) {
+        let is_head = |at: &usize| matches!(world().entries[*at].0, Entry::Head(_));
+        let some: Vec<usize> = (0..chosen.len()).filter(|at| chosen[*at] || !is_head(at)).collect();
+        let (full, some) = (full(), saturated(&some));
+        let ids = |form, sections: &Sections| -> BTreeSet<EntryId> {
+            let tip = some.tip(sections, form, NOW);
+            let tip: Tip = wire::decode(&wire::encode(&tip), 1 << 20).unwrap();
+            let items = full.lacking(&tip, NOW);
+            items.iter().map(|item| crate::identity::peek(&item.entry.0).unwrap().id).collect()
+        };
+        let long = ids(TipForm::Full, &Sections::ALL);
+        let newer: BTreeSet<EntryId> = long
+            .iter()
+            .filter(|id| {
+                let Entry::Head(head) = &world().by_id[id] else { return true };
+                let place = |place: HeadPlace| (place.epoch, place.sequence);
+                let held = some.head_place(&HostId::of(&head.signer())).map(place);
+                held != Some((head.body().epoch, head.body().sequence))
+            })
+            .copied()
+            .collect();
+        // All but heads that stand at the same place.
+        prop_assert_eq!(&ids(TipForm::Rows, &Sections::ALL), &newer);
+        prop_assert_eq!(full.roots(0).members, some.roots(0).members);
+        prop_assert_eq!(&ids(TipForm::Dense, &Sections::ALL), &newer);
+        // A section whose roots are equal need not be spoken of.
+        let differing = Sections::differing(&full.roots(0), &some.roots(0));
+        prop_assert_eq!(&ids(TipForm::Full, &differing), &long);
+        prop_assert_eq!(differing.is_empty(), long.is_empty());
+    }
+
+    #[test]
     fn no_tip_makes_a_replica_panic_or_answer_without_bound(
-        held in vec(any::<[u8; 16]>(), 0..8),
-        counts in vec(any::<u64>(), 0..8),
-        places in vec((any::<u32>(), any::<u64>()), 0..8),
+        bytes in vec(vec(any::<u8>(), 0..200), 6),
+        hour in any::<u64>(),
+        form in 0..3,
     ) {
         let replica = full();
-        let honest = replica.tip(NOW);
-        let mut strange = Tip { held, ..Tip::default() };
-        strange.ops = honest.ops.iter().zip(counts).map(|((id, _), count)| (*id, count)).collect();
-        strange.heads = honest
-            .heads
-            .iter()
-            .zip(places)
-            .map(|(row, (epoch, sequence))| HeadRow { epoch, sequence, ..*row })
-            .collect();
+        let mut bytes = bytes.into_iter().map(Bytes);
+        let mut next = || bytes.next();
+        let heads = match form {
+            0 => HeadTips::Dense { members: replica.roots(0).members, places: next().unwrap() },
+            1 => HeadTips::Rows { rows: next().unwrap() },
+            _ => HeadTips::Full { rows: next().unwrap() },
+        };
+        let strange = Tip { hour, members: next(), set: next(), ops: next(), heads: Some(heads) };
         let everything = replica.all().len();
         prop_assert!(replica.lacking(&strange, NOW).len() <= everything);
         let bytes = wire::encode(&strange);
@@ -576,15 +726,65 @@ fn what_is_past_is_neither_counted_nor_sent_and_is_swept_together() {
     for entry in [Entry::Order(order), cancelled, Entry::Invitation(invitation)] {
         assert_eq!(replica.merge(entry, &[]), Ok(Merged::New));
     }
-    let last = later(2 * HOUR_MS);
-    assert_eq!(replica.lacking(&fresh.tip(last), last).len(), 3);
+    // It counts until the hour after that in which it expires is over.
+    let expires = later(HOUR_MS);
+    let past = Timestamp((expires.0 / HOUR_MS + 2) * HOUR_MS);
+    let last = Timestamp(past.0 - 1);
+    let tip = |at| fresh.tip(&Sections::ALL, TipForm::Full, at);
+    assert_eq!(replica.lacking(&tip(last), last).len(), 3);
     assert!(replica.sweep(last).is_empty());
-    let past = later(2 * HOUR_MS + 1);
     assert_eq!(replica.digest(past), fresh.digest(past));
-    assert!(replica.lacking(&fresh.tip(past), past).is_empty());
+    assert!(replica.lacking(&tip(past), past).is_empty());
+    // Of two whose clocks differ, the later hour counts at both ends.
+    assert!(replica.lacking(&tip(past), last).is_empty());
+    assert_eq!(replica.roots(first_hour(past)), fresh.roots(first_hour(last).max(first_hour(past))));
     assert_eq!(replica.sweep(past).len(), 3);
     assert_eq!(replica.entries(), fresh.entries());
     assert_eq!(replica.digest(NOW), fresh.digest(NOW));
+}
+
+#[test]
+fn a_dense_tip_of_other_members_says_nothing_of_heads() {
+    let (full, none) = (full(), empty());
+    let heads = Sections { members: false, set: false, ops: false, heads: true };
+    assert_eq!(full.lacking(&none.tip(&heads, TipForm::Dense, NOW), NOW), []);
+    assert_eq!(full.lacking(&none.tip(&heads, TipForm::Rows, NOW), NOW).len(), full.heads().count());
+    assert_eq!(full.lacking(&Tip::default(), NOW), [], "nor does one that speaks of nothing");
+}
+
+#[test]
+fn numbers_of_any_size_come_back_and_others_do_not() {
+    for number in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, number);
+        let mut rest = bytes.as_slice();
+        assert_eq!((take_varint(&mut rest), rest), (Some(number), &[][..]));
+        assert_eq!(take_varint(&mut &bytes[..bytes.len() - 1]), None, "cut short");
+    }
+    assert_eq!(take_varint(&mut &[0xff; 12][..]), None, "too long");
+    assert_eq!(
+        take_varint(&mut &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2][..]),
+        None,
+        "too great"
+    );
+}
+
+#[test]
+fn the_feed_tells_each_element_once_and_its_newest() {
+    let fleet = Fleet::new();
+    let mut replica = saturated(&(0..world().entries.len()).collect::<Vec<_>>());
+    let (lsn, host) = (replica.lsn(), host_id(1));
+    assert_eq!(replica.since(lsn).count(), 0);
+    assert_eq!(replica.since(u64::MAX).count(), 0);
+    for sequence in 1..4 {
+        let (entry, facets) = head(&world().fleet, 1, (9, sequence), 0, &[&facet("3.0")]);
+        replica.merge(entry, &facets).unwrap();
+    }
+    assert_eq!(replica.since(lsn).collect::<Vec<_>>(), [(lsn + 3, Element::Head(host))]);
+    assert_eq!(replica.since(0).filter(|(_, element)| *element == Element::Head(host)).count(), 1);
+    assert_eq!(replica.hosts_by_prefix(host.0.first_chunk().unwrap()), [host]);
+    assert_eq!(replica.hosts_by_prefix(&[0xee; 8]), []);
+    assert_ne!(Replica::new(fleet.authority()).roots(0), saturated(&[0]).roots(0));
 }
 
 #[test]
@@ -610,7 +810,8 @@ fn a_fork_is_found_at_its_place_however_far_both_went_on() {
             rounds += 1;
             assert!(rounds < 4, "{one} and {other}");
             for (from, to) in [(0, 1), (1, 0)] {
-                for item in replicas[from].lacking(&replicas[to].tip(NOW), NOW) {
+                for item in replicas[from].lacking(&replicas[to].tip(&Sections::ALL, TipForm::Full, NOW), NOW)
+                {
                     let _ = replicas[to].merge(Entry::verify(&item.entry.0, fleet.id()).unwrap(), &[]);
                 }
             }

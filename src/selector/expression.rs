@@ -3,6 +3,7 @@
 use super::character::{is_word, quoted};
 use super::path::Path;
 use super::spelling::KEYWORDS;
+use std::cmp::Ordering;
 use std::fmt;
 
 /// What is asked of a host.
@@ -29,6 +30,38 @@ pub(super) enum Test {
     In(Vec<String>),
     NotIn(Vec<String>),
     Like(String),
+    Ordered(Order, String),
+}
+
+/// On which side of the written value a value must stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Order {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Order {
+    /// Its mark in the language.
+    pub(super) fn mark(self) -> &'static str {
+        match self {
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+        }
+    }
+
+    /// Whether a value that stands so to the written one is meant.
+    pub(super) fn takes(self, order: Ordering) -> bool {
+        match self {
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+        }
+    }
 }
 
 impl Expression {
@@ -57,6 +90,24 @@ impl Expression {
             Self::And(members) | Self::Or(members) => members.iter().all(Self::uses_tags_only),
             Self::Not(inner) => inner.uses_tags_only(),
             Self::Has(path) | Self::Missing(path) | Self::Compare(path, _) => path.tag().is_some(),
+        }
+    }
+
+    /// Adds the paths that it looks at, each once, as they come.
+    pub(super) fn gather_paths<'a>(&'a self, paths: &mut Vec<&'a Path>) {
+        match self {
+            Self::All | Self::None => {}
+            Self::And(members) | Self::Or(members) => {
+                for member in members {
+                    member.gather_paths(paths);
+                }
+            }
+            Self::Not(inner) => inner.gather_paths(paths),
+            Self::Has(path) | Self::Missing(path) | Self::Compare(path, _) => {
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
         }
     }
 
@@ -116,6 +167,7 @@ impl fmt::Display for Test {
             Self::In(values) => write!(f, "in [{}]", list(values)),
             Self::NotIn(values) => write!(f, "not in [{}]", list(values)),
             Self::Like(pattern) => write!(f, "like {}", quoted(pattern)),
+            Self::Ordered(order, value) => write!(f, "{} {}", order.mark(), written(value)),
         }
     }
 }

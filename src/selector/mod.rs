@@ -15,21 +15,39 @@
 //! - What is printed reads back as an equal selector, and holds no character that a terminal would not show.
 //!
 //! It does not know where values come from, who may ask, or which host it looks at: that is the subject's part.
-//! Every value is text so far; ordered comparisons, versions, `matches`, `any` and `every`, and saved
-//! selectors are recognised and refused by name.
+//!
+//! What stands on the left decides how the right is read:
+//!
+//! - `deb.NAME` is the version of an installed package, in dpkg's order ([`version::deb`]) for `=` as well as
+//!   for `<`: `3.0` is `0:3.0-0`. What is no version on the right is an error; on the host it makes the test
+//!   unknown. A package that is installed for several architectures has several versions.
+//! - `fact.TABLE.COLUMN` is a cell of a table of the host, with osquery's names or short ones (`fact.os.id`,
+//!   `fact.mem.total`). Whole numbers and sizes (`16GiB`) are compared as numbers; other texts are the same or
+//!   not, and by order stand so that `6.9` is before `6.10`. A column has as many values as its table has rows.
+//! - All else is text, which is the same or not.
+//!
+//! Of several values any one is enough: `deb.libc6 < 2.36` takes a host with one old libc6, and so does
+//! `deb.libc6 != 2.36` where one is another. `not deb.libc6 = 2.36` takes it where none is.
+//!
+//! Ordered comparisons of other roots, `ver()` and `num()`, `matches`, `any` and `every`, and saved selectors
+//! are recognised and refused by name.
 
+mod alias;
 mod character;
 mod error;
 mod evaluate;
 mod expression;
 mod glob;
+mod number;
 mod outcome;
 mod parse;
 mod path;
 mod query;
+mod reading;
 mod spelling;
 mod tag;
 mod token;
+pub mod version;
 
 pub use error::{Position, SelectorError};
 pub use evaluate::{Look, Subject};

@@ -25,7 +25,7 @@ impl Truth {
         }
     }
 
-    fn negated(self) -> Self {
+    pub(super) fn negated(self) -> Self {
         match self {
             Self::False => Self::True,
             Self::Unknown => Self::Unknown,

@@ -6,6 +6,7 @@
 use super::error::{Position, SelectorError};
 use super::expression::{Expression, Test};
 use super::path::{Path, clipped};
+use super::reading::{Reading, unordered};
 use super::spelling::{self, KEYWORDS};
 use super::token::{Kind, Token, bare_parts, tokens};
 
@@ -139,22 +140,24 @@ impl Parser {
     }
 
     fn comparison(&mut self, path: Path, at: Position) -> Result<Expression, SelectorError> {
+        let reading = Reading::of(&path);
         let token = self.next();
         let position = token.position;
         let test = match token.kind {
-            Kind::Equal => Test::Equal(self.value("=")?),
-            Kind::NotEqual => Test::NotEqual(self.value("!=")?),
-            Kind::Ordered(mark) => {
-                return Err(SelectorError::new(
-                    position,
-                    format!("{mark}: ordered comparisons are not built yet"),
-                )
-                .hint("compare with = != in or like"));
+            Kind::Equal => Test::Equal(self.value("=", reading)?),
+            Kind::NotEqual => Test::NotEqual(self.value("!=", reading)?),
+            Kind::Ordered(order) => {
+                if let Some((message, hint)) = unordered(&path, order.mark()) {
+                    return Err(SelectorError::new(position, message).hint(hint));
+                }
+                let (value, at) = self.text(order.mark())?;
+                checked(reading, true, &value, at)?;
+                Test::Ordered(order, value)
             }
             Kind::Word(word) => match word.as_str() {
-                "in" => Test::In(self.list(position)?),
-                "like" => Test::Like(self.value("like")?),
-                "not" if self.take_word("in").is_some() => Test::NotIn(self.list(position)?),
+                "in" => Test::In(self.list(position, reading)?),
+                "like" => Test::Like(self.value("like", Reading::Text)?),
+                "not" if self.take_word("in").is_some() => Test::NotIn(self.list(position, reading)?),
                 "not" => {
                     return Err(SelectorError::new(position, "only in follows not here")
                         .hint(format!("write not before the path: not {}", clipped(&path.to_string()))));
@@ -181,11 +184,18 @@ impl Parser {
         self.counted(Expression::Compare(path, test), at)
     }
 
-    fn value(&mut self, after: &str) -> Result<String, SelectorError> {
+    fn value(&mut self, after: &str, reading: Reading) -> Result<String, SelectorError> {
+        let (value, position) = self.text(after)?;
+        checked(reading, false, &value, position)?;
+        Ok(value)
+    }
+
+    /// Takes a value, whatever it is, and where it stood.
+    fn text(&mut self, after: &str) -> Result<(String, Position), SelectorError> {
         let token = self.next();
         let fault = |message: String| SelectorError::new(token.position, message);
         match token.kind {
-            Kind::Text(text) => Ok(text),
+            Kind::Text(text) => Ok((text, token.position)),
             // These would swallow the next test if someone forgot the value.
             Kind::Word(word)
                 if KEYWORDS.contains(&word.as_str())
@@ -194,7 +204,7 @@ impl Parser {
                 Err(fault(format!("a value should follow {after}, not the keyword {word}"))
                     .hint(format!("if it is the value, write \"{word}\"")))
             }
-            Kind::Word(word) => Ok(word),
+            Kind::Word(word) => Ok((word, token.position)),
             Kind::ListOpen => {
                 Err(fault(format!("a single value should follow {after}")).hint("compare with in [a, b]"))
             }
@@ -202,7 +212,7 @@ impl Parser {
         }
     }
 
-    fn list(&mut self, operator: Position) -> Result<Vec<String>, SelectorError> {
+    fn list(&mut self, operator: Position, reading: Reading) -> Result<Vec<String>, SelectorError> {
         let open = self.next();
         if open.kind != Kind::ListOpen {
             return Err(SelectorError::new(open.position, "a list should follow in").hint("write in [a, b]"));
@@ -214,7 +224,7 @@ impl Parser {
         let mut values = Vec::new();
         loop {
             self.count(operator)?;
-            values.push(self.value(if values.is_empty() { "[" } else { "," })?);
+            values.push(self.value(if values.is_empty() { "[" } else { "," }, reading)?);
             let token = self.next();
             match token.kind {
                 Kind::Comma => {}
@@ -286,6 +296,16 @@ impl Parser {
     fn next(&mut self) -> Token {
         self.tokens.next().unwrap_or_else(|| self.end.clone())
     }
+}
+
+fn checked(reading: Reading, ordered: bool, value: &str, position: Position) -> Result<(), SelectorError> {
+    reading.check(value, ordered).map_err(|(message, hint)| {
+        let error = SelectorError::new(position, message);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    })
 }
 
 fn deeper(depth: usize, position: Position) -> Result<usize, SelectorError> {

@@ -1,10 +1,12 @@
 //! Where on a host a test looks: a fixed root, and parts between dots.
 
+use super::alias;
 use super::character::{is_segment, quoted};
 use super::error::{Position, SelectorError};
 use super::spelling;
 use super::tag::check_key;
 use super::token::Part;
+use super::version::deb::is_package_name;
 use std::fmt;
 
 /// What a path starts with. The list is closed: another word is a mistake, never a host without it.
@@ -115,7 +117,7 @@ impl Root {
     fn parts(self) -> (usize, usize) {
         match self {
             Self::Name | Self::Id | Self::Site | Self::State => (0, 0),
-            Self::Tag => (1, 1),
+            Self::Tag | Self::Deb => (1, 1),
             Self::Agent
             | Self::Ip
             | Self::Disk
@@ -172,19 +174,24 @@ impl Path {
         }
         if parts.len() > most {
             let all: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
-            return Err(if root == Root::Tag {
-                fault("a tag has one key".into()).hint(format!(
-                    "a key with dots stands in quotes: tag.{}",
-                    clipped(&quoted(&all.join(".")))
-                ))
-            } else {
-                fault(format!("nothing comes after {name}"))
+            let one = clipped(&quoted(&all.join(".")));
+            return Err(match root {
+                Root::Tag => fault("a tag has one key".into())
+                    .hint(format!("a key with dots stands in quotes: tag.{one}")),
+                Root::Deb => fault("a package has one name".into())
+                    .hint(format!("a name with dots stands in quotes: deb.{one}")),
+                _ => fault(format!("nothing comes after {name}")),
             });
         }
         let segments: Vec<String> = parts.into_iter().map(|part| part.text).collect();
         if root == Root::Tag {
             for key in &segments {
                 check_key(key).map_err(|error| fault(format!("no tag has this key: {error}")))?;
+            }
+        }
+        if root == Root::Deb {
+            for package in &segments {
+                check_package(package).map_err(|(message, hint)| fault(message).hint(hint))?;
             }
         }
         Ok(Self { root, segments })
@@ -204,6 +211,23 @@ impl Path {
     pub fn tag(&self) -> Option<&str> {
         self.segments.first().filter(|_| self.root == Root::Tag).map(String::as_str)
     }
+
+    /// The name of the package, if it looks at one of dpkg. The values there are the versions in which it is
+    /// installed: one for each architecture, without those that are removed or only half there.
+    pub fn deb(&self) -> Option<&str> {
+        self.segments.first().filter(|_| self.root == Root::Deb).map(String::as_str)
+    }
+
+    /// The table and the column, if it looks at a fact, by the names of osquery whatever was written. Without
+    /// a column the table is asked for: it is there if it has a row. Longer paths look at nothing that there is.
+    pub fn fact(&self) -> Option<(&str, Option<&str>)> {
+        if self.root != Root::Fact {
+            return None;
+        }
+        let mut segments = self.segments();
+        let (table, column) = (segments.next()?, segments.next());
+        segments.next().is_none().then(|| alias::resolved(table, column))
+    }
 }
 
 impl fmt::Display for Path {
@@ -219,6 +243,23 @@ impl fmt::Display for Path {
         }
         Ok(())
     }
+}
+
+/// Checks the name of a package of dpkg. An error is a message and a hint.
+fn check_package(name: &str) -> Result<(), (String, String)> {
+    if is_package_name(name) {
+        return Ok(());
+    }
+    let message = format!("no package of dpkg has the name {}", clipped(name));
+    let small = name.to_ascii_lowercase();
+    let without = small.split_once(':').map_or(small.as_str(), |(name, _)| name);
+    Err(if !is_package_name(without) {
+        (message, "a name is made of small letters, digits and + - .".to_owned())
+    } else if without == small {
+        (message, format!("names of packages are small: write {}", clipped(&small)))
+    } else {
+        (message, format!("every architecture is looked at: write {}", clipped(without)))
+    })
 }
 
 /// Shortens what someone wrote, for a message. Hidden characters are spelled out.

@@ -95,6 +95,13 @@ impl Selector {
         self.expression.uses_tags_only()
     }
 
+    /// What it looks at, each path once, in the order of the text. There are at most 256.
+    pub fn paths(&self) -> Vec<&Path> {
+        let mut paths = Vec::new();
+        self.expression.gather_paths(&mut paths);
+        paths
+    }
+
     #[cfg(test)]
     pub(super) fn expression(&self) -> &Expression {
         &self.expression

@@ -17,7 +17,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("group", "tag.group"),
     ("host", "name"),
     ("hostname", "name"),
-    ("kernel", "fact.os.kernel"),
+    ("kernel", "fact.kernel"),
     ("label", "tag"),
     ("labels", "tag"),
     ("mem", "fact.mem"),

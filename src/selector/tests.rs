@@ -1,22 +1,28 @@
 //! The language as a whole: what it accepts, what it says to what it refuses, and the laws it keeps.
 
-use super::expression::{Expression, Test};
+use super::expression::{Expression, Order, Test};
+use super::reading::Reading;
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// A host of which everything is known.
 #[derive(Clone, Debug, Default)]
-struct Host(BTreeMap<String, Look>);
+struct Host(BTreeMap<String, Look<'static>>);
 
 impl Host {
     fn with(pairs: &[(&str, &str)]) -> Self {
-        Self(pairs.iter().map(|(path, value)| ((*path).into(), Look::Value((*value).into()))).collect())
+        Self(
+            pairs
+                .iter()
+                .map(|(path, value)| ((*path).into(), Look::Value((*value).to_owned().into())))
+                .collect(),
+        )
     }
 }
 
 impl Subject for Host {
-    fn look(&self, path: &Path) -> Look {
+    fn look(&self, path: &Path) -> Look<'_> {
         self.0.get(&path.to_string()).cloned().unwrap_or(Look::Absent)
     }
 }
@@ -55,6 +61,13 @@ fn not_binds_over_and_over_or() {
         ("has pkg.a.\"b c\".\"d.e\".f.g.\"h i\"", "has pkg.a.\"b c\".\"d.e\".f.g.\"h i\""),
         ("deb.libstdc++6 = 14.2.0-19", "deb.libstdc++6 = 14.2.0-19"),
         ("deb.openssl != 3.0.13-1~deb12u1", "deb.openssl != 3.0.13-1~deb12u1"),
+        ("deb.openssl<3.0.13-1~deb12u1", "deb.openssl < 3.0.13-1~deb12u1"),
+        ("deb.\"openssl\" >= \"1:0\"", "deb.openssl >= 1:0"),
+        ("has deb.\"python3.11\"", "has deb.\"python3.11\""),
+        (
+            "fact.mem.total>16GiB and fact.os.version <= 12",
+            "fact.mem.total > 16GiB and fact.os.version <= 12",
+        ),
         ("site = plant-7 and missing tag.owner", "site = plant-7 and missing tag.owner"),
         ("tag.a = \"and\" or tag.a = none", "tag.a = \"and\" or tag.a = \"none\""),
         ("tag.a = \"q\\\"u\\\\o\\u{1b}te\"", "tag.a = \"q\\\"u\\\\o\\u{1b}te\""),
@@ -75,8 +88,8 @@ fn every_root_of_the_language_is_read() {
         parse(&format!("has {text}"));
     }
     for text in ["tag", "fact", "unit", "pkg", "deb", "rpm", "apk", "pip", "npm"] {
-        parse(&format!("{text}.x = y"));
-        assert_eq!(refused(&format!("{text} = y")).1, format!("{text} alone is not a path"));
+        parse(&format!("{text}.x = 1"));
+        assert_eq!(refused(&format!("{text} = 1")).1, format!("{text} alone is not a path"));
     }
 }
 
@@ -116,7 +129,18 @@ fn what_is_refused_says_what_to_write() {
         ("tag.a = \"b", "\"b", "end the string with \""),
         ("tag.a = b\u{200b}", "\u{200b}", "take it out; it cannot be seen"),
         ("tag.a = \"\u{202e}b\"", "\u{202e}", "write \\u{202e}"),
-        ("fact.mem.total >= 16GiB", ">=", "compare with = != in or like"),
+        ("fact.mem.total >= 16GB", "16GB", "write 16GiB"),
+        ("fact.mem.total <", "", ""),
+        ("tag.ring < 3", "<", "name the values: tag.ring in [a, b]"),
+        ("name >= db", ">=", "name the values: name in [a, b]"),
+        ("unit.nginx.restarts > 3", ">", "compare with = != in or like"),
+        ("deb.python3.11 = 3", "deb.python3.11", "a name with dots stands in quotes: deb.\"python3.11\""),
+        ("has deb.OpenSSL", "deb.OpenSSL", "names of packages are small: write openssl"),
+        ("has deb.\"libc6:amd64\"", "deb.\"libc6:amd64\"", "every architecture is looked at: write libc6"),
+        ("deb.a_b@c = 1", "deb.a_b@c", "write deb.\"a_b@c\""),
+        ("deb.openssl < v3", "v3", "write a version as dpkg shows it, such as 3.0.13-1~deb12u1"),
+        ("deb.openssl in [1, 2-]", "2-", "write a version as dpkg shows it, such as 3.0.13-1~deb12u1"),
+        ("debs.openssl = 1", "debs.openssl", "did you mean deb?"),
         ("@web", "@", "write the selector out"),
         ("all and", "", "write tag.role = web, or all"),
     ] {
@@ -130,7 +154,7 @@ fn what_is_not_built_says_so() {
     for text in ["ver(fact.x) = 1", "num(fact.x) = 1", "any disk(mount = /)", "every port(number = 23)"] {
         assert!(refused(text).1.ends_with("is not built yet"), "{text}");
     }
-    assert_eq!(refused("fact.x < 1").1, "<: ordered comparisons are not built yet");
+    assert_eq!(refused("disk < 1").1, "<: ordered comparisons of disk are not built yet");
     assert_eq!(refused("name matches x").1, "matches is not built yet");
 }
 
@@ -217,14 +241,23 @@ fn a_tag_in_conflict_selects_nothing() {
 
 #[test]
 fn who_knows_tags_alone_refuses_only_what_no_fact_could_allow() {
-    let host =
-        Host([("tag.role".into(), Look::Value("web".into())), ("fact.os".into(), Look::Undecided)].into());
+    let host = Host(
+        [
+            ("tag.role".into(), Look::Value("web".into())),
+            ("fact.os".into(), Look::Undecided),
+            ("deb.openssl".into(), Look::Undecided),
+        ]
+        .into(),
+    );
     for (text, possible) in [
         ("tag.role = web and fact.os = debian", true),
         ("tag.role = db and fact.os = debian", false),
         ("tag.role = db or fact.os = debian", true),
         ("tag.role = web and not fact.os = debian", true),
         ("tag.role = web and not has fact.os", true),
+        ("tag.role = web and deb.openssl < 3", true),
+        ("tag.role = db and deb.openssl < 3", false),
+        ("tag.role = db or not deb.openssl = 3", true),
         ("missing tag.role and missing fact.os", false),
     ] {
         assert_eq!(parse(text).outcomes(&host).may_be_true(), possible, "{text}");
@@ -242,6 +275,147 @@ fn scopes_are_told_from_other_selectors() {
     for text in ["name = a", "tag.a = b and not (has tag.c or missing fact.d)", "id = a or all"] {
         assert!(!parse(text).uses_tags_only(), "{text}");
     }
+}
+
+#[test]
+fn packages_are_compared_as_dpkg_does() {
+    let host = Host::with(&[("deb.openssl", "3.0.11-1~deb12u2"), ("deb.odd", "v1"), ("deb.epoch", "1:0.5")]);
+    for (text, expected) in [
+        ("deb.openssl < 3.0.13-1~deb12u1", Truth::True),
+        ("deb.openssl < 3.0.11-1~deb12u10", Truth::True),
+        ("deb.openssl < 3.0.11-1", Truth::True),
+        ("deb.openssl <= 3.0.11-1~deb12u1", Truth::False),
+        ("deb.openssl >= 3.0.9", Truth::True),
+        ("deb.openssl > 1:0", Truth::False),
+        ("deb.openssl = 0:3.0.11-01~deb12u2", Truth::True),
+        ("deb.openssl != 0:3.0.11-01~deb12u2", Truth::False),
+        ("deb.openssl in [1, 0:3.0.11-1~deb12u2]", Truth::True),
+        ("deb.openssl not in [1, 2]", Truth::True),
+        ("deb.openssl like \"3.0.*\"", Truth::True),
+        ("deb.epoch > 99", Truth::True),
+        ("deb.odd > 1", Truth::True),
+        ("deb.nginx < 1", Truth::Unknown),
+        ("deb.nginx != 1", Truth::Unknown),
+        ("not deb.nginx = 1", Truth::Unknown),
+        ("has deb.nginx", Truth::False),
+        ("missing deb.nginx", Truth::True),
+        ("has deb.openssl", Truth::True),
+    ] {
+        assert_eq!(truth(text, &host), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_version_is_neither_less_nor_more() {
+    let host = Host::with(&[("deb.odd", "1 2")]);
+    for text in ["deb.odd < 1", "deb.odd >= 1", "deb.odd = 1", "deb.odd != 1", "deb.odd not in [1]"] {
+        assert_eq!(truth(text, &host), Truth::Unknown, "{text}");
+    }
+    assert_eq!(truth("has deb.odd", &host), Truth::True);
+    assert_eq!(truth("deb.odd like \"1*\"", &host), Truth::True);
+}
+
+#[test]
+fn any_architecture_and_any_row_is_enough() {
+    let several = |values: &[&'static str]| Look::any(values.iter().copied());
+    let host = Host(
+        [
+            ("deb.libc6".into(), several(&["2.36-9", "2.31-1"])),
+            ("deb.mixed".into(), several(&["1 2", "5"])),
+            ("fact.mounts.type".into(), several(&["ext4", "", "tmpfs"])),
+            ("fact.mounts.label".into(), several(&["", ""])),
+        ]
+        .into(),
+    );
+    for (text, expected) in [
+        ("deb.libc6 < 2.36", Truth::True),
+        ("deb.libc6 > 2.36", Truth::True),
+        ("deb.libc6 > 3", Truth::False),
+        ("deb.libc6 != 2.36-9", Truth::True),
+        ("not deb.libc6 = 2.36-9", Truth::False),
+        ("deb.libc6 not in [2.36-9, 2.31-1]", Truth::False),
+        ("deb.mixed = 5", Truth::True),
+        ("deb.mixed < 5", Truth::Unknown),
+        ("fact.mounts.type = tmpfs", Truth::True),
+        ("fact.mounts.type in [xfs]", Truth::False),
+        ("fact.mounts.type like \"ext?\"", Truth::True),
+        ("has fact.mounts.type", Truth::True),
+        ("has fact.mounts.label", Truth::False),
+        ("fact.mounts.label != x", Truth::Unknown),
+    ] {
+        assert_eq!(truth(text, &host), expected, "{text}");
+    }
+    assert_eq!(
+        parse("has name").outcomes(&Host([("name".into(), Look::Values(vec![]))].into())),
+        Outcomes::only(Truth::False)
+    );
+    assert_eq!(
+        parse("name = a").outcomes(&Host([("name".into(), Look::Values(vec![]))].into())),
+        Outcomes::only(Truth::Unknown)
+    );
+}
+
+#[test]
+fn facts_are_compared_as_numbers_or_as_versions() {
+    let host = Host::with(&[
+        ("fact.mem.total", "17179869184"),
+        ("fact.os.version", "12 (bookworm)"),
+        ("fact.kernel.version", "6.10.2-amd64"),
+        ("fact.os.id", "debian"),
+    ]);
+    for (text, expected) in [
+        ("fact.mem.total >= 16GiB", Truth::True),
+        ("fact.mem.total = 16GiB", Truth::True),
+        ("fact.mem.total in [8GiB, 16GiB]", Truth::True),
+        ("fact.mem.total > 15.999GiB", Truth::True),
+        ("fact.mem.total < 9000000000", Truth::False),
+        ("fact.os.version >= 12", Truth::True),
+        ("fact.os.version < 13", Truth::True),
+        ("fact.os.version >= 9", Truth::True),
+        ("fact.kernel.version < 6.9", Truth::False),
+        ("fact.kernel.version >= 6.10", Truth::True),
+        ("fact.kernel.version < 6.10.10", Truth::True),
+        ("fact.os.id = debian", Truth::True),
+        ("fact.os.id != ubuntu", Truth::True),
+        ("fact.os.id in [debian, ubuntu]", Truth::True),
+        ("fact.os.id < 16GiB", Truth::Unknown),
+        ("fact.os.codename < x", Truth::Unknown),
+    ] {
+        assert_eq!(truth(text, &host), expected, "{text}");
+    }
+}
+
+#[test]
+fn short_names_of_facts_stand_for_osquerys() {
+    for (text, table, column) in [
+        ("fact.os.id", "os_version", Some("id")),
+        ("fact.os.version", "os_version", Some("version")),
+        ("fact.os_version.version", "os_version", Some("version")),
+        ("fact.kernel.version", "kernel_info", Some("version")),
+        ("fact.cpu.model", "cpu_info", Some("model")),
+        ("fact.cpu.cores", "cpu_info", Some("number_of_cores")),
+        ("fact.mem.total", "memory_info", Some("memory_total")),
+        ("fact.memory_info.memory_total", "memory_info", Some("memory_total")),
+        ("fact.mounts.total", "mounts", Some("total")),
+        ("fact.mounts", "mounts", None),
+    ] {
+        let selector = parse(&format!("has {text}"));
+        assert_eq!(selector.paths()[0].fact(), Some((table, column)), "{text}");
+        assert_eq!(selector.to_string(), format!("has {text}"));
+    }
+    assert_eq!(parse("has fact.a.b.c").paths()[0].fact(), None);
+    assert_eq!(parse("has tag.os").paths()[0].fact(), None);
+}
+
+#[test]
+fn the_paths_of_a_selector_are_told_once_and_in_order() {
+    let selector = parse(
+        "deb.zlib1g < 2 and not (tag.b = c or has fact.os.id) or deb.zlib1g = 3 or missing tag.b or all",
+    );
+    let paths: Vec<String> = selector.paths().into_iter().map(ToString::to_string).collect();
+    assert_eq!(paths, ["deb.zlib1g", "tag.b", "fact.os.id"]);
+    assert_eq!(selector.paths()[0].deb(), Some("zlib1g"));
+    assert_eq!(selector.paths()[1].deb(), None);
 }
 
 #[test]
@@ -277,7 +451,9 @@ const PATHS: &[&str] = &[
     "site",
     "fact.os.id",
     "fact.x",
+    "fact.cpu.cores",
     "deb.openssl",
+    "deb.\"python3.11\"",
     "unit.\"a@b\"",
 ];
 
@@ -300,15 +476,48 @@ fn value() -> impl Strategy<Value = String> {
     ]
 }
 
-fn test() -> impl Strategy<Value = Test> {
-    let list = || prop::collection::vec(value(), 1..4);
+fn deb_version() -> impl Strategy<Value = String> {
+    "([0-9]:)?[0-9][0-9a-z.+~]{0,4}(-[0-9a-z.+~]{1,3})?"
+}
+
+/// A value that may stand after a path that is read so.
+fn value_for(reading: Reading) -> BoxedStrategy<String> {
+    match reading {
+        Reading::Text => value().boxed(),
+        Reading::Deb => deb_version().boxed(),
+        Reading::Cell => {
+            let value = prop_oneof![value(), "[0-9]{1,3}(GiB|MiB)?", deb_version()];
+            value
+                .prop_filter("no unit of another system", |value| Reading::Cell.check(value, true).is_ok())
+                .boxed()
+        }
+    }
+}
+
+fn order() -> impl Strategy<Value = Order> {
+    prop::sample::select(&[Order::Less, Order::LessOrEqual, Order::Greater, Order::GreaterOrEqual][..])
+}
+
+fn test(reading: Reading) -> BoxedStrategy<Test> {
+    let one = || value_for(reading);
+    let list = || prop::collection::vec(value_for(reading), 1..4);
+    let ordered = u32::from(reading != Reading::Text) * 4;
     prop_oneof![
-        value().prop_map(Test::Equal),
-        value().prop_map(Test::NotEqual),
-        list().prop_map(Test::In),
-        list().prop_map(Test::NotIn),
-        "[uvw*?]{0,3}".prop_map(Test::Like),
+        2 => one().prop_map(Test::Equal),
+        2 => one().prop_map(Test::NotEqual),
+        2 => list().prop_map(Test::In),
+        2 => list().prop_map(Test::NotIn),
+        2 => "[uvw*?]{0,3}".prop_map(Test::Like),
+        ordered => (order(), one()).prop_map(|(order, value)| Test::Ordered(order, value)),
     ]
+    .boxed()
+}
+
+/// A comparison that can be written.
+fn comparison() -> impl Strategy<Value = Expression> {
+    path().prop_flat_map(|path| {
+        test(Reading::of(&path)).prop_map(move |test| Expression::Compare(path.clone(), test))
+    })
 }
 
 fn expression() -> impl Strategy<Value = Expression> {
@@ -317,7 +526,7 @@ fn expression() -> impl Strategy<Value = Expression> {
         1 => Just(Expression::None),
         2 => path().prop_map(Expression::Has),
         2 => path().prop_map(Expression::Missing),
-        6 => (path(), test()).prop_map(|(path, test)| Expression::Compare(path, test)),
+        6 => comparison(),
     ];
     leaf.prop_recursive(5, 24, 4, |inner| {
         prop_oneof![
@@ -328,9 +537,11 @@ fn expression() -> impl Strategy<Value = Expression> {
     })
 }
 
-fn look(conflicts: bool) -> impl Strategy<Value = Look> {
+fn look(conflicts: bool) -> impl Strategy<Value = Look<'static>> {
+    let some = || prop::sample::select(&["u", "v", "w", "1.0-1", "2", "17179869184"][..]);
     prop_oneof![
-        4 => prop::sample::select(&["u", "v", "w"][..]).prop_map(|value| Look::Value(value.into())),
+        4 => some().prop_map(|value| Look::Value(value.into())),
+        2 => prop::collection::vec(some(), 0..4).prop_map(Look::any),
         2 => Just(Look::Absent),
         u32::from(conflicts) => Just(Look::Conflict),
     ]
@@ -348,8 +559,8 @@ fn host() -> impl Strategy<Value = Host> {
 struct Tagged(String, String);
 
 impl Subject for Tagged {
-    fn look(&self, path: &Path) -> Look {
-        if path.tag() == Some(self.0.as_str()) { Look::Value(self.1.clone()) } else { Look::Absent }
+    fn look(&self, path: &Path) -> Look<'_> {
+        if path.tag() == Some(self.0.as_str()) { Look::Value(self.1.as_str().into()) } else { Look::Absent }
     }
 }
 
@@ -375,6 +586,12 @@ fn soup() -> impl Strategy<Value = String> {
         "=",
         "!=",
         "<",
+        ">=",
+        "16GiB",
+        "1:2~3-4",
+        "deb.openssl",
+        "fact.mem.total",
+        "deb.\"a.b\"",
         "==",
         "&&",
         "!",

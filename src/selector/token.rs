@@ -2,6 +2,7 @@
 
 use super::character::{is_hidden, is_word, named};
 use super::error::{Position, SelectorError};
+use super::expression::Order;
 
 /// One piece of a text, and where it stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) enum Kind {
     Equal,
     NotEqual,
     /// `<`, `<=`, `>` or `>=`.
-    Ordered(&'static str),
+    Ordered(Order),
     /// After the last piece.
     End,
 }
@@ -55,10 +56,10 @@ const MARKS: &[(&str, Result<Kind, &str>)] = &[
     ("||", Err("write or")),
     ("|", Err("write or")),
     ("<>", Err("write !=")),
-    ("<=", Ok(Kind::Ordered("<="))),
-    (">=", Ok(Kind::Ordered(">="))),
-    ("<", Ok(Kind::Ordered("<"))),
-    (">", Ok(Kind::Ordered(">"))),
+    ("<=", Ok(Kind::Ordered(Order::LessOrEqual))),
+    (">=", Ok(Kind::Ordered(Order::GreaterOrEqual))),
+    ("<", Ok(Kind::Ordered(Order::Less))),
+    (">", Ok(Kind::Ordered(Order::Greater))),
     ("=", Ok(Kind::Equal)),
     ("(", Ok(Kind::Open)),
     (")", Ok(Kind::Close)),

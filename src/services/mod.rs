@@ -1,6 +1,7 @@
 //! What a fleet can do, one folder a capability; none uses another.
 
 pub mod hosts;
+pub mod inventory;
 pub mod membership;
 pub mod replication;
 pub mod run;

@@ -18,9 +18,9 @@ use super::{
 use crate::{
     authority::Refusal,
     identity::{EntryId, HostId, peek},
-    replica::{self, Entry, Item, Merged, Place, Replica, Report},
+    replica::{self, Entry, FacetHash, Item, Merged, Packed, Place, Replica, Report},
     time::Timestamp,
-    wire::{self, Bytes},
+    wire,
 };
 
 /// Changes that a slow reader may be behind before it has to compare instead.
@@ -80,6 +80,15 @@ fn entry_key(entry: &Entry) -> Vec<u8> {
     }
 }
 
+fn facet_key(hash: &FacetHash) -> Vec<u8> {
+    [&b"f"[..], &hash.0].concat()
+}
+
+fn facet_rows(replica: &mut Replica) -> impl Iterator<Item = Row> {
+    let changes = replica.take_facet_changes().into_iter();
+    changes.map(|(hash, packed)| (facet_key(&hash), packed.map(|packed| wire::encode(&packed))))
+}
+
 fn id_key(id: &EntryId) -> Vec<u8> {
     [&b"e"[..], &id.0].concat()
 }
@@ -107,12 +116,17 @@ impl Store {
         }
         let (rows, mut damaged) = backend.load()?;
         let mut kept = Kept::default();
-        let mut entries: Vec<(Option<Vec<u8>>, Entry, Vec<Bytes>)> = Vec::new();
+        let mut entries: Vec<(Option<Vec<u8>>, Entry, Vec<Packed>)> = Vec::new();
+        let mut facets: Vec<(FacetHash, Packed)> = Vec::new();
         let mut writes: Vec<Row> = Vec::new();
         for (key, value) in rows {
             match key.first() {
-                Some(b'e' | b'h') => match read_item(&value, &replica) {
-                    Some((entry, facets)) => entries.push((Some(key), entry, facets)),
+                Some(b'e' | b'h') => match Entry::verify(&value, replica.fleet()) {
+                    Ok(entry) => entries.push((Some(key), entry, Vec::new())),
+                    Err(_) => damaged += 1,
+                },
+                Some(b'f') => match read_facet(&key, &value) {
+                    Some(facet) => facets.push(facet),
                     None => damaged += 1,
                 },
                 Some(b'r') => match wire::decode::<Report>(&value, ROW_BYTES_MAX) {
@@ -124,10 +138,13 @@ impl Store {
         }
         for item in first {
             if let Ok(entry) = Entry::verify(&item.entry.0, replica.fleet()) {
-                writes.push((entry_key(&entry), Some(wire::encode(item))));
+                writes.push((entry_key(&entry), Some(item.entry.0.clone())));
                 entries.push((None, entry, item.facets.clone()));
             }
         }
+        let unreadable = replica.restore_facets(facets);
+        damaged += unreadable.len();
+        writes.extend(unreadable.iter().map(|hash| (facet_key(hash), None)));
         entries.sort_by_key(|(_, entry, _)| (entry.rank(), sequence(entry)));
         let mut ends = Vec::new();
         for (key, entry, facets) in entries {
@@ -138,6 +155,9 @@ impl Store {
                 Err(refusal) => debug!(%refusal, "an entry of the store does not hold now"),
             }
         }
+        // A head that lacks a facet now was not taken, and is fetched again.
+        replica.drop_unnamed_facets();
+        writes.extend(facet_rows(&mut replica));
         let past = replica.sweep(now);
         writes.extend(kept.sweep(&past, &replica, now));
         // What was superseded or is past has no row any more.
@@ -210,7 +230,7 @@ impl Store {
                 let (id, order) = (entry.id(), matches!(entry, Entry::Order(_)));
                 match state.replica.merge(entry, &item.facets) {
                     Ok(Merged::New | Merged::Forked) => {
-                        rows.push((key, Some(wire::encode(&item))));
+                        rows.push((key, Some(item.entry.0.clone())));
                         new.push((id, item));
                     }
                     Ok(Merged::Known) => {}
@@ -222,6 +242,7 @@ impl Store {
                     }
                 }
             }
+            rows.extend(facet_rows(&mut state.replica));
             for reason in refused {
                 *state.refused.entry(reason).or_default() += 1;
             }
@@ -324,10 +345,9 @@ fn reason(refusal: &Refusal) -> &'static str {
     if matches!(refusal, Refusal::Gap) { "gap" } else { "no_right" }
 }
 
-fn read_item(value: &[u8], replica: &Replica) -> Option<(Entry, Vec<Bytes>)> {
-    let item: Item = wire::decode(value, ROW_BYTES_MAX).ok()?;
-    let entry = Entry::verify(&item.entry.0, replica.fleet()).ok()?;
-    Some((entry, item.facets))
+fn read_facet(key: &[u8], value: &[u8]) -> Option<(FacetHash, Packed)> {
+    let hash = key.get(1..)?.try_into().ok()?;
+    Some((FacetHash(hash), wire::decode(value, ROW_BYTES_MAX).ok()?))
 }
 
 #[cfg(test)]

@@ -18,9 +18,10 @@ use crate::{
     identity::{Operator, Signed},
     replica::{
         Action, FACET_NODE, FacetHash, FacetRef, Head, Limits, NodeFacet, Order, Outcome, Output,
-        ResultRecord, Roster,
+        ResultRecord, Roster, Table, Tables,
     },
     store::{Loaded, Memory, StoreError},
+    wire::Bytes,
 };
 
 /// A disk that can refuse.
@@ -91,13 +92,13 @@ impl World {
     }
 
     fn head(&self, sequence: u64) -> (EntryId, Item) {
-        let facet = Bytes(wire::encode(&NodeFacet { agent: sequence.to_string(), ..NodeFacet::default() }));
-        let bytes = u32::try_from(facet.0.len()).unwrap();
+        let facet = wire::encode(&NodeFacet { agent: sequence.to_string(), ..NodeFacet::default() });
+        let bytes = u32::try_from(facet.len()).unwrap();
         let facets =
-            vec![FacetRef { name: FACET_NODE.to_owned(), hash: FacetHash::of(&facet.0), bytes, at: None }];
+            vec![FacetRef { name: FACET_NODE.to_owned(), hash: FacetHash::of(&facet), bytes, at: None }];
         let body = Head { epoch: 0, sequence, previous: None, at: hlc(later(sequence)), facets };
         let signed = Signed::sign(self.fleet.id(), &key(1), body);
-        (signed.id(), Item { entry: Bytes::from(signed.bytes()), facets: vec![facet] })
+        (signed.id(), Item { entry: Bytes::from(signed.bytes()), facets: vec![Packed::alone(&facet)] })
     }
 
     /// A result, signed by the host's executor or by somebody else.
@@ -218,20 +219,69 @@ async fn superseded_and_past_rows_leave_the_disk_while_running_and_at_the_start(
     }
     store.keep(vec![world.report(order, 1, 1)]);
     store.flushed().await.unwrap();
-    // The host's certificate, its head, the order, the report.
-    assert_eq!(disk.rows().len(), 4);
+    // The host's certificate, its head and that one's facet, the order, the report.
+    assert_eq!(disk.rows().len(), 5);
     let past = later(3 * HOUR_MS);
     let other = Disk::default();
     other.memory.clone().write(disk.rows().into_iter().map(|(key, row)| (key, Some(row))).collect()).unwrap();
     store.sweep(past);
     store.flushed().await.unwrap();
-    assert_eq!(disk.rows().len(), 2, "swept while it runs");
+    assert_eq!(disk.rows().len(), 3, "swept while it runs");
     assert_eq!(store.kept(&order), []);
     // The same, if it was away when the order came to its end.
     let store = world.start(&other, past);
     store.flushed().await.unwrap();
-    assert_eq!(other.rows().len(), 2, "swept at the start");
+    assert_eq!(other.rows().len(), 3, "swept at the start");
     assert_eq!(store.kept_keys(), []);
+}
+
+#[tokio::test]
+async fn facets_have_rows_while_heads_name_them_and_a_damaged_one_brings_its_head_again() {
+    let world = World::new();
+    let disk = Disk::default();
+    let store = world.start(&disk, NOW);
+    let columns = ["name", "version"].map(str::to_owned).to_vec();
+    let list = |patched: usize| {
+        let row = |at: usize| vec![format!("p{at}"), if at == patched { "2" } else { "1" }.to_owned()];
+        let rows = (0..200).map(row).collect();
+        Tables { tables: vec![Table { name: "t".to_owned(), columns: columns.clone(), rows }] }.canonical()
+    };
+    let (base, list) = (list(999), list(7));
+    let hash = FacetHash::of(&list);
+    let along =
+        vec![Packed::against(&list, FacetHash::of(&base).half(), &base).unwrap(), Packed::alone(&base)];
+    let bytes = u32::try_from(list.len()).unwrap();
+    let facets = vec![FacetRef { name: "t".to_owned(), hash, bytes, at: None }];
+    let body = Head { epoch: 0, sequence: 1, previous: None, at: hlc(later(1)), facets };
+    let signed = Signed::sign(world.fleet.id(), &key(1), body);
+    let item = Item { entry: Bytes::from(signed.bytes()), facets: along };
+    assert_eq!(store.merge(None, vec![item.clone()], NOW).0.len(), 1);
+    store.flushed().await.unwrap();
+    let facet_rows = || disk.rows().into_iter().filter(|(key, _)| key[0] == b'f').count();
+    assert_eq!(facet_rows(), 2, "the facet and its base");
+    let again = world.start(&disk, NOW);
+    assert_eq!(again.problems(), Vec::<String>::new());
+    assert_eq!(again.read(|replica| replica.facet(&host_id(1), "t")).unwrap().1, list);
+    drop(again);
+    // The base is not what its hash says: the difference cannot be read, and the head goes.
+    let other = wire::encode(&Packed::alone(b"another facet"));
+    disk.memory.clone().write(vec![(facet_key(&FacetHash::of(&base)), Some(other))]).unwrap();
+    let again = world.start(&disk, NOW);
+    assert!(again.problems()[0].contains("2 rows"), "{:?}", again.problems());
+    assert!(again.read(|replica| replica.head(&host_id(1)).is_none() && !replica.holds(&signed.id())));
+    again.flushed().await.unwrap();
+    assert_eq!(facet_rows(), 0);
+    assert_eq!(again.merge(None, vec![item], NOW).0.len(), 1, "it is fetched again");
+    again.flushed().await.unwrap();
+    assert_eq!(facet_rows(), 2);
+    // The next head names neither.
+    let (_, item) = world.head(2);
+    again.merge(None, vec![item], NOW);
+    again.flushed().await.unwrap();
+    assert_eq!(facet_rows(), 1);
+    let again = world.start(&disk, NOW);
+    assert_eq!(again.problems(), Vec::<String>::new());
+    assert_eq!(again.read(|replica| replica.node_facet(&host_id(1))).unwrap().agent, "2");
 }
 
 #[tokio::test]

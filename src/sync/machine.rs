@@ -1,72 +1,54 @@
-//! The machine: one per host, all neighbours in it.
+//! The machine: one per host, all neighbours in it. Here is who is connected and what is done about it; the
+//! other files add to it, each one thing that neighbours do together.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
 use super::{
-    Message, Returned, Returns, SYNC_VERSION,
-    bucket::{Bucket, Rate},
+    Ended, Message, Presence, Returned, Returns,
+    account::{Accounts, Cost},
+    arrivals::Parked,
+    neighbour::{Cursors, Neighbour},
+    wants::Wants,
 };
 use crate::{
-    identity::{EntryId, HostId, Kind, PublicKey, Signed, Stream, peek},
-    replica::{Item, Receipt, Replica, Report, Tip},
+    identity::{EntryId, HostId, Signed},
+    replica::{Item, Receipt, Replica, Report, first_hour},
     time::Timestamp,
 };
 
-/// How often the end with the lower id asks whether the other is there and holds the same. With what Yamux
-/// adds when it is woken (a ping of its own from each end, at most every ten seconds) that is six small
-/// segments a link: 8 links stay below 200 bytes sent a second.
-const PING_EVERY: Duration = Duration::from_secs(20);
+/// How often the end with the lower id asks whether the other is there and holds the same. Ping and pong
+/// have about 65 bytes together.
+const PING_EVERY: Duration = Duration::from_secs(10);
 /// A neighbour that was not heard for so long is cut off, so that another link can be made: two pings.
-const SILENT_MAX: Duration = Duration::from_secs(45);
+const SILENT_MAX: Duration = Duration::from_secs(25);
+/// How long lies between two ticks of a host that gets to run.
+const TICK: Duration = Duration::from_secs(1);
 /// Between two ticks lies about a second. After more than this the host slept or its clock was set, and
 /// nobody's silence means anything.
 const SLEPT: Duration = Duration::from_secs(10);
-/// Digests that stay different lead to a new exchange at most this often, and more and more rarely while
-/// that brings nothing: one of the two holds what the other refuses.
-const EXCHANGE_EVERY: Duration = Duration::from_secs(20);
-const EXCHANGE_EVERY_MAX: Duration = Duration::from_secs(160);
-/// Ids of entries that one neighbour is known to have; only spares a duplicate.
-const HAS_MAX: usize = 512;
-/// How long what a neighbour's tips said is remembered, so that catching up with one neighbour is not
-/// passed on to others that hold it all.
-const TOLD_FOR: Duration = Duration::from_secs(30);
-/// Bytes of entries in one message.
-const ITEMS_BYTES_MAX: usize = 256 * 1024;
-/// Entries in one message that are looked at.
-const ITEMS_MAX: usize = 4096;
 /// Reports in one message that are looked at.
 const REPORTS_MAX: usize = 64;
-/// Bytes of entries sent in answer to one message of tips; the rest follows the next one.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-// What one member may cost. Each bucket outlives its stream, or a new stream would fill it.
-
-/// Tips that are answered, which can take all that is held: an honest neighbour sends them on a new
-/// stream and then every [`EXCHANGE_EVERY`].
-const TIPS: Rate = Rate { burst: 4, every_ms: 8_000 };
-/// Entries whose signature is checked. What turns out new is given back, so catching up is not slowed: this
-/// is for what is not verified or not taken (at 50 a second about 1 % of a core).
-const CHECKS: Rate = Rate { burst: 4_096, every_ms: 20 };
-/// New heads of one host, from whomever. Those above it are not lost: the next exchange brings the newest.
-const HEADS: Rate = Rate { burst: 30, every_ms: 5_000 };
-/// Reports and words about orders: rosters of 512, several at once.
-const REPORTS: Rate = Rate { burst: 8_192, every_ms: 5 };
-/// What is of no use: entries that are held, heads over their number, kinds that nobody knows, tips too soon.
-/// An honest neighbour says each entry about once; who floods so is shunned.
-const USELESS: Rate = Rate { burst: 20_000, every_ms: 5 };
 /// What a receipt counts among them: it is verified.
 const RECEIPT_COST: u64 = 4;
+/// So often within a second it is announced at once what is new; more is gathered until the tick.
+const FLUSHES_A_SECOND: u32 = 4;
 
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
     /// A stream to a neighbour is open.
     Up(HostId),
-    /// It is gone.
+    /// It is gone, closed by this end or replaced by another.
     Down(HostId),
+    /// It is gone, and this end did not close it.
+    Broken(HostId),
+    /// A link to it is about to be closed that is only one too many.
+    GivesUp(HostId),
+    /// A host could not be dialled.
+    Unreached(HostId),
     /// A neighbour takes what waits for it, though it says nothing.
     Moves(HostId),
     /// A neighbour said something.
@@ -115,119 +97,49 @@ pub enum Effect {
     Pass(HostId, Vec<(EntryId, HostId)>),
 }
 
-#[derive(Debug)]
-struct Neighbour {
-    greeted: bool,
-    heard: Timestamp,
-    pinged: Timestamp,
-    rtt: Option<Duration>,
-    exchanged: Option<Timestamp>,
-    wait: Duration,
-    /// Whether anything new came from it since the exchange.
-    fruitful: bool,
-    has: VecDeque<EntryId>,
-    has_set: HashSet<EntryId>,
-    /// The first halves of the ids in its last tips, and when those came.
-    told: Option<(Timestamp, HashSet<[u8; 16]>)>,
-}
-
-impl Neighbour {
-    fn new(now: Timestamp) -> Self {
-        Self {
-            greeted: false,
-            heard: now,
-            pinged: now,
-            rtt: None,
-            exchanged: None,
-            wait: EXCHANGE_EVERY,
-            fruitful: false,
-            has: VecDeque::new(),
-            has_set: HashSet::new(),
-            told: None,
-        }
-    }
-
-    fn note(&mut self, id: EntryId) {
-        if self.has_set.insert(id) {
-            self.has.push_back(id);
-            if self.has.len() > HAS_MAX
-                && let Some(oldest) = self.has.pop_front()
-            {
-                self.has_set.remove(&oldest);
-            }
-        }
-    }
-
-    fn has(&self, id: &EntryId) -> bool {
-        let half = id.0.first_chunk::<16>();
-        self.has_set.contains(id)
-            || self.told.as_ref().zip(half).is_some_and(|((_, told), half)| told.contains(half))
-    }
-}
-
-/// What one member has used of what it may.
-#[derive(Debug)]
-struct Account {
-    tips: Bucket,
-    checks: Bucket,
-    reports: Bucket,
-    useless: Bucket,
-}
-
-impl Account {
-    fn new(now: Timestamp) -> Self {
-        Self {
-            tips: Bucket::full(TIPS, now),
-            checks: Bucket::full(CHECKS, now),
-            reports: Bucket::full(REPORTS, now),
-            useless: Bucket::full(USELESS, now),
-        }
-    }
-
-    fn is_new(&mut self, now: Timestamp) -> bool {
-        self.tips.is_full(TIPS, now)
-            && self.checks.is_full(CHECKS, now)
-            && self.reports.is_full(REPORTS, now)
-            && self.useless.is_full(USELESS, now)
-    }
-}
-
-/// A digest, and for how long it is good.
-#[derive(Clone, Copy, Debug)]
-struct Digest {
-    bytes: [u8; 16],
-    version: u64,
-    from: Timestamp,
-    until: Option<Timestamp>,
-}
-
 /// Spreads, reconciles and carries results for one host.
 #[derive(Debug)]
 pub struct Machine {
-    me: HostId,
-    neighbours: BTreeMap<HostId, Neighbour>,
+    pub(super) me: HostId,
+    /// Which feed the replica's numbers are of: another one after every start.
+    pub(super) feed: [u8; 8],
+    pub(super) neighbours: BTreeMap<HostId, Neighbour>,
+    pub(super) cursors: Cursors,
+    pub(super) wants: Wants,
+    /// Heads that wait for facets.
+    pub(super) parked: VecDeque<Parked>,
+    pub(super) accounts: Accounts,
+    /// Since when an exchange has to wait for what is on its way.
+    pub(super) held_up: Option<Timestamp>,
     returns: Returns,
-    /// Of members that used some of it lately.
-    accounts: HashMap<HostId, Account>,
-    /// Of hosts that published lately.
-    heads: HashMap<HostId, Bucket>,
-    digest: Option<Digest>,
+    pub(super) presence: Presence,
+    /// Which version of the authority presence was told the members of.
+    pub(super) members_told: Option<u64>,
+    /// How often since the tick it was announced what is new, and whether there is more.
+    flushes: u32,
+    unflushed: bool,
     ticked: Option<Timestamp>,
-    throttled: u64,
 }
 
 impl Machine {
-    /// A machine without neighbours.
-    pub fn new(me: HostId) -> Self {
+    /// A machine without neighbours. `feed` is random, and another one at every start: who knows how far it
+    /// read the feed of a replica must not take another replica's for it.
+    pub fn new(me: HostId, feed: [u8; 8]) -> Self {
         Self {
             me,
+            feed,
             neighbours: BTreeMap::new(),
+            cursors: Cursors::default(),
+            wants: Wants::default(),
+            parked: VecDeque::new(),
+            accounts: Accounts::default(),
+            held_up: None,
             returns: Returns::new(me),
-            accounts: HashMap::new(),
-            heads: HashMap::new(),
-            digest: None,
+            presence: Presence::new(me),
+            members_told: None,
+            flushes: 0,
+            unflushed: false,
             ticked: None,
-            throttled: 0,
         }
     }
 
@@ -246,37 +158,49 @@ impl Machine {
         &self.returns
     }
 
-    /// Entries, reports and tips of neighbours that were dropped because there were too many.
+    /// Entries, reports, rows and tips of neighbours that were dropped because there were too many.
     pub fn throttled(&self) -> u64 {
-        self.throttled
+        self.accounts.throttled()
+    }
+
+    /// Who was shunned or throttled lately, why, and when last.
+    pub fn misbehaved(&self) -> impl Iterator<Item = (HostId, &'static str, Timestamp)> + '_ {
+        self.accounts.blamed()
+    }
+
+    /// A member misbehaved in a way that shows only outside of this machine.
+    pub fn blame(&mut self, peer: HostId, why: &'static str, now: Timestamp) {
+        self.accounts.blame(peer, why, now);
     }
 
     /// Takes what happened, says what is to be done. `replica` is what is held at this moment.
     pub fn handle(&mut self, event: Event, now: Timestamp, replica: &Replica) -> Vec<Effect> {
+        self.tell_members(replica);
         match event {
-            Event::Up(peer) => {
-                self.neighbours.insert(peer, Neighbour::new(now));
-                let digest = self.digest(now, replica);
-                vec![Effect::Send(peer, Message::Hello { version: SYNC_VERSION, digest })]
+            Event::Up(peer) => vec![self.on_up(peer, now, replica)],
+            Event::Down(peer) => self.on_down(peer, Ended::Closed, now, replica),
+            Event::Broken(peer) => self.on_down(peer, Ended::Broken, now, replica),
+            Event::GivesUp(peer) => {
+                vec![Effect::Send(peer, Message::Notes { notes: self.presence.bye() })]
             }
-            Event::Down(peer) => {
-                self.neighbours.remove(&peer);
-                Vec::new()
-            }
+            Event::Unreached(host) => self.unreached(host, now, replica),
             Event::Moves(peer) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.heard = now;
                 }
-                Vec::new()
+                self.hears(peer, now, replica)
             }
-            Event::Message(peer, message) => self.on_message(peer, message, now, replica),
-            Event::Merged { from, items } => self.on_merged(from, &items, now, replica),
-            Event::Missed => {
-                for neighbour in self.neighbours.values_mut() {
-                    (neighbour.exchanged, neighbour.wait) = (None, EXCHANGE_EVERY);
+            Event::Message(peer, message) => {
+                let effects = self.on_message(peer, message, now, replica);
+                for effect in &effects {
+                    if let Effect::Shun(peer, why) = effect {
+                        self.accounts.blame(*peer, why, now);
+                    }
                 }
-                Vec::new()
+                effects
             }
+            Event::Merged { from, items } => self.on_merged(from, &items, now, replica),
+            Event::Missed => self.flush(replica),
             Event::Results(reports) => {
                 let returned = self.returns.own(reports, now, replica, &self.linked());
                 self.perform(returned)
@@ -298,27 +222,8 @@ impl Machine {
         }
     }
 
-    fn linked(&self) -> Vec<HostId> {
+    pub(super) fn linked(&self) -> Vec<HostId> {
         self.neighbours.iter().filter(|(_, n)| n.greeted).map(|(id, _)| *id).collect()
-    }
-
-    /// The replica's digest, computed again only when it may have changed.
-    fn digest(&mut self, now: Timestamp, replica: &Replica) -> [u8; 16] {
-        let version = replica.version();
-        if let Some(known) = self.digest
-            && known.version == version
-            && known.from <= now
-            && known.until.is_none_or(|until| now <= until)
-        {
-            return known.bytes;
-        }
-        let bytes = replica.digest(now);
-        self.digest = Some(Digest { bytes, version, from: now, until: replica.digest_until(now) });
-        bytes
-    }
-
-    fn account(&mut self, peer: HostId, now: Timestamp) -> &mut Account {
-        self.accounts.entry(peer).or_insert_with(|| Account::new(now))
     }
 
     fn perform(&self, returned: Vec<Returned>) -> Vec<Effect> {
@@ -328,15 +233,22 @@ impl Machine {
                 Returned::Send(peer, message) => {
                     self.neighbours.contains_key(&peer).then_some(Effect::Send(peer, message))
                 }
-                Returned::Pass(peer, kept) => {
-                    self.neighbours.contains_key(&peer).then_some(Effect::Pass(peer, kept))
-                }
                 Returned::Keep(reports) => Some(Effect::Keep(reports)),
                 Returned::Settle(order) => Some(Effect::Settle(order)),
                 Returned::Running(order, hosts) => Some(Effect::Running(order, hosts)),
                 Returned::Reach(keeper) => Some(Effect::Reach(keeper)),
+                Returned::Pass(peer, kept) => {
+                    self.neighbours.contains_key(&peer).then_some(Effect::Pass(peer, kept))
+                }
             })
             .collect()
+    }
+
+    fn on_down(&mut self, peer: HostId, why: Ended, now: Timestamp, replica: &Replica) -> Vec<Effect> {
+        self.neighbour_is_gone(peer);
+        let mut effects = self.misses(peer, why, now, replica);
+        effects.extend(self.ask_all(now, replica));
+        effects
     }
 
     fn on_message(
@@ -351,41 +263,45 @@ impl Machine {
         if neighbour.greeted == matches!(message, Message::Hello { .. }) {
             return vec![Effect::Close(peer, "it did not say hello first, and once")];
         }
+        let mut effects = self.hears(peer, now, replica);
+        effects.extend(self.on_word(peer, message, now, replica));
+        effects
+    }
+
+    fn on_word(&mut self, peer: HostId, message: Message, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         match message {
-            Message::Hello { version, digest } => {
-                if version != SYNC_VERSION {
-                    return vec![Effect::Close(peer, "it speaks another version")];
+            Message::Hello { version, here, since, sum } => {
+                match self.on_hello(peer, version, here, since, sum, now, replica) {
+                    Ok(mut effects) => {
+                        let returned = self.returns.linked(peer, now, replica);
+                        effects.extend(self.perform(returned));
+                        effects.extend(self.meets(peer, now, replica));
+                        effects
+                    }
+                    Err(why) => vec![Effect::Close(peer, why)],
                 }
-                neighbour.greeted = true;
-                let mut effects = self.compare(peer, digest, now, replica);
-                let returned = self.returns.linked(peer, now, replica);
-                effects.extend(self.perform(returned));
-                effects
             }
             Message::Tips { tip } => self.on_tips(peer, &tip, now, replica),
-            Message::Items { items } => self.on_items(peer, items, now, replica),
-            Message::Ping { nonce, digest } => {
-                let ours = self.digest(now, replica);
-                let mut effects = vec![Effect::Send(peer, Message::Pong { nonce, digest: ours })];
-                effects.extend(self.compare(peer, digest, now, replica));
-                effects
+            Message::Items { items, part } => self.on_items(peer, items, part, now, replica),
+            Message::Ping { nonce, lsn, hour, root } => {
+                self.on_ping(peer, nonce, lsn, hour, root, now, replica)
             }
-            Message::Pong { nonce, digest } => {
-                if nonce == neighbour.pinged.0 {
-                    neighbour.rtt = Some(now.since(neighbour.pinged));
-                }
-                self.compare(peer, digest, now, replica)
+            Message::Pong { nonce, lsn, sum } => self.on_pong(peer, nonce, lsn, sum, now, replica),
+            Message::Told { lsn, heads, entries } => self.on_told(peer, lsn, &heads, &entries, now, replica),
+            Message::Want { heads, entries, facets } => {
+                self.on_want(peer, &heads, &entries, &facets, now, replica)
             }
+            Message::Facets { halves, facets } => self.on_facets(peer, &halves, facets, now, replica),
             Message::Reports { mut reports } => {
                 reports.truncate(REPORTS_MAX);
-                self.allow(peer, &mut reports, now);
+                self.accounts.allow(peer, Cost::Report, &mut reports, now);
                 let linked = self.linked();
                 let returned = self.returns.reports(peer, reports, now, replica, &linked);
                 self.perform(returned)
             }
             Message::Settled { receipt } => {
-                if self.account(peer, now).reports.take(REPORTS, RECEIPT_COST, now) < RECEIPT_COST {
-                    self.throttled += 1;
+                if self.accounts.take(peer, Cost::Report, RECEIPT_COST, now) < RECEIPT_COST {
+                    self.accounts.throttle(1);
                     return Vec::new();
                 }
                 match self.returns.settled(peer, &receipt.0, replica) {
@@ -394,200 +310,102 @@ impl Machine {
                 }
             }
             Message::Running { order, mut hosts } => {
-                self.allow(peer, &mut hosts, now);
+                self.accounts.allow(peer, Cost::Report, &mut hosts, now);
                 let linked = self.linked();
                 let returned = self.returns.running(Some(peer), order, hosts, now, replica, &linked);
                 self.perform(returned)
             }
+            Message::Notes { notes } => self.on_notes(peer, notes, now, replica),
         }
     }
 
-    /// Leaves as many of them as the neighbour may send now. Results that are dropped come again.
-    fn allow<T>(&mut self, peer: HostId, words: &mut Vec<T>, now: Timestamp) {
-        let wanted = words.len();
-        let allowed = self.account(peer, now).reports.take(REPORTS, wanted as u64, now);
-        words.truncate(usize::try_from(allowed).unwrap_or(wanted));
-        self.throttled += (wanted - words.len()) as u64;
-    }
-
-    fn on_tips(&mut self, peer: HostId, tip: &Tip, now: Timestamp, replica: &Replica) -> Vec<Effect> {
-        if self.account(peer, now).tips.take(TIPS, 1, now) == 0 {
-            self.throttled += 1;
-            return self.bear(peer, 1, now).into_iter().collect();
-        }
-        let mut lacking = replica.lacking(tip, now);
-        let mut bytes = 0;
-        lacking.retain(|item| {
-            bytes += item.weight();
-            bytes <= ANSWER_BYTES_MAX
-        });
-        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-            let told = tip.held.iter().copied().chain(tip.heads.iter().map(|row| row.half));
-            neighbour.told = Some((now, told.collect()));
-        }
-        in_messages(lacking).map(|items| Effect::Send(peer, Message::Items { items })).collect()
-    }
-
-    fn on_items(&mut self, peer: HostId, items: Vec<Item>, now: Timestamp, replica: &Replica) -> Vec<Effect> {
-        let (mut fresh, mut useless) = (Vec::new(), 0);
-        for item in items.into_iter().take(ITEMS_MAX) {
-            let Ok(header) = peek(&item.entry.0) else {
-                return vec![Effect::Close(peer, "it sent what is no entry")];
-            };
-            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                neighbour.note(header.id);
-            }
-            if replica.holds(&header.id) {
-                useless += 1;
-                continue;
-            }
-            let spent = header.kind == Kind::Head as u16
-                && header.signer.is_some_and(|signer| {
-                    let author = HostId::of(&PublicKey::<Stream>::from_bytes(signer));
-                    self.heads.get_mut(&author).is_some_and(|bucket| !bucket.any(HEADS, now))
-                });
-            if spent || Kind::of(header.kind).is_none() {
-                self.throttled += u64::from(spent);
-                useless += 1;
-            } else {
-                fresh.push(item);
-            }
-        }
-        let wanted = fresh.len();
-        let allowed = self.account(peer, now).checks.take(CHECKS, wanted as u64, now);
-        fresh.truncate(usize::try_from(allowed).unwrap_or(wanted));
-        self.throttled += (wanted - fresh.len()) as u64;
-        let merge = (!fresh.is_empty()).then_some(Effect::Merge(peer, fresh));
-        merge.into_iter().chain(self.bear(peer, useless, now)).collect()
+    #[cfg(test)]
+    pub(super) fn asked_of(&self) -> Option<HostId> {
+        self.neighbours.keys().copied().find(|peer| self.wants.asks(peer))
     }
 
     /// Counts what a neighbour said that was of no use; a flood of it ends the friendship.
-    fn bear(&mut self, peer: HostId, useless: u64, now: Timestamp) -> Option<Effect> {
-        let bears = self.account(peer, now).useless.take(USELESS, useless, now) == useless;
+    pub(super) fn bear(&mut self, peer: HostId, useless: u64, now: Timestamp) -> Option<Effect> {
+        let bears = self.accounts.take(peer, Cost::Useless, useless, now) == useless;
         (!bears).then_some(Effect::Shun(peer, "it floods with what is held or of no use"))
     }
 
-    /// Sends the tips if the neighbour holds something else, but not over and over.
-    fn compare(&mut self, peer: HostId, theirs: [u8; 16], now: Timestamp, replica: &Replica) -> Vec<Effect> {
-        let same = theirs == self.digest(now, replica);
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Vec::new() };
-        if same {
-            neighbour.wait = EXCHANGE_EVERY;
+    pub(super) fn came(&mut self, order: EntryId, from: HostId) {
+        self.returns.came(order, from);
+    }
+
+    /// Announces what is new now, or soon if that happened often lately: many changes that come one after the
+    /// other take one announcement.
+    pub(super) fn flush_soon(&mut self, replica: &Replica) -> Vec<Effect> {
+        if self.flushes >= FLUSHES_A_SECOND {
+            self.unflushed = true;
             return Vec::new();
         }
-        if let Some(last) = neighbour.exchanged {
-            if neighbour.fruitful {
-                neighbour.wait = EXCHANGE_EVERY;
-            }
-            if now.since(last) < neighbour.wait {
-                return Vec::new();
-            }
-            neighbour.wait = (neighbour.wait * 2).min(EXCHANGE_EVERY_MAX);
-        }
-        (neighbour.exchanged, neighbour.fruitful) = (Some(now), false);
-        vec![Effect::Send(peer, Message::Tips { tip: replica.tip(now) })]
+        self.flushes += 1;
+        self.flush(replica)
     }
 
-    fn on_merged(
-        &mut self,
-        from: Option<HostId>,
-        items: &[(EntryId, Item)],
-        now: Timestamp,
-        replica: &Replica,
-    ) -> Vec<Effect> {
-        if let Some(from) = from {
-            self.account(from, now).checks.give(CHECKS, items.len() as u64);
-            if let Some(neighbour) = self.neighbours.get_mut(&from) {
-                neighbour.fruitful |= !items.is_empty();
-            }
-            for (id, item) in items {
-                if replica.order(id).is_some() {
-                    self.returns.came(*id, from);
-                }
-                if let Ok(header) = peek(&item.entry.0)
-                    && header.kind == Kind::Head as u16
-                    && let Some(signer) = header.signer
-                {
-                    let author = HostId::of(&PublicKey::<Stream>::from_bytes(signer));
-                    let bucket = self.heads.entry(author).or_insert_with(|| Bucket::full(HEADS, now));
-                    bucket.take(HEADS, 1, now);
-                }
-            }
-        }
-        self.spread(from, items, replica)
+    /// There is more to announce at the next tick.
+    pub(super) fn flush_later(&mut self) {
+        self.unflushed = true;
     }
 
-    fn spread(&mut self, from: Option<HostId>, items: &[(EntryId, Item)], replica: &Replica) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        for (peer, neighbour) in &mut self.neighbours {
-            if !neighbour.greeted || Some(*peer) == from {
-                continue;
-            }
-            let mut wanted = Vec::new();
-            for (id, item) in items {
-                // A head that was superseded in the meantime goes no further.
-                if !neighbour.has(id) && replica.holds(id) {
-                    neighbour.note(*id);
-                    wanted.push(item.clone());
-                }
-            }
-            let peer = *peer;
-            effects.extend(in_messages(wanted).map(|items| Effect::Send(peer, Message::Items { items })));
-        }
-        effects
+    fn flush(&mut self, replica: &Replica) -> Vec<Effect> {
+        self.unflushed = false;
+        let linked = self.linked();
+        linked.into_iter().flat_map(|peer| self.tell(peer, replica)).collect()
     }
 
     fn tick(&mut self, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         let mut effects = Vec::new();
         let slept = self.ticked.is_none_or(|last| now < last || now.since(last) > SLEPT);
+        let late = self.ticked.map_or(Duration::ZERO, |last| now.since(last).saturating_sub(TICK));
         self.ticked = Some(now);
         if slept {
             for neighbour in self.neighbours.values_mut() {
                 neighbour.heard = now;
                 neighbour.pinged = neighbour.pinged.min(now);
-                neighbour.exchanged = neighbour.exchanged.map(|last| last.min(now));
+                neighbour.exchange.set_back(now);
             }
+        }
+        self.flushes = 0;
+        if self.unflushed {
+            effects.extend(self.flush(replica));
         }
         let mut due = Vec::new();
         for (peer, neighbour) in &mut self.neighbours {
-            if neighbour.told.as_ref().is_some_and(|(at, _)| now < *at || now.since(*at) > TOLD_FOR) {
-                neighbour.told = None;
-            }
             if now.since(neighbour.heard) > SILENT_MAX {
                 effects.push(Effect::Close(*peer, "it was silent for too long"));
             } else if self.me < *peer && neighbour.greeted && now.since(neighbour.pinged) >= PING_EVERY {
-                neighbour.pinged = now;
                 due.push(*peer);
             }
         }
         if !due.is_empty() {
-            let digest = self.digest(now, replica);
-            let ping = |peer| Effect::Send(peer, Message::Ping { nonce: now.0, digest });
-            effects.extend(due.into_iter().map(ping));
+            let hour = first_hour(now);
+            let root = replica.roots(hour).root();
+            effects.extend(due.into_iter().filter_map(|peer| self.ping(peer, hour, root, now, replica)));
         }
+        effects.extend(self.watch(late, now, replica));
+        for peer in self.wants.tick(now) {
+            self.unanswered(peer, now);
+        }
+        effects.extend(self.unpark(now, replica));
+        effects.extend(self.ask_all(now, replica));
+        effects.extend(self.exchange(now, replica));
         let neighbours = &self.neighbours;
-        self.accounts.retain(|peer, account| neighbours.contains_key(peer) || !account.is_new(now));
-        self.heads.retain(|_, bucket| !bucket.is_full(HEADS, now));
+        self.accounts.tick(|peer| neighbours.contains_key(peer), now);
         let returned = self.returns.tick(now, replica, &self.linked());
         effects.extend(self.perform(returned));
         effects
     }
-}
 
-/// Cuts entries into messages of a bounded size.
-fn in_messages(items: Vec<Item>) -> impl Iterator<Item = Vec<Item>> {
-    let mut items = items.into_iter().peekable();
-    std::iter::from_fn(move || {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while let Some(item) =
-            items.next_if(|item| batch.is_empty() || bytes + item.weight() <= ITEMS_BYTES_MAX)
-        {
-            bytes += item.weight();
-            batch.push(item);
+    /// A neighbour did not deliver what it said it has.
+    pub(super) fn unanswered(&mut self, peer: HostId, now: Timestamp) {
+        self.accounts.take(peer, Cost::Unanswered, 1, now);
+        if !self.accounts.any(peer, Cost::Unanswered, now) {
+            self.accounts.blame(peer, "it announces what it does not deliver", now);
         }
-        (!batch.is_empty()).then_some(batch)
-    })
+    }
 }
 
 /// Cuts the reports that a host keeps into messages of a bounded size.

@@ -9,20 +9,29 @@
 //!
 //! Spreading is an epidemic over the neighbour graph with duplicates dropped by id before any signature
 //! is checked (Demers et al., "Epidemic Algorithms for Replicated Database Maintenance", 1987: push,
-//! with anti-entropy behind it). Reconciling is, for now, a full exchange of tips whenever the digests
-//! of two neighbours differ: 17 bytes an entry that stands alone, 45 a stream; more and more rarely while
-//! that brings nothing, since one of the two may refuse what the other holds.
+//! with anti-entropy behind it). Commands and what gives rights are pushed; heads, of which every change of any
+//! host makes one, are announced and asked for once (`feed`, `wants`, `arrivals`). Who was away is told what
+//! came since it was here last; who is new here compares roots and exchanges tips (`compare`).
 //!
 //! `tests/` runs whole networks in virtual time; a failing run prints its seed, and
 //! `MUSTER_SEEDS=5..6 cargo test --lib sync::` repeats it.
 
+mod account;
+mod arrivals;
 mod bucket;
+mod compare;
+mod feed;
 mod machine;
 mod message;
+mod neighbour;
 mod presence;
 mod returns;
+mod rows;
+mod wants;
+mod watch;
 
 pub use machine::{Effect, Event, Machine, in_reports};
-pub use message::{MESSAGE_BYTES_MAX, Message, SYNC_VERSION};
+pub use message::{Cursor, MESSAGE_BYTES_MAX, Message, Part, SYNC_VERSION, Sum};
 pub use presence::{Ended, NOTES_MAX, Note, Presence, Said, Seen, WITNESSES_MAX};
 pub use returns::{RETRY_AFTER, Returned, Returns};
+pub use rows::{HeadRow, NoRows, ROWS_MAX, pack_halves, pack_heads, prefix, unpack_halves, unpack_heads};

@@ -395,7 +395,10 @@ impl Returns {
     pub fn linked(&mut self, peer: HostId, now: Timestamp, replica: &Replica) -> Vec<Returned> {
         let mut out = Out::default();
         for (order, own) in &mut self.own {
-            if keepers(order, replica).contains(&peer) {
+            // What this host keeps itself as the first keeper is settled by its own disk alone: settled by
+            // another's, it would be gone with a crash, and nobody's word for it is taken later.
+            let keepers = keepers(order, replica);
+            if keepers.first() != Some(&self.me) && keepers.contains(&peer) {
                 own.again = now.after(RETRY_AFTER);
                 out.send.entry(peer).or_default().push(own.report.clone());
             }

@@ -88,11 +88,11 @@ pub enum OutputError {
 
 /// What rows are: their schema's name and their columns. The first column names a row.
 #[derive(Clone, Copy, Debug)]
-pub struct Sheet {
+pub struct Sheet<'a> {
     /// The singular noun of the schema: `host` becomes `muster.host/v1`.
     pub thing: &'static str,
     /// The columns, in order. Rows may hold more fields than there are columns; JSON shows all.
-    pub columns: &'static [Column],
+    pub columns: &'a [Column<'a>],
 }
 
 /// Where data goes, and how.

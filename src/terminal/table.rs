@@ -40,27 +40,27 @@ pub enum Kind {
 
 /// One column: where its value stands in a row, and how it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// The heading, in capitals.
-    pub title: &'static str,
-    /// The field of the row, as in JSON.
-    pub key: &'static str,
+pub struct Column<'a> {
+    /// The heading, in capitals; escaped, if others chose it.
+    pub title: &'a str,
+    /// The field of the row, as in JSON; escaped, if others chose it.
+    pub key: &'a str,
     /// Who chose the text.
     pub kind: Kind,
     /// Whether only `wide` shows it.
     pub wide: bool,
 }
 
-impl Column {
+impl<'a> Column<'a> {
     /// A column that every table shows.
     #[must_use]
-    pub const fn new(title: &'static str, key: &'static str, kind: Kind) -> Self {
+    pub const fn new(title: &'a str, key: &'a str, kind: Kind) -> Self {
         Self { title, key, kind, wide: false }
     }
 
     /// A column that only `-o wide` shows.
     #[must_use]
-    pub const fn wide(title: &'static str, key: &'static str, kind: Kind) -> Self {
+    pub const fn wide(title: &'a str, key: &'a str, kind: Kind) -> Self {
         Self { title, key, kind, wide: true }
     }
 

@@ -12,9 +12,9 @@ use muster::{
     identity::{Executor, FleetId, HostId, SecretKey, Stream},
     journal::{HostHome, MeshHome},
     net::{self, Io, Net, PeerKey, Sender},
-    replica::Item,
+    replica::{Item, Roots, first_hour},
     services::replication::Sync,
-    sync::{Message, SYNC_VERSION},
+    sync::{Cursor, Message, Part, SYNC_VERSION, Sum},
     wire::{self, Bytes, Value, Wire, WireError},
 };
 use tokio::task::JoinSet;
@@ -81,8 +81,7 @@ impl Evil {
                         hears.lock().unwrap().over = true;
                     });
                     let mut line = Line { sender, heard, _reads: tasks };
-                    let hello = Message::Hello { version: SYNC_VERSION, digest: [0; 16] };
-                    assert!(line.say(hello).await, "{at} does not take a hello");
+                    assert!(line.say(hello(SYNC_VERSION)).await, "{at} does not take a hello");
                     return line;
                 }
                 Err(error) => {
@@ -121,6 +120,12 @@ impl Evil {
     }
 }
 
+/// The hello of one that holds nothing.
+pub(crate) fn hello(version: u32) -> Message {
+    let sum = Sum { hour: first_hour(now()), roots: Roots::default() };
+    Message::Hello { version, here: Cursor { feed: [7; 8], lsn: 0 }, since: None, sum }
+}
+
 /// Where an agent listens.
 pub(crate) fn listens_at(fleet: &Fleet, at: &str) -> SocketAddr {
     let status = fleet.status(at);
@@ -149,13 +154,13 @@ impl Line {
     /// Sends entries.
     pub(crate) async fn send(&mut self, entries: &[&[u8]]) -> bool {
         let items = entries.iter().map(|entry| Item::bare(entry)).collect();
-        self.say(Message::Items { items }).await
+        self.say(Message::Items { items, part: Part::Pushed }).await
     }
 
     /// Waits until the agent has dealt with everything that was said.
     pub(crate) async fn dealt_with(&mut self) {
-        let nonce = now().0 ^ u64::from_le_bytes(crate::signer::fresh()[..8].try_into().unwrap());
-        let asked = self.say(Message::Ping { nonce, digest: [0; 16] }).await;
+        let nonce = u32::from_le_bytes(crate::signer::fresh()[..4].try_into().unwrap());
+        let asked = self.say(Message::Ping { nonce, lsn: 0, hour: first_hour(now()), root: [0; 16] }).await;
         assert!(asked, "the agent hung up");
         self.until("it answers a ping", |messages| {
             messages

@@ -22,7 +22,7 @@ use muster::{
     },
     replica::{Action, Head, Item, Order, Outcome, Output, Receipt, Report, ResultRecord, Roster, Tip},
     services::{replication::Sync, run::verify},
-    sync::Message,
+    sync::{Message, Part, SYNC_VERSION},
     time::Hlc,
     wire::{self, Bytes, Value, Wire},
 };
@@ -599,7 +599,7 @@ fn a_forged_success_for_another_host_is_only_claimed_and_does_not_replace_the_tr
         let run = fleet.begin_order("a", &["-l", "role=db", "--timeout", "5s"], &fleet.counted(&[]));
         let orders = |messages: &[Message]| -> Vec<EntryId> {
             let items = messages.iter().filter_map(|message| match message {
-                Message::Items { items } => Some(items),
+                Message::Items { items, .. } => Some(items),
                 _ => None,
             });
             let headers = items.flatten().filter_map(|item| peek(&item.entry.0).ok());
@@ -630,8 +630,6 @@ fn a_forged_success_for_another_host_is_only_claimed_and_does_not_replace_the_tr
     assert_eq!(fleet.spawns(&run.job), [("c".to_owned(), 1)].into());
     runtime.block_on(async {
         let authority = replica(&fleet, "a").await.authority().clone();
-        let order = replica(&fleet, "c").await;
-        let _nothing_else = order;
         let jobs: Vec<Report> = {
             let id = fleet_order_id(&fleet, &run.job).await;
             reports(&fleet, "a", id).await.unwrap()
@@ -671,9 +669,9 @@ fn frames_that_are_no_messages_end_the_stream_and_nothing_else() {
     let evil = Evil::join(&mut fleet, "evil");
     let framed = |body: &[u8]| [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], body].concat();
     let nested = |depth: usize| [vec![0x81; depth], vec![0x01]].concat();
-    let hello = wire::encode(&Message::Hello { version: 1, digest: [0; 16] });
-    let late = wire::encode(&Message::Hello { version: 77, digest: [0; 16] });
-    let no_entry = wire::encode(&Message::Items { items: vec![Item::bare(b"no entry")] });
+    let hello = wire::encode(&crate::evil::hello(SYNC_VERSION));
+    let late = wire::encode(&crate::evil::hello(77));
+    let no_entry = wire::encode(&Message::Items { items: vec![Item::bare(b"no entry")], part: Part::Pushed });
     let huge_array = [&[0x9b][..], &u64::MAX.to_be_bytes()].concat();
     let mut garbage = vec![0_u8; 300_000];
     let mut state = 88_172_645_463_325_252_u64;
@@ -809,8 +807,8 @@ fn a_flood_neither_fills_a_host_nor_keeps_orders_from_running() {
             let mut flooding = tokio::spawn(async move {
                 loop {
                     let (message, count) = match flood {
-                        Flood::Tips => (Message::Tips { tip: Tip::default() }, 1),
-                        _ => (Message::Items { items: items.clone() }, items.len()),
+                        Flood::Tips => (Message::Tips { tip: Tip::nothing() }, 1),
+                        _ => (Message::Items { items: items.clone(), part: Part::Pushed }, items.len()),
                     };
                     if !line.say(message).await || line.over() {
                         return;

@@ -87,16 +87,7 @@ fn run_an_executor(dir: &Path) -> ! {
     let lock = home.lock().unwrap_or_else(|error| fail(&error));
     let socket = dir.join("control.sock");
     let control = OwnedFd::from(UnixListener::bind(&socket).unwrap());
-    let settings = ExecutorSettings {
-        home,
-        lock,
-        socket,
-        control,
-        mesh_user: None,
-        listen: Vec::new(),
-        advertise: Vec::new(),
-        lan: false,
-    };
+    let settings = ExecutorSettings { home, lock, socket, control, mesh_user: None, mesh: Bytes::default() };
     let mut executor = Executor::start(settings, clock).unwrap_or_else(|error| fail(&error));
     executor.mesh.program = this_test("process_of_a_mesh");
     if let Ok(every) = std::env::var(SWEEP_MS) {

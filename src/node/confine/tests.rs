@@ -34,15 +34,20 @@ fn place() -> Place {
 
 /// Confines a process of its own and runs `attempt` in it; what it says is wrong comes back.
 fn confined(place: &Place, attempt: impl FnOnce(&Confined, &Path) -> Result<(), String>) {
+    let root = place.directory.path();
+    confined_to_read(place, &[root.join("shown"), root.join("missing"), "/proc".into()], attempt);
+}
+
+fn confined_to_read(
+    place: &Place,
+    readable: &[PathBuf],
+    attempt: impl FnOnce(&Confined, &Path) -> Result<(), String>,
+) {
     let log = place.directory.path().join("log");
     let mut file = File::create(&log).unwrap();
     let root = place.directory.path();
     let child = os::fork_into(|| {
-        let confinement = Confinement {
-            become_user: place.user,
-            writable: &[root.join("inside")],
-            readable: &[root.join("shown"), root.join("missing"), "/proc".into()],
-        };
+        let confinement = Confinement { become_user: place.user, writable: &[root.join("inside")], readable };
         let result = match confine(&confinement) {
             Ok(done) => attempt(&done, root),
             Err(error) => Err(format!("not confined: {error}: {error:?}")),
@@ -199,7 +204,8 @@ mod agent {
     use libp2p::swarm::SwarmEvent;
     use libp2p::{Multiaddr, SwarmBuilder, mdns, noise, tcp, yamux};
 
-    use super::*;
+    use super::{super::super::mesh::READABLE, *};
+    use crate::host::{Collector as _, FACET_DEB, FACETS, Machine, Paths, Progress, Watch};
 
     #[test]
     fn a_store_opens_and_writes_in_its_directory() {
@@ -214,6 +220,43 @@ mod agent {
                 works("flush", store.flush())?;
             }
             Ok(())
+        });
+    }
+
+    /// With what the mesh process may read, the machine looks as it does without limits, and changes are seen.
+    #[test]
+    fn the_machine_is_looked_at_and_watched() {
+        let look =
+            |facet| Machine::new(Paths::with_dpkg("/var/lib/dpkg")).collect(facet, &Progress::default());
+        let unlimited = FACETS.map(look);
+        let readable: Vec<PathBuf> =
+            READABLE.iter().map(PathBuf::from).chain(["/var/lib/dpkg".into()]).collect();
+        confined_to_read(&place(), &readable, |_, root| {
+            for before in &unlimited {
+                let (now, before) = (look(before.facet), before.clone());
+                for (now, before) in now.tables?.tables.iter().zip(&before.tables?.tables) {
+                    // A mount may be where this user cannot go to ask for its size.
+                    if now.name != "mounts" && now != before {
+                        return Err(format!("{now:?} instead of {before:?}"));
+                    }
+                }
+                if now.problems != before.problems {
+                    return Err(format!("{:?}", now.problems));
+                }
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            works("the runtime", runtime)?.block_on(async {
+                let dpkg = root.join("inside");
+                let mut watch = Watch::start(&Paths::with_dpkg(&dpkg));
+                let _all = watch.next().await;
+                if let Some(problem) = watch.problem() {
+                    return Err(problem.to_owned());
+                }
+                works("replace the status", fs::rename(dpkg.join("file"), dpkg.join("status")))?;
+                let seen = async { while !watch.next().await.contains(&FACET_DEB) {} };
+                let waited = tokio::time::timeout(Duration::from_secs(60), seen).await;
+                waited.map_err(|_| "a change was not seen".to_owned())
+            })
         });
     }
 

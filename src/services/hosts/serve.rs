@@ -1,18 +1,15 @@
-//! The host's side: says of itself what the fleet should know, and answers pings.
+//! The host's side: answers pings.
 
-use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
-    identity::{FleetId, HostId, SecretKey, Signed, Stream},
+    identity::HostId,
     net::{Net, NetError, PeerKey, Protocol, Standing},
-    replica::{FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet},
     store::Store,
-    time::{Hlc, Timestamp},
-    wire::{self, Bytes},
     wire_choice, wire_record,
 };
 
@@ -25,8 +22,6 @@ const PING_WITHIN: Duration = Duration::from_secs(5);
 const RELAYED_MAX: usize = 8;
 /// Hosts that may pass a ping on.
 const HOPS_MAX: u8 = 2;
-/// Longest name of a system that is published, in bytes.
-const OS_BYTES_MAX: usize = 128;
 
 /// Asks a host whether it is there.
 #[derive(Clone, Debug)]
@@ -148,60 +143,4 @@ async fn once(net: &Net, peer: PeerKey, request: PingRequest) -> Option<(Duratio
         PingReply::Pong { via } => Some((sent.elapsed(), via)),
         PingReply::NoWay {} => None,
     }
-}
-
-/// What this host publishes of itself.
-#[derive(Debug)]
-pub struct Publisher {
-    fleet: FleetId,
-    key: SecretKey<Stream>,
-    epoch: u32,
-    sequence: u64,
-    at: Hlc,
-}
-
-impl Publisher {
-    /// A publisher that starts a new epoch, so that no place in the stream can be signed twice.
-    pub fn new(fleet: FleetId, key: SecretKey<Stream>, epoch: u32) -> Self {
-        Self { fleet, key, epoch, sequence: 0, at: Hlc::default() }
-    }
-
-    /// Signs a new head.
-    pub fn publish(&mut self, node: &NodeFacet, now: Timestamp) -> Item {
-        let facet = wire::encode(node);
-        self.at = self.at.next(now);
-        let head = Head {
-            epoch: self.epoch,
-            sequence: self.sequence,
-            previous: None,
-            at: self.at,
-            facets: vec![FacetRef {
-                name: FACET_NODE.to_owned(),
-                hash: FacetHash::of(&facet),
-                bytes: u32::try_from(facet.len()).unwrap_or(u32::MAX),
-                at: None,
-            }],
-        };
-        self.sequence += 1;
-        let signed = Signed::sign(self.fleet, &self.key, head);
-        Item { entry: Bytes::from(signed.bytes()), facets: vec![Bytes(facet)] }
-    }
-}
-
-/// What an agent that listens at `addresses` says of itself.
-pub fn describe(addresses: &[SocketAddr]) -> NodeFacet {
-    NodeFacet {
-        agent: env!("CARGO_PKG_VERSION").to_owned(),
-        os: os_name().unwrap_or_else(|| "unknown".to_owned()),
-        addresses: addresses.iter().map(ToString::to_string).collect(),
-    }
-}
-
-/// `PRETTY_NAME` of os-release(5).
-fn os_name() -> Option<String> {
-    let text =
-        fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release")).ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
-    let name = value.trim().trim_matches(['"', '\'']);
-    (name.len() <= OS_BYTES_MAX).then(|| name.to_owned())
 }

@@ -67,10 +67,10 @@ impl World {
         );
         let mut script = Script::of(&fleet, web_1);
         script.sees(web_1, "self", Some(NOW));
-        script.sees(web_2, "linked", Some(NOW.before(Duration::from_secs(3))));
-        script.sees(db, "known", Some(NOW.before(HOUR * 3)));
+        script.sees(web_2, "up", Some(NOW.before(Duration::from_secs(3))));
+        script.sees(db, "unreachable", Some(NOW.before(HOUR * 3)));
         // An agent cannot bring back who left.
-        script.sees(old, "linked", Some(NOW));
+        script.sees(old, "up", Some(NOW));
         script.pings.insert(web_2, Ok((4_130, Vec::new())));
         script.pings.insert(db, Ok((38_200, vec![web_2])));
         let agent = FakeAgent::start(script);
@@ -175,7 +175,7 @@ async fn a_person_sees_every_host_with_its_state_and_nothing_that_a_host_could_f
     let table = world.list(Format::Table, true, &Which::default()).await.unwrap();
     let golden = "\
 NAME   STATE     OS                                                AGENT                  SEEN    TAGS
-db-1   ? known   -                                                 -                      3h ago  role=db
+db-1   ✗ unreachable   -                                                 -                      3h ago  role=db
 old-1  ! left    -                                                 -                      now     -
 web-1  ✓ self    Debian GNU/Linux 12 (bookworm)                    0.1.0                  now     env=prod,role=web
 web-2  ✓ linked  Evil\\x1b[2J\\x1b[1;1H\\u{202e} \\x20\\u{2713} linke…  0.1.0\\x1b]0;owned\\x07  3s ago  env=prod,role=web
@@ -189,7 +189,7 @@ async fn on_a_narrow_terminal_what_hosts_chose_is_cut_and_no_line_wraps() {
     let table = world.list_within(Some(60), Format::Table, true, &Which::default()).await.unwrap();
     let golden = "\
 NAME   STATE     OS          AGENT       SEEN    TAGS
-db-1   ? known   -           -           3h ago  role=db
+db-1   ✗ unreachable   -           -           3h ago  role=db
 old-1  ! left    -           -           now     -
 web-1  ✓ self    Debian GN…  0.1.0       now     env=prod,r…
 web-2  ✓ linked  Evil\\x1b[…  0.1.0\\x1b…  3s ago  env=prod,r…

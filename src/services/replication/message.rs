@@ -10,7 +10,7 @@ use crate::{
 pub enum Sync {}
 
 impl Protocol for Sync {
-    const NAME: &'static str = "/muster/sync/1";
+    const NAME: &'static str = "/muster/sync/2";
     const MESSAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
     const ADMITS: Standing = Standing::Member;
     type Request = Message;

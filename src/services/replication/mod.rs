@@ -5,10 +5,17 @@
 //! whom to open a stream to: the end that dialled does.
 //!
 //! Of each neighbour one message at a time is read, and the next when that one is done; entries are
-//! verified a few at a time, so that nobody's flood keeps the others waiting.
+//! verified a few at a time, so that nobody's flood keeps the others waiting. `driver` is the loop, `dial` makes
+//! and gives up links, `stream` reads and writes, `handle` is what the other services see of it.
 
+mod dial;
 mod driver;
+mod handle;
 mod message;
+mod patience;
+mod stream;
 
-pub use driver::{Event, Mail, Replication, start};
+pub use crate::sync::Event;
+pub use driver::start;
+pub use handle::{LinkRow, Mail, Misbehaved, Replication};
 pub use message::Sync;

@@ -1,14 +1,16 @@
 //! Many hosts, virtual time, seeded faults; and what one liar can do.
 
+mod liars;
 mod network;
+mod spread;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Effect, Event, Machine};
 use crate::{
     authority::sample::{NOW, later},
-    replica::{Item, Kept, Tip},
-    sync::{Message, SYNC_VERSION, returns::RETRY_AFTER},
+    replica::{Item, Kept, Tip, first_hour},
+    sync::{Cursor, Message, Part, SYNC_VERSION, Sum, returns::RETRY_AFTER},
     time::Timestamp,
     wire::Bytes,
 };
@@ -97,7 +99,7 @@ fn storm(seed: u64) {
     net.run(100);
     let links = net.links().len();
     for (kind, count) in &net.sent {
-        let bound = if matches!(*kind, "ping" | "pong") { links * 10 } else { 0 };
+        let bound = if matches!(*kind, "ping" | "pong") { links * 11 } else { 0 };
         assert!(*count <= bound, "seed {seed}: {count} {kind} on {links} idle links in 100 s");
     }
 }
@@ -278,7 +280,7 @@ impl One {
     fn with(neighbours: &[usize]) -> Self {
         let world = World::new(8);
         let replica = world.replica();
-        let mut one = Self { machine: Machine::new(id(0)), replica, now: NOW, world };
+        let mut one = Self { machine: Machine::new(id(0), [0; 8]), replica, now: NOW, world };
         for peer in neighbours {
             one.up(*peer);
         }
@@ -287,9 +289,15 @@ impl One {
 
     fn up(&mut self, peer: usize) -> Vec<Effect> {
         let mut effects = self.event(Event::Up(id(peer)));
-        let digest = self.replica.digest(self.now);
-        effects.extend(self.says(peer, Message::Hello { version: SYNC_VERSION, digest }));
+        effects.extend(self.says(peer, self.hello()));
         effects
+    }
+
+    /// The hello of one that holds the same and is new.
+    fn hello(&self) -> Message {
+        let hour = first_hour(self.now);
+        let sum = Sum { hour, roots: self.replica.roots(hour) };
+        Message::Hello { version: SYNC_VERSION, here: Cursor { feed: [9; 8], lsn: 1 }, since: None, sum }
     }
 
     fn event(&mut self, event: Event) -> Vec<Effect> {
@@ -366,6 +374,17 @@ fn a_new_link_to_a_keeper_is_used_at_once() {
     assert_eq!(reports_to(&one.up(6)), [6]);
 }
 
+/// Or that one's receipt settles it, and a crash before this host's own disk has it loses it for the issuer.
+#[test]
+fn what_this_host_keeps_for_the_issuer_is_not_offered_to_another_keeper() {
+    let mut one = One::with(&[1]);
+    let item = one.world.order(1, &[0], &[0, 6]);
+    one.takes(1, &item);
+    let report = one.world.report(item_id(&item), 0);
+    assert_eq!(one.event(Event::Results(vec![report.clone()])), [Effect::Keep(vec![report])]);
+    assert!(reports_to(&one.up(6)).is_empty());
+}
+
 #[test]
 fn a_receipt_goes_on_towards_the_host_once_and_never_back() {
     let mut one = One::with(&[1, 2, 3]);
@@ -405,13 +424,13 @@ fn tips_are_answered_a_few_times_however_often_they_come_and_however_often_the_s
     };
     let mut answered = 0;
     for _ in 0..50 {
-        answered += answers(&one.says(1, Message::Tips { tip: Tip::default() }));
+        answered += answers(&one.says(1, Message::Tips { tip: Tip::nothing() }));
         one.event(Event::Down(id(1)));
         one.up(1);
     }
     assert!((1..=4).contains(&answered), "{answered}");
     one.pass(60);
-    assert_eq!(answers(&one.says(1, Message::Tips { tip: Tip::default() })), 1, "later again");
+    assert_eq!(answers(&one.says(1, Message::Tips { tip: Tip::nothing() })), 1, "later again");
 }
 
 #[test]
@@ -426,28 +445,33 @@ fn entries_that_are_never_taken_cost_a_few_checks_and_new_ones_as_many_as_come()
     };
     // Signed by nobody: each has another id.
     let good = one.world.order(1, &[], &[]);
-    let forged: Vec<Item> = (0..1000_u16)
-        .map(|n| {
+    let at = good.entry.0.windows(16).position(|w| w[..8] == 1_u64.to_le_bytes()).unwrap();
+    let forged = |round: u32| -> Vec<Item> {
+        let forge = |n: u32| {
             let mut item = good.clone();
-            let at = item.entry.0.windows(16).position(|w| w[..8] == 1_u64.to_le_bytes()).unwrap();
-            item.entry.0[at..at + 2].copy_from_slice(&n.to_le_bytes());
+            item.entry.0[at..at + 4].copy_from_slice(&(round * 1000 + n).to_le_bytes());
             item
-        })
-        .collect();
+        };
+        (0..1000).map(forge).collect()
+    };
     let mut checked = 0;
-    for _ in 0..100 {
-        checked += checks(&one.says(1, Message::Items { items: forged.clone() }));
+    for round in 0..100 {
+        checked += checks(&one.says(1, Message::Items { items: forged(round), part: Part::Pushed }));
     }
     assert!(checked <= 4096, "{checked} checks of 100000 forged entries");
     assert!(one.machine.throttled() >= 90_000);
     one.pass(100);
-    let after = checks(&one.says(1, Message::Items { items: forged.clone() }));
+    let after = checks(&one.says(1, Message::Items { items: forged(0), part: Part::Pushed }));
     assert_eq!(after, 1000, "it may go on");
     // Somebody else is not touched by that, and what is new costs nothing.
     one.up(2);
     for n in 0..60 {
         let items: Vec<Item> = (0..100).map(|m| one.world.order(1000 + n * 100 + m, &[], &[])).collect();
-        assert_eq!(checks(&one.says(2, Message::Items { items: items.clone() })), 100, "after {n} hundred");
+        assert_eq!(
+            checks(&one.says(2, Message::Items { items: items.clone(), part: Part::Pushed })),
+            100,
+            "after {n} hundred"
+        );
         let new = items.into_iter().map(|item| (item_id(&item), item)).collect();
         one.event(Event::Merged { from: Some(id(2)), items: new });
     }
@@ -459,7 +483,7 @@ fn a_host_that_publishes_without_end_is_slowed_down_and_others_are_not() {
     let mut taken = 0;
     for sequence in 0..200 {
         let head = one.world.head(3, sequence);
-        if !one.says(1, Message::Items { items: vec![head.clone()] }).is_empty() {
+        if !one.says(1, Message::Items { items: vec![head.clone()], part: Part::Pushed }).is_empty() {
             one.takes(1, &head);
             taken += 1;
         }
@@ -467,13 +491,13 @@ fn a_host_that_publishes_without_end_is_slowed_down_and_others_are_not() {
     assert_eq!(taken, 30);
     let other = one.world.head(4, 1);
     assert_eq!(
-        one.says(1, Message::Items { items: vec![other.clone()] }),
+        one.says(1, Message::Items { items: vec![other.clone()], part: Part::Pushed }),
         [Effect::Merge(id(1), vec![other])]
     );
     one.pass(10);
     let newest = one.world.head(3, 999);
     assert_eq!(
-        one.says(2, Message::Items { items: vec![newest.clone()] }).len(),
+        one.says(2, Message::Items { items: vec![newest.clone()], part: Part::Pushed }).len(),
         1,
         "later the newest is taken"
     );
@@ -482,13 +506,15 @@ fn a_host_that_publishes_without_end_is_slowed_down_and_others_are_not() {
 #[test]
 fn who_says_hello_twice_or_not_first_is_closed() {
     let mut one = One::with(&[1]);
-    let digest = [0; 16];
-    let hello = Message::Hello { version: SYNC_VERSION, digest };
+    let hello = one.hello();
     assert!(matches!(one.says(1, hello)[..], [Effect::Close(..)]));
     one.event(Event::Up(id(2)));
-    assert!(matches!(one.says(2, Message::Ping { nonce: 1, digest })[..], [Effect::Close(..)]));
+    let ping = Message::Ping { nonce: 1, lsn: 0, hour: 0, root: [0; 16] };
+    assert!(matches!(one.says(2, ping)[..], [Effect::Close(..)]));
     one.event(Event::Up(id(3)));
-    assert!(matches!(one.says(3, Message::Hello { version: 99, digest })[..], [Effect::Close(..)]));
+    let Message::Hello { here, since, sum, .. } = one.hello() else { panic!() };
+    let hello = Message::Hello { version: SYNC_VERSION - 1, here, since, sum };
+    assert!(matches!(one.says(3, hello)[..], [Effect::Close(..)]));
 }
 
 #[test]
@@ -517,15 +543,25 @@ fn a_clock_that_jumps_cuts_nobody_off_and_stops_no_ping_and_no_retry() {
 }
 
 #[test]
-fn a_digest_that_is_remembered_is_the_replica_s_when_an_order_comes_to_its_end() {
+fn what_is_past_counts_for_nobody_however_the_clocks_differ() {
     let mut one = One::with(&[1]);
+    let before = one.replica.clone();
     let item = one.world.order(1, &[], &[]);
     one.takes(1, &item);
     let day = 24 * 3600 * 1000;
-    for at in [0, 1, day, day + 3_600_000, day + 3_600_001, day + 7_200_000, 5] {
+    let asks = |one: &mut One, at: u64, hour: u64, holds: &crate::replica::Replica| {
         one.now = later(at);
-        let said = one.says(1, Message::Ping { nonce: 1, digest: [0; 16] });
-        let Some(Effect::Send(_, Message::Pong { digest, .. })) = said.first() else { panic!("{said:?}") };
-        assert_eq!(*digest, one.replica.digest(one.now), "at {at}");
-    }
+        let root = holds.roots(hour).root();
+        let said = one.says(1, Message::Ping { nonce: 1, lsn: 0, hour, root });
+        let Some(Effect::Send(_, Message::Pong { sum, .. })) = said.first() else { panic!("{said:?}") };
+        sum.is_none()
+    };
+    let now = first_hour(NOW);
+    let held = one.replica.clone();
+    assert!(asks(&mut one, 0, now, &held) && !asks(&mut one, 0, now, &before));
+    // They are a day ahead, where the order is past: who lacks it lacks nothing.
+    assert!(asks(&mut one, 0, now + 26, &before) && asks(&mut one, 0, now + 26, &held));
+    // And here it is past, while they are behind: their hour is over here, and they are told which it is.
+    assert!(!asks(&mut one, day + 7_200_000, now, &before));
+    assert!(asks(&mut one, day + 7_200_000, now + 26, &before));
 }

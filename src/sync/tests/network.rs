@@ -15,11 +15,12 @@ use crate::{
     identity::{EntryId, HostId, Operator, Signed, Stream, peek},
     replica::{
         Action, Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Kept, Limits, Merged, NodeFacet, Order,
-        Outcome, Output, RECEIPT_REPORTS_MAX, Receipt, Replica, Report, ResultRecord, Roster,
+        Outcome, Output, Packed, RECEIPT_REPORTS_MAX, Receipt, Replica, Report, ResultRecord, Roster,
+        Sections, TipForm,
     },
     sync::{Effect, Event, MESSAGE_BYTES_MAX, Machine, Message, in_reports},
     time::Timestamp,
-    wire::{self, Bytes},
+    wire::{self, Bytes, FRAME_HEADER_BYTES},
 };
 
 /// A generator that a seed starts.
@@ -103,7 +104,7 @@ impl World {
 
     pub(super) fn head(&self, host: usize, sequence: u64) -> Item {
         let node = NodeFacet { agent: format!("{host}.{sequence}"), ..NodeFacet::default() };
-        let facet = Bytes(wire::encode(&node));
+        let facet = wire::encode(&node);
         let body = Head {
             epoch: 0,
             sequence,
@@ -111,13 +112,39 @@ impl World {
             at: hlc(later(sequence)),
             facets: vec![FacetRef {
                 name: FACET_NODE.to_owned(),
-                hash: FacetHash::of(&facet.0),
-                bytes: u32::try_from(facet.0.len()).unwrap(),
+                hash: FacetHash::of(&facet),
+                bytes: u32::try_from(facet.len()).unwrap(),
                 at: None,
             }],
         };
         let signed = Signed::sign(self.fleet.id(), &key(u8::try_from(host).unwrap()), body);
-        Item { entry: Bytes::from(signed.bytes()), facets: vec![facet] }
+        Item { entry: Bytes::from(signed.bytes()), facets: vec![Packed::alone(&facet)] }
+    }
+
+    /// A head that names these facets too.
+    pub(super) fn head_with(&self, host: usize, sequence: u64, facets: &[(&str, Vec<u8>, Packed)]) -> Item {
+        self.head_by(host, sequence, 0, facets)
+    }
+
+    /// Another head at the same place for every `variant`.
+    pub(super) fn head_by(
+        &self,
+        host: usize,
+        sequence: u64,
+        variant: u64,
+        facets: &[(&str, Vec<u8>, Packed)],
+    ) -> Item {
+        let named = facets.iter().map(|(name, bytes, _)| FacetRef {
+            name: (*name).to_owned(),
+            hash: FacetHash::of(bytes),
+            bytes: u32::try_from(bytes.len()).unwrap(),
+            at: Some(NOW),
+        });
+        let body =
+            Head { epoch: 0, sequence, previous: None, at: hlc(later(variant)), facets: named.collect() };
+        let signed = Signed::sign(self.fleet.id(), &key(u8::try_from(host).unwrap()), body);
+        let facets = facets.iter().map(|(.., packed)| packed.clone()).collect();
+        Item { entry: Bytes::from(signed.bytes()), facets }
     }
 
     pub(super) fn receipt(&self, keeper: usize, kept: &[Kept]) -> Signed<Receipt> {
@@ -144,7 +171,7 @@ impl World {
 /// Computed once: it takes longer than all else that a message costs.
 pub(super) fn id(host: usize) -> HostId {
     static IDS: OnceLock<Vec<HostId>> = OnceLock::new();
-    IDS.get_or_init(|| (0..16).map(host_id).collect())[host]
+    IDS.get_or_init(|| (0..128).map(host_id).collect())[host]
 }
 
 pub(super) fn item_id(item: &Item) -> EntryId {
@@ -181,6 +208,12 @@ pub(super) struct Network {
     pub(super) dice: Dice,
     /// Messages sent, by kind.
     pub(super) sent: BTreeMap<&'static str, usize>,
+    /// Bytes that came to each host, with the headers of frames, by kind of message.
+    pub(super) received: BTreeMap<(usize, &'static str), usize>,
+    /// How often an entry was handed over to be merged.
+    pub(super) judged: BTreeMap<(usize, EntryId), usize>,
+    /// The last messages of tips.
+    pub(super) tips: Vec<crate::replica::Tip>,
     /// Drops messages that it says yes to.
     pub(super) loses: fn(&Message) -> bool,
 }
@@ -195,6 +228,10 @@ pub(super) fn kind(message: &Message) -> &'static str {
         Message::Reports { .. } => "reports",
         Message::Settled { .. } => "settled",
         Message::Running { .. } => "running",
+        Message::Told { .. } => "told",
+        Message::Want { .. } => "want",
+        Message::Facets { .. } => "facets",
+        Message::Notes { .. } => "notes",
     }
 }
 
@@ -203,7 +240,7 @@ impl Network {
         let world = World::new(hosts);
         let replica = world.replica();
         let node = |at: u8| Node {
-            machine: Machine::new(id(usize::from(at))),
+            machine: Machine::new(id(usize::from(at)), [at; 8]),
             replica: replica.clone(),
             alive: true,
             unsettled: BTreeMap::new(),
@@ -221,6 +258,9 @@ impl Network {
             now: NOW,
             dice: Dice::new(seed),
             sent: BTreeMap::new(),
+            received: BTreeMap::new(),
+            judged: BTreeMap::new(),
+            tips: Vec::new(),
             loses: |_| false,
         }
     }
@@ -256,8 +296,8 @@ impl Network {
 
     pub(super) fn cut(&mut self, a: usize, b: usize) {
         if self.links.remove(&(a.min(b), a.max(b))).is_some() {
-            self.handle(a, Event::Down(id(b)));
-            self.handle(b, Event::Down(id(a)));
+            self.handle(a, Event::Broken(id(b)));
+            self.handle(b, Event::Broken(id(a)));
         }
     }
 
@@ -272,8 +312,9 @@ impl Network {
 
     /// Comes back with what was on disk.
     pub(super) fn start(&mut self, a: usize) {
+        let feed = self.dice.next().to_le_bytes();
         let node = &mut self.nodes[a];
-        node.machine = Machine::new(id(a));
+        node.machine = Machine::new(id(a), feed);
         node.alive = true;
         let kept = node.kept.keys().copied().collect();
         let unsettled = node.unsettled.values().cloned().collect();
@@ -292,6 +333,7 @@ impl Network {
         let mut new = Vec::new();
         for item in items {
             let id = item_id(&item);
+            *self.judged.entry((at, id)).or_default() += 1;
             let Some(entry) = self.world.verify(&item) else { continue };
             let node = &mut self.nodes[at];
             if node.refuses.contains(&id) {
@@ -324,6 +366,10 @@ impl Network {
         let bytes = wire::encode(&message).len();
         assert!(bytes <= MESSAGE_BYTES_MAX, "{} has {bytes} bytes", kind(&message));
         *self.sent.entry(kind(&message)).or_default() += 1;
+        *self.received.entry((to, kind(&message))).or_default() += FRAME_HEADER_BYTES + bytes;
+        if let Message::Tips { tip } = &message {
+            self.tips.push(tip.clone());
+        }
         let delay = Duration::from_millis(1 + self.dice.next() % 80);
         let Some(link) = self.links.get_mut(&(from.min(to), from.max(to))) else { return };
         if (self.loses)(&message) {
@@ -439,11 +485,29 @@ impl Network {
         self.nodes.iter().filter(|node| node.alive).map(|node| node.replica.digest(self.now)).collect()
     }
 
+    pub(super) fn digests_of(&self, hosts: &[usize]) -> BTreeSet<[u8; 16]> {
+        hosts.iter().map(|at| self.nodes[*at].replica.digest(self.now)).collect()
+    }
+
+    /// Delivers what is under way, within a second and without a tick.
+    pub(super) fn step(&mut self) {
+        for _ in 0..9 {
+            self.now = self.now.after(Duration::from_millis(100));
+            self.deliver();
+        }
+    }
+
+    /// Whom a host asked for something that did not come.
+    pub(super) fn wanted_from(&self, host: usize) -> usize {
+        let asked = self.nodes[host].machine.asked_of();
+        self.at(&asked.expect("it asks somebody"))
+    }
+
     /// What each host lacks of the others.
     pub(super) fn differences(&self) -> String {
         let mut words = Vec::new();
         for (a, node) in self.nodes.iter().enumerate() {
-            let tip = node.replica.tip(self.now);
+            let tip = node.replica.tip(&Sections::ALL, TipForm::Full, self.now);
             for (b, other) in self.nodes.iter().enumerate() {
                 let lacks = other.replica.lacking(&tip, self.now).len();
                 if lacks > 0 {
@@ -466,6 +530,11 @@ impl Network {
     /// Whether these hosts' results are with the first keeper, and they know that a keeper has them.
     pub(super) fn is_home(&self, order: EntryId, first: usize, hosts: &[usize]) -> bool {
         self.kept(first, order, hosts) && self.settled(order, hosts)
+    }
+
+    /// Bytes that came to a host in all.
+    pub(super) fn received(&self, at: usize) -> usize {
+        self.received.iter().filter(|((host, _), _)| *host == at).map(|(_, bytes)| bytes).sum()
     }
 
     pub(super) fn sent(&self, kind: &str) -> usize {

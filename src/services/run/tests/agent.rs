@@ -22,8 +22,8 @@ use crate::{
     },
     journal::OperatorHome,
     replica::{
-        Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Order, Outcome, Output, ReadRequest,
-        Replica, Report, ResultRecord,
+        Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Order, Outcome, Output, Packed,
+        ReadRequest, Replica, Report, ResultRecord,
     },
     services::run::{RunError, RunRequest, Streams, Target, World, run},
     terminal::{Format, prompt::Question},
@@ -175,7 +175,7 @@ fn join(
         },
     );
     replica.merge(Entry::verify(host.bytes(), fleet).unwrap(), &[]).unwrap();
-    replica.merge(Entry::verify(head.bytes(), fleet).unwrap(), &[facet]).unwrap();
+    replica.merge(Entry::verify(head.bytes(), fleet).unwrap(), &[Packed::alone(&facet.0)]).unwrap();
     Member { name: name.to_owned(), id: HostId::of(&stream.public()), executor }
 }
 
@@ -334,8 +334,10 @@ impl Handler for Agent {
             Request::Hosts {} => {
                 let hosts = fleet.members.iter().map(|member| HostRow {
                     host: member.id,
-                    state: "known".to_owned(),
+                    state: "unknown".to_owned(),
                     seen: Some(NOW.before(Duration::from_secs(3 * 3600))),
+                    since: None,
+                    witnesses: None,
                 });
                 answer.send(&Reply::Hosts { hosts: hosts.collect() }).await
             }

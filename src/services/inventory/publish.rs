@@ -1,0 +1,236 @@
+//! The host's side: looks at this machine when it changed, and seals a head when there is something new to say.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, interval, sleep, sleep_until, timeout},
+};
+use tracing::debug;
+
+use super::diff::{self, Looked, Pace};
+use crate::{
+    host::{FACETS, Looks, Watch},
+    identity::{EntryId, FleetId, HostId, SecretKey, Signed, Stream},
+    replica::{FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Packed, choose_base},
+    store::Store,
+    time::{Hlc, Timestamp},
+    wire::{self, Bytes},
+};
+
+/// How long a host that joins waits for the lists of others, so that its own can be a difference to one of
+/// them: a few hundred bytes for each member to fetch instead of ten thousand.
+const BASES_WITHIN: Duration = Duration::from_secs(3);
+/// How often is looked whether they came.
+const BASES_EVERY: Duration = Duration::from_millis(100);
+/// How often the addresses are looked at.
+const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
+/// Longest name of a system that is published, in bytes.
+const OS_BYTES_MAX: usize = 128;
+
+/// Where what is published comes from.
+#[derive(Debug)]
+pub struct Sources<A> {
+    /// When to look.
+    pub watch: Watch,
+    /// How to look.
+    pub looks: Looks,
+    /// Where this host can be reached.
+    pub addresses: A,
+    /// What time it is.
+    pub clock: fn() -> Timestamp,
+    /// Takes what cannot be looked at, in words.
+    pub problems: watch::Sender<Vec<String>>,
+}
+
+/// Seals this host's heads.
+#[derive(Debug)]
+pub struct Publisher {
+    fleet: FleetId,
+    host: HostId,
+    key: SecretKey<Stream>,
+    epoch: u32,
+    sequence: u64,
+    at: Hlc,
+    previous: Option<EntryId>,
+    /// What was said last.
+    said: Vec<FacetRef>,
+}
+
+impl Publisher {
+    /// A publisher that starts a new epoch, so that no place in the stream can be signed twice. `last` is the
+    /// newest head of this host that is known.
+    pub fn new(fleet: FleetId, key: SecretKey<Stream>, epoch: u32, last: Option<&Signed<Head>>) -> Self {
+        let mut said = last.map_or_else(Vec::new, |head| head.body().facets.clone());
+        // Another version of the agent may have said more, which nobody would ever look at again.
+        said.retain(|facet| facet.name == FACET_NODE || FACETS.contains(&facet.name.as_str()));
+        Self {
+            fleet,
+            host: HostId::of(&key.public()),
+            key,
+            epoch,
+            sequence: 0,
+            at: last.map_or_else(Hlc::default, |head| head.body().at),
+            previous: last.map(Signed::id),
+            said,
+        }
+    }
+
+    /// What to say after a look, if it is anything new.
+    fn next(&self, looked: &BTreeMap<&'static str, Looked>, now: Timestamp) -> Option<diff::Next> {
+        let next = diff::next(&self.said, looked, now);
+        (next.facets != self.said).then_some(next)
+    }
+
+    /// Signs a head with these facets, of which those in `packed` are new.
+    fn seal(&mut self, facets: Vec<FacetRef>, packed: Vec<Packed>, now: Timestamp) -> Item {
+        self.at = self.at.next(now);
+        self.said.clone_from(&facets);
+        let head =
+            Head { epoch: self.epoch, sequence: self.sequence, previous: self.previous, at: self.at, facets };
+        self.sequence += 1;
+        let signed = Signed::sign(self.fleet, &self.key, head);
+        self.previous = Some(signed.id());
+        Item { entry: Bytes::from(signed.bytes()), facets: packed }
+    }
+
+    /// Says where this host is at once, in a head of the new epoch, then all that is known of it, and again what
+    /// changes. Never ends.
+    pub async fn run<A: Fn() -> Vec<SocketAddr>>(mut self, store: Store, mut sources: Sources<A>) {
+        let mut problems: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+        let mut looked: BTreeMap<&'static str, Looked> = BTreeMap::new();
+        let node = |addresses: Vec<SocketAddr>| Ok(Some(wire::encode(&describe(&addresses))));
+        // A head of the old epoch is no sign of life. What did not change keeps its hash, so this is cheap.
+        looked.insert(FACET_NODE, node((sources.addresses)()));
+        let now = (sources.clock)();
+        let mut pace = Pace::new(now);
+        let first = diff::next(&self.said, &std::mem::take(&mut looked), now);
+        self.say(&store, first, now, &mut problems).await;
+        let _leave = pace.take(now);
+
+        self.hear_bases(&store).await;
+        let mut addresses = interval(ADDRESSES_EVERY);
+        // Until when nothing more may be said.
+        let mut held_back: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = addresses.tick() => drop(looked.insert(FACET_NODE, node((sources.addresses)()))),
+                facets = sources.watch.next() => {
+                    for facet in facets {
+                        let collected = sources.looks.collect(facet).await;
+                        let mut wrong = collected.problems;
+                        let found = collected.tables.and_then(|tables| {
+                            let any = !tables.tables.is_empty();
+                            any.then(|| diff::fitting(facet, tables.canonical())).transpose()
+                        });
+                        if let Err(why) = &found {
+                            wrong.push(format!("the inventory of this host is not up to date: {why}"));
+                        }
+                        problems.insert(facet, wrong);
+                        looked.insert(facet, found);
+                    }
+                }
+                () = until(held_back), if held_back.is_some() => {}
+            }
+            let now = (sources.clock)();
+            held_back = None;
+            match self.next(&looked, now) {
+                None => looked.clear(),
+                Some(next) => match pace.take(now) {
+                    Ok(()) => {
+                        self.say(&store, next, now, &mut problems).await;
+                        looked.clear();
+                    }
+                    // What is looked at until then takes the place of what was.
+                    Err(ms) => held_back = Some(Instant::now() + Duration::from_millis(ms)),
+                },
+            }
+            let watching = sources.watch.problem().map(str::to_owned);
+            let all: Vec<String> = problems.values().flatten().cloned().chain(watching).collect();
+            sources.problems.send_if_modified(|said| {
+                let differs = *said != all;
+                *said = all;
+                differs
+            });
+        }
+    }
+
+    /// Packs what is new, seals and stores.
+    async fn say(
+        &mut self,
+        store: &Store,
+        next: diff::Next,
+        now: Timestamp,
+        problems: &mut BTreeMap<&'static str, Vec<String>>,
+    ) {
+        let packing = store.clone();
+        // Packing a long list against several bases is work for some hundred milliseconds.
+        let packed = tokio::task::spawn_blocking(move || pack(&packing, next.new)).await.unwrap_or_default();
+        let item = self.seal(next.facets, packed, now);
+        let (_, refusal) = store.merge(None, vec![item], now);
+        let stands = store.read(|replica| replica.head(&self.host).map(Signed::id)) == self.previous;
+        let wrong = match refusal {
+            Some(why) => vec![format!("what this host says of itself was not taken: {why}")],
+            None if !stands => vec!["another agent speaks with this host's key".to_owned()],
+            None => Vec::new(),
+        };
+        for problem in &wrong {
+            debug!(problem, "a head was not taken");
+        }
+        problems.insert(FACET_NODE, wrong);
+    }
+
+    /// Waits, at most [`BASES_WITHIN`], until lists of others are here that this host's can be a difference to.
+    /// Not where it has said its own before, nor where there is nobody else.
+    async fn hear_bases(&self, store: &Store) {
+        if self.said.len() > 1 {
+            return;
+        }
+        let heard = async {
+            while store
+                .read(|replica| replica.authority().members().count() > 1 && replica.bases().next().is_none())
+            {
+                sleep(BASES_EVERY).await;
+            }
+        };
+        let _in_time = timeout(BASES_WITHIN, heard).await;
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Packs facets against those that are held.
+fn pack(store: &Store, new: BTreeMap<FacetHash, Vec<u8>>) -> Vec<Packed> {
+    let pack = |(hash, bytes): (FacetHash, Vec<u8>)| {
+        let (held, near) = store.read(|replica| {
+            let held = replica.packed(&hash.half()).cloned();
+            let near = if held.is_some() { Vec::new() } else { replica.near(&bytes) };
+            (held, near)
+        });
+        held.unwrap_or_else(|| choose_base(&bytes, &near))
+    };
+    new.into_iter().map(pack).collect()
+}
+
+/// What an agent that listens at `addresses` says of itself.
+pub fn describe(addresses: &[SocketAddr]) -> NodeFacet {
+    NodeFacet {
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        os: os_name().unwrap_or_else(|| "unknown".to_owned()),
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// `PRETTY_NAME` of os-release(5).
+fn os_name() -> Option<String> {
+    let read = std::fs::read_to_string;
+    let text = read("/etc/os-release").or_else(|_| read("/usr/lib/os-release")).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    let name = value.trim().trim_matches(['"', '\'']);
+    (name.len() <= OS_BYTES_MAX).then(|| name.to_owned())
+}

@@ -1,0 +1,40 @@
+//! Many hosts on one thread in virtual time, on the machine that ships.
+//!
+//! Decides nothing that a host does: a host here is the shipping [`crate::sync::Machine`] on the shipping
+//! [`crate::replica::Replica`], linked as [`crate::routing::Neighbours`] plans. What is played is what stands
+//! around them: streams, clocks, disks that are late, the executor, the operator, and all that goes wrong.
+//! Always holds: everything follows from one seed, so a failure is repeated by the line that it prints
+//! (`MUSTER_SEEDS=5..6 cargo test --lib simulator::`). It deliberately does not know what the messages say:
+//! only their names and lengths. Part of every build and pure, though it stands late in the order of modules.
+//!
+//! A storm (after `FoundationDB`'s and `TigerBeetle`'s simulators: faults first, then calm, in which what was
+//! promised must come true) ends with checks: all hosts have one root; every entry that some host acknowledged
+//! is on all; results are with the issuer's host; then nothing is sent but pings.
+//!
+//! What it does not show: the real store, sockets, and how long work takes. Signatures are real, but each is
+//! checked once in the whole network and counted at every host.
+
+mod dice;
+mod disk;
+mod facets;
+mod fleet;
+mod host;
+mod liar;
+mod network;
+mod report;
+mod rest;
+mod shared;
+mod storm;
+mod verifier;
+
+pub use dice::Dice;
+pub use facets::{Packages, Published};
+pub use fleet::{Fleet, START};
+pub use host::Host;
+pub use network::{Network, Weather};
+pub use report::{Counts, Report, Traffic, name_of};
+pub use rest::{Figures, figures};
+pub use storm::{Failure, Faults, IDLE_BYTES_MAX, storm, storm_of};
+
+#[cfg(test)]
+mod tests;
