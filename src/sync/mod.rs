@@ -1,7 +1,7 @@
 //! How entries spread and how replicas come to hold the same, as a machine: events in, effects out.
 //!
-//! Decides what is sent to which neighbour and when two replicas compare themselves; and which way
-//! results go back. Always holds: an entry that was merged is offered to every neighbour that does not
+//! Decides what is sent to which neighbour and when two replicas compare themselves; which way
+//! results go back; and who shows as up (`presence`, `watch`). Always holds: an entry that was merged is offered to every neighbour that does not
 //! have it; two replicas that stay connected come to lack nothing of each other; a result is offered
 //! again until a keeper says that it holds it; what one member can make this host send, check and remember
 //! is bounded, whatever it says; when nothing changes nothing is sent but pings. It waits for nothing, opens
