@@ -308,6 +308,7 @@ impl Script {
                 Reply::Accepted {}
             }
             Request::Orders {}
+            | Request::StoreCheck {}
             | Request::Watch { .. }
             | Request::Output { .. }
             | Request::InventorySearch { .. }

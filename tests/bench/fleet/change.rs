@@ -17,12 +17,13 @@ const PEERS: &str = "Serf's tag change, 512 B, unsigned: 0.73 s";
 pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     let fleet = Fleet::found(options, Plan::plain(size).with_packages());
     let hosts: Vec<&Host> = fleet.hosts.iter().collect();
-    let (mut all, mut half, mut asking, mut sizes, mut ratios) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut all, mut half, mut asking) = (vec![], vec![], vec![]);
+    let (mut sizes, mut ratios, mut repeats, mut idles) = (vec![], vec![], vec![], vec![]);
     for run in 0..options.runs {
         let (name, changed) = (format!("muster-bench-{run}"), hosts[(run * 7_919 + 3) % size]);
         fleet.calm();
-        let counted = || (fleet.counters(&hosts, RECEIVED), fleet.counters(&hosts, PAYLOAD));
-        let before = counted();
+        let counted = || (fleet.counters(&hosts, [RECEIVED, PAYLOAD]), Instant::now());
+        let (before, counting) = counted();
         let search = format!("deb.{name} = 1.0-1");
         let words = ["-o", "name", "inventory", "search", &search];
         let named = |answer: &str| answer.lines().any(|line| line.trim() == changed.name);
@@ -34,16 +35,22 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
         // The same questions when all know the answer: what asking alone takes.
         asking.push(most(&fleet.until_all(&hosts, Instant::now(), &words, named)));
         sleep(Duration::from_secs(1));
-        let after = counted();
-        let more = |before: &[f64], after: &[f64]| -> Vec<f64> {
-            before.iter().zip(after).map(|(before, after)| after - before).collect()
+        let (after, then) = counted();
+        // As long again in which nothing changes: what neighbours say anyhow.
+        sleep((then - counting).saturating_sub(counted().1 - then));
+        let (later, _) = counted();
+        let more = |after: &[[f64; 2]], before: &[[f64; 2]], which: usize| -> Vec<f64> {
+            before.iter().zip(after).map(|(before, after)| after[which] - before[which]).collect()
         };
-        let (received, payload) = (more(&before.0, &after.0), more(&before.1, &after.1));
+        let (received, payload) = (more(&after, &before, 0), more(&after, &before, 1));
+        let anyhow = more(&later, &after, 0).iter().sum::<f64>();
         // The host that changed received nothing of it; each other one needed it at least once.
         let entry = payload.iter().copied().filter(|bytes| *bytes > 0.0).fold(f64::INFINITY, f64::min);
         if entry.is_finite() {
             sizes.push(entry);
-            ratios.push(received.iter().sum::<f64>() / (size - 1) as f64 / entry);
+            repeats.push(payload.iter().sum::<f64>() / (size - 1) as f64 / entry);
+            ratios.push((received.iter().sum::<f64>() - anyhow) / (size - 1) as f64 / entry);
+            idles.push(anyhow / (size - 1) as f64 / entry);
         }
     }
     let within = WITHIN.iter().find(|(hosts, _)| *hosts == size).map_or("", |(_, within)| *within);
@@ -55,11 +62,13 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
         "unavailable (no counters)".to_owned()
     } else {
         format!(
-            "{:.2} ({:.2}-{:.2}), of {:.0} B",
+            "{:.2} ({:.2}-{:.2}), entries and facets alone {:.2}, of {:.0} B; without {:.2} of idle talk",
             median(&ratios),
             least(&ratios),
             most(&ratios),
-            median(&sizes)
+            median(&repeats),
+            median(&sizes),
+            median(&idles)
         )
     };
     let what = format!("sync bytes received a host and change over the entry's size, {size} hosts");

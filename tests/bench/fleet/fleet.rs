@@ -324,11 +324,12 @@ impl Fleet {
         times.into_inner().unwrap()
     }
 
-    /// A counter of each of these hosts.
-    pub(crate) fn counters(&self, hosts: &[&Host], name: &str) -> Vec<f64> {
+    /// Counters of each of these hosts; nothing if the agents have none of these names.
+    pub(crate) fn counters<const N: usize>(&self, hosts: &[&Host], names: [&str; N]) -> Vec<[f64; N]> {
         let look = |host: &&Host| {
             let status = wait_for("a status", || self.status(host));
-            status.contains(&format!("\"{name}\":")).then(|| number(&status, name) as f64)
+            let all = names.iter().all(|name| status.contains(&format!("\"{name}\":")));
+            all.then(|| names.map(|name| number(&status, name) as f64))
         };
         hosts.iter().filter_map(look).collect()
     }

@@ -22,7 +22,7 @@ pub(crate) fn measure(fleet: &Fleet, options: &Options, table: &mut Table) {
         fleet.hosts.iter().map(|host| look(&host.pids())).collect()
     };
     let hosts: Vec<&Host> = fleet.hosts.iter().collect();
-    let (received, counting) = (fleet.counters(&hosts, RECEIVED), Instant::now());
+    let (received, counting) = (fleet.counters(&hosts, [RECEIVED]), Instant::now());
     let (cpu, bytes, wakes, start) =
         (each(&|pids| busy(pids)), loopback_bytes(), woken(&all), Instant::now());
     sleep(options.idle);
@@ -37,9 +37,9 @@ pub(crate) fn measure(fleet: &Fleet, options: &Options, table: &mut Table) {
         .collect();
     // Asked last, since answering takes CPU.
     let (counted, streams) =
-        (fleet.counters(&hosts, RECEIVED), links.iter().map(|links| *links as f64).sum::<f64>() / 2.0);
+        (fleet.counters(&hosts, [RECEIVED]), links.iter().map(|links| *links as f64).sum::<f64>() / 2.0);
     let talked = counting.elapsed().as_secs_f64() * streams / 10.0;
-    let received = counted.iter().sum::<f64>() - received.iter().sum::<f64>();
+    let received = counted.iter().flatten().sum::<f64>() - received.iter().flatten().sum::<f64>();
     let pss = each(&|pids| pids.iter().map(|pid| memory(*pid, "Pss")).sum::<u64>() as f64 / 1024.0);
     let own = each(&|pids| {
         let private = |pid: &u32| memory(*pid, "Private_Dirty") + memory(*pid, "Private_Clean");

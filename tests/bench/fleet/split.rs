@@ -46,8 +46,8 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
         });
     }
 
-    let counted = |hosts: &[&Host], name: &str| fleet.counters(hosts, name);
-    let before = (counted(&all, RECEIVED), counted(&all, PAYLOAD), fleet.rooms().crossed());
+    let counted = || fleet.counters(&all, [RECEIVED, PAYLOAD]);
+    let before = (counted(), fleet.rooms().crossed());
     let healed = Instant::now();
     Rooms::heal();
     let mut met = None;
@@ -64,7 +64,7 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     });
     // What was still on its way counts too.
     sleep(Duration::from_secs(1));
-    let crossed = fleet.rooms().crossed() - before.2;
+    let crossed = fleet.rooms().crossed() - before.1;
     let met = met.unwrap_or(equal);
     table.row(
         &what("from the first link until all roots are equal"),
@@ -74,11 +74,11 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     );
     table.row(&what("until the first link"), &format!("{met:.2} s"), "", "");
 
-    let more = |before: &[f64], after: Vec<f64>| -> Vec<f64> {
-        before.iter().zip(after).map(|(before, after)| after - before).collect()
+    let after = counted();
+    let more = |which: usize| -> Vec<f64> {
+        before.0.iter().zip(&after).map(|(before, after)| after[which] - before[which]).collect()
     };
-    let received = more(&before.0, counted(&all, RECEIVED));
-    let payload = more(&before.1, counted(&all, PAYLOAD));
+    let (received, payload) = (more(0), more(1));
     if payload.len() < size {
         table.row(&what("bytes"), "unavailable (no counters)", "1.1 of the payload", "");
         return;
@@ -87,9 +87,10 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     let needed = [&payload[..size / 2], &payload[size / 2..]].map(least);
     let payload_all = needed[0] * near.len() as f64 + needed[1] * far.len() as f64;
     let seen = format!(
-        "{:.2} ({:.0} of {payload_all:.0} B; a host at most {:.0})",
+        "{:.2} ({:.0} B, entries and facets {:.0} of them, of {payload_all:.0} B; a host at most {:.0})",
         received.iter().sum::<f64>() / payload_all,
         received.iter().sum::<f64>(),
+        payload.iter().sum::<f64>(),
         most(&received)
     );
     table.row(&what("sync bytes received by all over what all lacked"), &seen, "1.1", "each entry once: 1");
