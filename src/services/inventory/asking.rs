@@ -324,7 +324,7 @@ fn found(replica: &Replica, index: &Index, question: &Question, seen: Vec<HostRo
 }
 
 fn unseen(host: HostId) -> HostRow {
-    HostRow { host, state: "unknown".to_owned(), seen: None }
+    HostRow { host, state: "unknown".to_owned(), seen: None, since: None, witnesses: None }
 }
 
 fn values(look: Look<'_>) -> Vec<String> {

@@ -76,8 +76,8 @@ impl World {
 
         let mut script = Script::of(&fleet, web_1);
         script.sees(web_1, "self", Some(NOW));
-        script.sees(web_2, "linked", Some(NOW.before(Duration::from_secs(3))));
-        script.sees(db, "known", Some(NOW.before(HOUR * 3)));
+        script.sees(web_2, "up", Some(NOW.before(Duration::from_secs(3))));
+        script.sees(db, "unreachable", Some(NOW.before(HOUR * 3)));
         script.sees(evil, "✓ up\u{1b}", None);
         let seen = script.rows.clone();
         let store = Store::start(fleet.replica.clone(), Memory::default(), &[], None, NOW).unwrap();
@@ -161,9 +161,9 @@ async fn a_search_finds_members_by_what_they_say_and_by_their_tags() {
 async fn every_found_host_comes_with_its_values_and_their_age() {
     let world = World::new();
     let golden = "\
-NAME   deb.openssl  STATE     SEEN    CHANGED
-db-1   3.0.9-1      ? known   3h ago  2h ago
-web-2  3.0.9-1      ✓ linked  3s ago  1h ago
+NAME   deb.openssl  STATE          SEEN    CHANGED
+db-1   3.0.9-1      ✗ unreachable  3h ago  2h ago
+web-2  3.0.9-1      ✓ up           3s ago  1h ago
 ";
     let old = asked("deb.openssl < 3.0.13-1~deb12u1 and has tag.role");
     let with = Asked { columns: vec!["deb.libc6".to_owned(), "name".to_owned()], ..old.clone() };
@@ -171,7 +171,7 @@ web-2  3.0.9-1      ✓ linked  3s ago  1h ago
     assert_eq!(world.search(&only, Format::Table, true).await.unwrap(), golden);
     assert_eq!(
         world.search(&only, Format::Table, false).await.unwrap().lines().next().unwrap(),
-        "db-1\t3.0.9-1\tknown\t2025-12-31T21:00:00Z\t2025-12-31T22:00:00Z"
+        "db-1\t3.0.9-1\tunreachable\t2025-12-31T21:00:00Z\t2025-12-31T22:00:00Z"
     );
     let json = read(&world.search(&with, Format::Json, false).await.unwrap());
     assert_eq!(json["schema"], "muster.inventory-host/v1");
@@ -181,7 +181,7 @@ web-2  3.0.9-1      ✓ linked  3s ago  1h ago
         json!({"deb.openssl": "3.0.9-1", "tag.role": "web", "deb.libc6": ["2.36-8", "2.36-9"]})
     );
     assert_eq!(row["changed"], "2025-12-31T23:00:00Z");
-    assert_eq!((&row["name"], &row["state"]), (&json!("web-2"), &json!("linked")));
+    assert_eq!((&row["name"], &row["state"]), (&json!("web-2"), &json!("up")));
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn what_is_no_selector_or_no_path_is_pointed_at_before_anybody_is_asked() 
 async fn a_host_is_shown_on_a_page_and_one_of_its_types_whole() {
     let world = World::new();
     let golden = "\
-db-1  ? known  seen 3h ago
+db-1  ✗ unreachable  seen 3h ago
   type        deb_packages              3 rows      changed 2h ago
 ";
     assert_eq!(world.show("db", None, Format::Table).await.unwrap(), golden);

@@ -14,9 +14,8 @@ use crate::{
 pub(super) const STATES: &[(&str, Mark)] = &[
     ("self", Mark::Good),
     ("up", Mark::Good),
-    ("linked", Mark::Good),
-    ("known", Mark::Unknown),
     ("unreachable", Mark::Bad),
+    ("unknown", Mark::Unknown),
     ("left", Mark::Warning),
     ("quarantined", Mark::Bad),
     ("disowned", Mark::Bad),
