@@ -39,6 +39,8 @@ use super::{clock, mesh};
 const ITEMS_BYTES_MAX: usize = 256 * 1024;
 /// Names that several hosts have, of those that are listed as a problem.
 const SAME_NAMES_MAX: usize = 8;
+/// Hosts that contradict themselves, in a status.
+const FORKED_MAX: usize = 8;
 /// How long a member that misbehaved, and is not shunned, is shown.
 const MISBEHAVED_SHOWN: Duration = Duration::from_secs(3600);
 /// How long the executor may take to say its counters.
@@ -252,6 +254,7 @@ impl Node {
                 0 => {}
                 forks => problems.push(format!("{forks} streams were signed twice at one place")),
             }
+            problems.extend(forked(replica));
             let root = replica.roots(first_hour(clock::now())).root();
             (replica.authority().members().count(), replica.entries(), root, replica.orders().count())
         });
@@ -436,6 +439,16 @@ fn misbehaving(rows: &[Misbehaved], replica: &Replica, now: Timestamp) -> Vec<St
             format!("{name} {what}: {}", row.why)
         })
         .collect()
+}
+
+/// Whose heads stand twice at one place, by name: another machine has the key, or an old copy of the disk runs.
+fn forked(replica: &Replica) -> Vec<String> {
+    let name = |host: &HostId| {
+        let known = replica.authority().host(host);
+        known.map_or_else(|| host.to_string(), |host| host.name().to_owned())
+    };
+    let hosts = replica.forked_hosts().take(FORKED_MAX);
+    hosts.map(|host| format!("{} says two different things in one place", name(host))).collect()
 }
 
 /// Members of one name. That is no fault (two hosts may join at the same time in two places), but a name

@@ -148,7 +148,7 @@ impl Machine {
             return self.bear(peer, rows, now).into_iter().collect();
         }
         let base = neighbour.read.unwrap_or(0);
-        let mut known = 0;
+        let mut known = u64::from(rows == 0);
         let rows = entries
             .into_iter()
             .map(|half| (Key::Entry(half), Spot::default()))
@@ -186,6 +186,9 @@ impl Machine {
     /// Asks a neighbour the next question, unless it has one to answer.
     pub(super) fn ask(&mut self, peer: HostId, now: Timestamp, replica: &Replica) -> Option<Effect> {
         self.neighbours.get(&peer).filter(|neighbour| neighbour.greeted)?;
+        if !self.wants.has_queue(&peer) {
+            return None;
+        }
         let no_more_heads = self.has_many_parked(&peer);
         let cost = |key: &Key| match key {
             Key::Head(_) if no_more_heads => QUESTION_ROOM + 1,
@@ -227,6 +230,9 @@ impl Machine {
             return vec![Effect::Close(peer, "it sent what is no question")];
         };
         let rows = (heads.len() + entries.len() + facets.len()) as u64;
+        if rows == 0 {
+            return self.bear(peer, 1, now).into_iter().collect();
+        }
         if self.accounts.take(peer, Cost::Asked, rows, now) < rows {
             self.accounts.throttle(rows);
             return self.bear(peer, rows, now).into_iter().collect();

@@ -295,6 +295,9 @@ impl Machine {
             Message::Reports { mut reports } => {
                 reports.truncate(REPORTS_MAX);
                 self.accounts.allow(peer, Cost::Report, &mut reports, now);
+                if reports.is_empty() {
+                    return self.bear(peer, 1, now).into_iter().collect();
+                }
                 let linked = self.linked();
                 let returned = self.returns.reports(peer, reports, now, replica, &linked);
                 self.perform(returned)
@@ -302,7 +305,7 @@ impl Machine {
             Message::Settled { receipt } => {
                 if self.accounts.take(peer, Cost::Report, RECEIPT_COST, now) < RECEIPT_COST {
                     self.accounts.throttle(1);
-                    return Vec::new();
+                    return self.bear(peer, 1, now).into_iter().collect();
                 }
                 match self.returns.settled(peer, &receipt.0, replica) {
                     Ok(returned) => self.perform(returned),
@@ -311,6 +314,9 @@ impl Machine {
             }
             Message::Running { order, mut hosts } => {
                 self.accounts.allow(peer, Cost::Report, &mut hosts, now);
+                if hosts.is_empty() {
+                    return self.bear(peer, 1, now).into_iter().collect();
+                }
                 let linked = self.linked();
                 let returned = self.returns.running(Some(peer), order, hosts, now, replica, &linked);
                 self.perform(returned)
