@@ -34,7 +34,11 @@ pub use host::Host;
 pub use network::{Network, Weather};
 pub use report::{Counts, Report, Traffic, name_of};
 pub use rest::{Figures, figures};
-pub use storm::{Failure, Faults, IDLE_BYTES_MAX, storm, storm_of};
+pub use storm::{Failure, Faults, IDLE_BYTES_MAX, lacking, storm, storm_of};
 
+#[cfg(test)]
+mod away_tests;
+#[cfg(test)]
+mod liar_tests;
 #[cfg(test)]
 mod tests;

@@ -104,7 +104,7 @@ pub struct Network {
     /// How much time lies between two ticks of a host, in milliseconds.
     pub tick_ms: u64,
     report: Report,
-    before: Counts,
+    before: Vec<Counts>,
     /// What each host acknowledged to who handed it over.
     acknowledged: BTreeMap<EntryId, (usize, Place)>,
     /// All that was handed over anywhere.
@@ -146,7 +146,7 @@ impl Network {
             still: false,
             tick_ms: 1000,
             report: Report { hosts: vec![Counts::default(); count], ..Report::default() },
-            before: Counts::default(),
+            before: vec![Counts::default(); count],
             acknowledged: BTreeMap::new(),
             submitted: Vec::new(),
             violations: Vec::new(),
@@ -208,16 +208,31 @@ impl Network {
 
     /// What all hosts did from the beginning, whatever was forgotten in between.
     pub fn totals(&self) -> Counts {
-        let mut totals = self.before.clone();
-        for host in &self.report.hosts {
+        let mut totals = Counts::default();
+        for host in &self.totals_by_host() {
             totals.add(host);
         }
         totals
     }
 
+    /// What each did.
+    pub fn totals_by_host(&self) -> Vec<Counts> {
+        let sum = |(before, since): (&Counts, &Counts)| {
+            let mut sum = before.clone();
+            sum.add(since);
+            sum
+        };
+        self.before.iter().zip(&self.report.hosts).map(sum).collect()
+    }
+
+    /// Whether a host ever crashed.
+    pub fn crashed(&self, at: usize) -> bool {
+        self.hosts[at].crashed
+    }
+
     /// Begins to count anew.
     pub fn forget_counts(&mut self) {
-        self.before = self.totals();
+        self.before = self.totals_by_host();
         let faults = std::mem::take(&mut self.report.faults);
         self.report =
             Report { hosts: vec![Counts::default(); self.hosts.len()], faults, ..Report::default() };
@@ -288,8 +303,9 @@ impl Network {
         let written = self.dice.below(self.hosts[at].disk.waiting() + 1);
         self.flush(at, written, false);
         let host = &mut self.hosts[at];
-        host.disk.lose();
+        self.report.hosts[at].lost += host.disk.lose();
         host.up = false;
+        host.crashed = true;
         host.taken.clear();
         host.shunned.clear();
         host.candidates = None;
@@ -512,6 +528,11 @@ impl Network {
             self.run(1000);
         }
         holds(self)
+    }
+
+    /// So much time passes in which nothing happens anywhere, as if all machines slept.
+    pub fn leap(&mut self, ms: u64) {
+        self.now += ms;
     }
 
     fn lives(&self, host: usize, life: u64) -> bool {
@@ -788,6 +809,7 @@ impl Network {
                 if from.is_some() {
                     counts.merged += 1;
                     host.taken.insert(header.id);
+                    counts.back += u64::from(!host.ever.insert(header.id));
                 }
                 if !self.shared.on {
                     let facets = Arc::make_mut(&mut host.replica).take_facet_changes();

@@ -53,6 +53,10 @@ pub struct Counts {
     pub merged: u64,
     /// Verified, and then known, older than what is held, or without what they follow.
     pub in_vain: u64,
+    /// Among those that were new: what had been here before, and was lost in a crash.
+    pub back: u64,
+    /// Entries that were merged here and that a crash took before they were on disk.
+    pub lost: u64,
     /// Verified although they had been verified and were new since it was started.
     pub again: u64,
     /// Times that it was started.
@@ -72,6 +76,8 @@ impl Counts {
         self.verifications += other.verifications;
         self.merged += other.merged;
         self.in_vain += other.in_vain;
+        self.back += other.back;
+        self.lost += other.lost;
         self.again += other.again;
         self.starts += other.starts;
         for (to, from) in [(&mut self.sent, &other.sent), (&mut self.received, &other.received)] {

@@ -129,8 +129,6 @@ fn show(figures: &Figures) {
 
 fn check(figures: &Figures) {
     assert!(figures.idle_bytes <= 100.0, "{figures}");
-    // 1.3 is what it should be: it is at 20 hosts; with eight neighbours that announce at once it is not yet.
-    let most = if figures.hosts <= 20 { 1.3 } else { 1.4 };
-    assert!(figures.ratio() <= most, "{figures}");
+    assert!(figures.ratio() <= 1.3, "{figures}");
     assert!(figures.verifications <= 1.0, "{figures}");
 }

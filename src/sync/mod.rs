@@ -26,9 +26,11 @@ mod message;
 mod neighbour;
 mod returns;
 mod rows;
+mod tables;
 mod wants;
 
 pub use machine::{Effect, Event, Machine, in_reports};
 pub use message::{Cursor, MESSAGE_BYTES_MAX, Message, Part, SYNC_VERSION, Sum};
 pub use returns::{RETRY_AFTER, Returned, Returns};
 pub use rows::{HeadRow, NoRows, ROWS_MAX, pack_halves, pack_heads, prefix, unpack_halves, unpack_heads};
+pub use tables::Tables;

@@ -16,7 +16,7 @@ use crate::{identity::HostId, time::Timestamp};
 /// Elements that one neighbour announced first and that were not asked for yet.
 const QUEUE_MAX: usize = 8192;
 /// Elements in all.
-const WANTS_MAX: usize = 32_768;
+pub(super) const WANTS_MAX: usize = 32_768;
 /// Who else has it, remembered for one element.
 const SOURCES_MAX: usize = 8;
 /// Who is asked and says nothing for so long makes room for the next who has it.
@@ -98,6 +98,15 @@ pub(super) struct Wants {
 impl Wants {
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The longest queue of a neighbour.
+    pub(super) fn queued(&self) -> usize {
+        self.peers.values().map(|of_peer| of_peer.queue.len()).max().unwrap_or(0)
     }
 
     /// A neighbour has something that is lacking here. Not asked for before `after`. `first` puts it
