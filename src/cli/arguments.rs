@@ -14,6 +14,7 @@ use crate::{
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
+    ("Mesh", &["store"]),
     ("This program", &["completion", "man", "version"]),
 ];
 
@@ -98,6 +99,9 @@ pub enum Verb {
     /// See what hosts say of themselves: systems, disks, addresses, packages
     #[command(subcommand)]
     Inventory(Inventory),
+    /// Look after what the agent keeps on disk
+    #[command(subcommand)]
+    Store(Store),
     /// Print the completion script of a shell
     Completion(Completion),
     /// Print a man page
@@ -470,6 +474,22 @@ pub struct JobOutput {
     /// Standard error instead of standard output
     #[arg(long)]
     pub stderr: bool,
+}
+
+/// `store`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Store {
+    /// Read everything on disk and say what is damaged
+    #[command(
+        after_help = "A running agent compares it with what it holds, and writes again what is damaged. Where none runs, a
+copy is read and nothing is changed; what is damaged then is fetched from others when the agent starts.
+Exit code 0: it is whole. 1: it is not, or cannot be read.
+
+Examples:
+  muster store check
+  muster store check --state /var/lib/muster -o json"
+    )]
+    Check,
 }
 
 /// `inventory`.

@@ -17,7 +17,7 @@ use super::{
     agent,
     arguments::{
         Arguments, Global, Host, HostTag, HostUntag, Init, Inventory, InventoryCompare, InventoryShow,
-        Invite, Leave, Listen, Select, Verb, command,
+        Invite, Leave, Listen, Select, Store, Verb, command,
     },
     chance, demo,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
@@ -25,14 +25,14 @@ use super::{
 };
 use crate::{
     authority::TagChange,
-    control::{Anchor, CONTROL_VERSION, Client},
+    control::{Anchor, CONTROL_VERSION, Client, ControlError},
     node::{Places, Settings, clock},
     selector::{self, parse_label},
     services::{
         hosts::{self, Which},
         inventory,
         membership::{self, FoundRequest, InviteRequest},
-        status,
+        status, upkeep,
     },
     terminal::{
         Output, Style, Talk, escape,
@@ -266,6 +266,7 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Run(run) => run::run(context, &run),
         Verb::Job(job) => run::job(context, &job),
         Verb::Inventory(verb) => inventory(context, &verb),
+        Verb::Store(Store::Check) => wait(store_check(context)),
         Verb::Completion(completion) => text(context, &manual::completion(completion.shell)),
         Verb::Man(man) => match man.dir {
             Some(dir) => {
@@ -497,6 +498,31 @@ async fn show_status(context: &mut Context) -> Result<ExitCode, Failure> {
         .await
         .map_err(|error| error.explain(site))?;
     Ok(ExitCode::Success)
+}
+
+async fn store_check(context: &mut Context) -> Result<ExitCode, Failure> {
+    let Context { site, output, now, .. } = context;
+    let (check, online) = match Client::connect(&site.places.socket).await {
+        Ok(mut client) => {
+            (upkeep::check_online(&mut client).await.map_err(|error| error.explain(site))?, true)
+        }
+        Err(ControlError::NoAgent { .. }) => {
+            let check =
+                upkeep::check_offline(&site.places.state, *now).map_err(|error| error.explain(site))?;
+            (check, false)
+        }
+        Err(error) => return Err(error.explain(site)),
+    };
+    upkeep::show(&check, online, output).map_err(|error| error.explain(site))?;
+    if check.whole {
+        return Ok(ExitCode::Success);
+    }
+    let failure = Failure::new(ExitCode::Internal, "the store is damaged");
+    Err(if online {
+        failure.hint("the agent has written it again; see for yourself: muster store check")
+    } else {
+        failure.hint("damaged rows are fetched again from others by the agent when it starts: muster agent")
+    })
 }
 
 fn inventory(context: &mut Context, verb: &Inventory) -> Result<ExitCode, Failure> {

@@ -19,6 +19,7 @@ use crate::{
         membership::{FoundError, InviteError},
         run::RunError,
         status::StatusError,
+        upkeep::OfflineError,
     },
     terminal::{AskError, OutputError, Style, escape, style::Mark},
 };
@@ -441,6 +442,27 @@ impl Explain for StatusError {
             Self::Control(error) => error.explain(site),
             Self::Anchor(error) => error.explain(site),
             Self::Output(error) => error.explain(site),
+        }
+    }
+}
+
+impl Explain for OfflineError {
+    fn explain(self, site: &Site) -> Failure {
+        let message = match &self {
+            Self::Io { source, .. } => format!("{self}: {source}"),
+            _ => self.to_string(),
+        };
+        match self {
+            Self::Home(error) => error.explain(site),
+            Self::Io { path, source } => {
+                let kind = match source.kind() {
+                    io::ErrorKind::PermissionDenied => ExitCode::NotPermitted,
+                    _ => ExitCode::Internal,
+                };
+                Failure::new(kind, message).hint(format!("look at it: ls -ld {}", quoted(&path)))
+            }
+            Self::Store(_) => Failure::new(ExitCode::Internal, message)
+                .hint(format!("let the agent see to it: {}", with_flags(site, "muster agent"))),
         }
     }
 }

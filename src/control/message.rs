@@ -111,6 +111,9 @@ pub enum Request {
     },
     /// Which tables there are in the fleet. Answered by [`Reply::Types`].
     InventoryTypes {},
+    /// Reads all that is on the agent's disk and compares it with what it holds; what is damaged is written
+    /// again. Answered by [`Reply::StoreCheck`] or [`Reply::Error`].
+    StoreCheck {},
 }
 wire_choice!(Request {
     0 = Hello { version },
@@ -128,6 +131,7 @@ wire_choice!(Request {
     20 = InventorySearch { expression, columns, limit },
     21 = InventoryShow { host, table },
     22 = InventoryTypes {},
+    40 = StoreCheck {},
 });
 
 /// What an agent answers.
@@ -246,6 +250,11 @@ pub enum Reply {
         /// By name.
         types: Vec<TypeRow>,
     },
+    /// What is on disk.
+    StoreCheck {
+        /// The report.
+        check: StoreCheck,
+    },
 }
 wire_choice!(Reply {
     0 = Hello { version, agent, fleet, genesis, host },
@@ -265,6 +274,7 @@ wire_choice!(Reply {
     21 = Tables { about, name, tables, more },
     22 = NoSuchHost { near, candidates },
     23 = Types { types },
+    40 = StoreCheck { check },
 });
 
 /// How an agent is.
@@ -312,6 +322,54 @@ wire_record!(StatusReport {
     problems,
     counters,
 });
+
+/// Rows of one kind in a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreRows {
+    /// `entry`, `head`, `facet`, `report` or `unknown`.
+    pub kind: String,
+    /// How many there are.
+    pub rows: u64,
+    /// How many bytes their keys and values have.
+    pub bytes: u64,
+    /// How many of them are damaged.
+    pub damaged: u64,
+    /// How many are whole, but of no use as long as something else is missing.
+    pub waiting: u64,
+}
+wire_record!(StoreRows { kind, rows, bytes, damaged, waiting });
+
+/// A row with something wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreProblem {
+    /// The kind of row.
+    pub kind: String,
+    /// Its key after the kind, in hexadecimal.
+    pub key: String,
+    /// Whether it is damaged; else it waits.
+    pub damaged: bool,
+    /// What is wrong, in words.
+    pub what: String,
+}
+wire_record!(StoreProblem { kind, key, damaged, what });
+
+/// What a store has on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreCheck {
+    /// By kind.
+    pub kinds: Vec<StoreRows>,
+    /// Bytes that its files take.
+    pub disk_bytes: u64,
+    /// Whether what is on disk is what the agent holds; nothing if that was not compared.
+    pub as_held: Option<bool>,
+    /// Whether nothing is wrong.
+    pub whole: bool,
+    /// Why not all of it could be read, if so.
+    pub unread: Option<String>,
+    /// The first of what is wrong.
+    pub problems: Vec<StoreProblem>,
+}
+wire_record!(StoreCheck { kinds, disk_bytes, as_held, whole, unread, problems });
 
 /// A host as an agent sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -301,6 +301,7 @@ impl Script {
                 Reply::Accepted {}
             }
             Request::Orders {}
+            | Request::StoreCheck {}
             | Request::Watch { .. }
             | Request::Output { .. }
             | Request::InventorySearch { .. }

@@ -25,6 +25,7 @@ use crate::{
         inventory::Inventory,
         replication::{Misbehaved, Replication},
         run::{FetchRequest, News, Runs, Sink, Ways},
+        upkeep,
     },
     store::Store,
     time::Timestamp,
@@ -119,6 +120,14 @@ impl Handler for Node {
                             refused: false,
                         },
                     }
+                };
+                answer.send(&reply).await
+            }
+            Request::StoreCheck {} => {
+                let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;
+                let reply = match self.store.check(clock::now()).await {
+                    Ok(check) => Reply::StoreCheck { check: upkeep::report(&check, None) },
+                    Err(why) => Reply::Error { why, refused: false },
                 };
                 answer.send(&reply).await
             }

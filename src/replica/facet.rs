@@ -19,6 +19,8 @@ pub const FACET_BYTES_MAX: usize = 1024 * 1024;
 pub const PACKED_BYTES_MAX: usize = 256 * 1024;
 /// Tables in a facet.
 const TABLES_MAX: usize = 32;
+/// Cells in a table: each takes more memory than the byte that it may take here.
+const CELLS_MAX: usize = 250_000;
 /// Columns in a table.
 const COLUMNS_MAX: usize = 64;
 /// Below this many bytes compression is not tried.
@@ -29,6 +31,10 @@ const LEVEL: i32 = 19;
 const LEVEL_QUICK: i32 = 3;
 /// Holds a base and a facet of the greatest length.
 const WINDOW_LOG: u32 = 21;
+/// How every zstd frame begins (RFC 8878, section 3.1.1); it does not travel.
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// The smallest window that zstd knows.
+const WINDOW_LOG_MIN: u32 = 10;
 
 /// Why a packed facet cannot be unpacked. Nothing was kept of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -202,13 +208,18 @@ pub(super) fn compress(bytes: &[u8], prefix: &[u8], level: i32) -> Option<Vec<u8
     };
     encoder.include_checksum(false).ok()?;
     encoder.include_contentsize(false).ok()?;
-    encoder.window_log(WINDOW_LOG).ok()?;
+    // Just large enough, or zstd sets aside tables for a window that is never filled.
+    let log = (bytes.len() + prefix.len()).next_power_of_two().ilog2();
+    encoder.window_log(log.clamp(WINDOW_LOG_MIN, WINDOW_LOG)).ok()?;
+    encoder.set_pledged_src_size(Some(bytes.len() as u64)).ok()?;
     encoder.write_all(bytes).ok()?;
-    encoder.finish().ok()
+    let frame = encoder.finish().ok()?;
+    frame.strip_prefix(&MAGIC).map(<[u8]>::to_vec)
 }
 
 /// What a frame holds, cut off one byte after `length`.
 pub(super) fn expand(frame: &[u8], prefix: &[u8], length: usize) -> Result<Vec<u8>, FacetError> {
+    let frame = MAGIC.chain(frame);
     let mut decoder = if prefix.is_empty() {
         zstd::stream::read::Decoder::with_buffer(frame)
     } else {
@@ -233,7 +244,43 @@ pub struct Table {
     /// Its rows, sorted; each has a text for every column.
     pub rows: Vec<Vec<String>>,
 }
-wire_record!(Table { name, columns, rows });
+
+/// Its cells travel as one run of bytes, a zero after each: a length before each cell would differ along with
+/// it, and a difference to a base would pay for both.
+impl Wire for Table {
+    fn to_value(&self) -> Value {
+        let mut cells = Vec::new();
+        for cell in self.rows.iter().flatten() {
+            cells.extend_from_slice(cell.as_bytes());
+            cells.push(0);
+        }
+        Value::Array(vec![self.name.to_value(), self.columns.to_value(), Bytes(cells).to_value()])
+    }
+
+    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
+        let wrong = |problem| WireError::Field { field: "Table.rows", problem };
+        let mut fields = wire::Fields::of(value, field)?;
+        let (name, columns) = (fields.next("Table.name")?, fields.next::<Vec<String>>("Table.columns")?);
+        let Bytes(cells) = fields.next("Table.rows")?;
+        fields.finish();
+        let cells = String::from_utf8(cells).map_err(|_| wrong("not text"))?;
+        if cells.bytes().filter(|byte| *byte == 0).count() > CELLS_MAX {
+            return Err(wrong("too many cells"));
+        }
+        let mut rows = Vec::new();
+        let mut row = Vec::with_capacity(columns.len());
+        for cell in cells.split_terminator('\0') {
+            row.push(cell.to_owned());
+            if row.len() == columns.len() {
+                rows.push(std::mem::replace(&mut row, Vec::with_capacity(columns.len())));
+            }
+        }
+        if !row.is_empty() || (!cells.is_empty() && !cells.ends_with('\0')) {
+            return Err(wrong("the last row is cut short"));
+        }
+        Ok(Self { name, columns, rows })
+    }
+}
 
 /// What most facets are: a few tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -244,13 +291,17 @@ pub struct Tables {
 wire_record!(Tables { tables });
 
 impl Tables {
-    /// The canonical bytes: tables by name, rows sorted, each as long as its columns.
+    /// The canonical bytes: tables by name, rows sorted, each as long as its columns, and no zeros
+    /// inside a cell.
     pub fn canonical(mut self) -> Vec<u8> {
         self.tables.sort_by(|a, b| a.name.cmp(&b.name));
         for table in &mut self.tables {
             let columns = table.columns.len();
             for row in &mut table.rows {
                 row.resize(columns, String::new());
+                for cell in row.iter_mut().filter(|cell| cell.contains('\0')) {
+                    cell.retain(|c| c != '\0');
+                }
             }
             table.rows.sort_unstable();
         }
@@ -323,8 +374,25 @@ mod tests {
 
     #[test]
     fn rows_that_are_uneven_are_no_tables() {
-        let table = Table { name: "a".to_owned(), columns: vec!["b".to_owned()], rows: vec![vec![]] };
-        assert!(Tables::read(&wire::encode(&Tables { tables: vec![table.clone()] })).is_err());
-        assert_eq!(Tables::read(&Tables { tables: vec![table] }.canonical()).unwrap().tables[0].rows, [[""]]);
+        let table = |columns: &[&str], cells: &[u8]| {
+            let columns = columns.iter().map(|name| Value::from(*name)).collect();
+            let parts = vec![Value::from("a"), Value::Array(columns), Value::Bytes(cells.to_vec())];
+            Table::from_value(Value::Array(parts), "table")
+        };
+        assert_eq!(table(&["b", "c"], b"1\x002\x003\0\0").unwrap().rows, [["1", "2"], ["3", ""]]);
+        for cells in [&b"1\x002\x003\0"[..], b"1\x002", b"1", b"\0", b"\xff\0\0"] {
+            assert!(table(&["b", "c"], cells).is_err(), "{cells:?}");
+        }
+        assert!(table(&[], b"1\0").is_err());
+        assert!(table(&["b"], &vec![0; CELLS_MAX]).is_ok());
+        assert!(table(&["b"], &vec![0; CELLS_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn canonical_bytes_have_even_rows_without_zeros() {
+        let rows = vec![vec!["2\0x".to_owned()], vec![]];
+        let table = Table { name: "a".to_owned(), columns: vec!["b".to_owned()], rows };
+        let read = Tables::read(&Tables { tables: vec![table] }.canonical()).unwrap();
+        assert_eq!(read.tables[0].rows, [[""], ["2x"]]);
     }
 }

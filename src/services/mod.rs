@@ -6,4 +6,5 @@ pub mod membership;
 pub mod replication;
 pub mod run;
 pub mod status;
+pub mod upkeep;
 pub mod registry;

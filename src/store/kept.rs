@@ -126,6 +126,12 @@ impl Kept {
         Ok(true)
     }
 
+    /// The rows of all of them.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let held = self.orders.values().flat_map(BTreeMap::values).flatten();
+        held.map(|one| (key(&one.report), Some(wire::encode(&one.report)))).collect()
+    }
+
     /// Those on one order.
     pub(super) fn of(&self, order: &EntryId) -> Vec<Report> {
         let hosts = self.orders.get(order).into_iter().flat_map(BTreeMap::values);

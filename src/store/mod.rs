@@ -8,9 +8,19 @@
 //! replica does) nor who needs to hear of them.
 
 mod backend;
+mod check;
+mod disk;
 mod kept;
+mod keys;
+mod place;
+mod restore;
 mod state;
 mod writer;
 
-pub use backend::{Backend, Loaded, Memory, Row, Sled, StoreError, open};
+pub use backend::{Backend, Loaded, Memory, Row, StoreError};
+pub use check::{Check, check};
+pub use disk::{Sled, open, read};
+pub use keys::kind;
+pub use place::disk_bytes;
+pub use restore::Finding;
 pub use state::{Change, Merging, Store};

@@ -8,25 +8,26 @@ use std::{
 };
 
 use tokio::sync::broadcast;
-use tracing::debug;
 
 use super::{
     backend::{Backend, Row},
+    check::{Check, check},
     kept::Kept,
+    keys::{all_rows, entry_key, facet_rows, id_key},
+    restore::{Restored, restore},
     writer::Writer,
 };
 use crate::{
-    authority::Refusal,
+    authority::{Authority, Refusal},
     identity::{EntryId, HostId, peek},
-    replica::{self, Entry, FacetHash, Item, Merged, Packed, Place, Replica, Report},
+    replica::{self, Entry, Item, Merged, Replica, Report, first_hour},
     time::Timestamp,
-    wire,
 };
 
 /// Changes that a slow reader may be behind before it has to compare instead.
 const CHANGES_MAX: usize = 256;
-/// Longest row, in bytes.
-const ROW_BYTES_MAX: usize = 1024 * 1024;
+/// How often a check begins again because something was merged in the middle of it.
+const CHECK_TRIES: u32 = 8;
 
 /// Entries that were merged and were new.
 #[derive(Clone, Debug)]
@@ -72,27 +73,6 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// A head's row is its host's, so that a new one replaces the old; the others have one each.
-fn entry_key(entry: &Entry) -> Vec<u8> {
-    match entry.place() {
-        Place::Head { host, .. } => [&b"h"[..], &host.0].concat(),
-        Place::Set(_) | Place::Op { .. } => id_key(&entry.id()),
-    }
-}
-
-fn facet_key(hash: &FacetHash) -> Vec<u8> {
-    [&b"f"[..], &hash.0].concat()
-}
-
-fn facet_rows(replica: &mut Replica) -> impl Iterator<Item = Row> {
-    let changes = replica.take_facet_changes().into_iter();
-    changes.map(|(hash, packed)| (facet_key(&hash), packed.map(|packed| wire::encode(&packed))))
-}
-
-fn id_key(id: &EntryId) -> Vec<u8> {
-    [&b"e"[..], &id.0].concat()
-}
-
 impl Store {
     /// Loads what `backend` holds into `replica`, which knows the root chain already, and starts the
     /// thread that writes. `first` is what else is known from the start (what the host was told when it
@@ -101,7 +81,7 @@ impl Store {
     /// # Errors
     /// When the rows cannot be read.
     pub fn start(
-        mut replica: Replica,
+        replica: Replica,
         mut backend: impl Backend + 'static,
         first: &[Item],
         aside: Option<PathBuf>,
@@ -114,62 +94,20 @@ impl Store {
                 aside.display()
             ));
         }
-        let (rows, mut damaged) = backend.load()?;
-        let mut kept = Kept::default();
-        let mut entries: Vec<(Option<Vec<u8>>, Entry, Vec<Packed>)> = Vec::new();
-        let mut facets: Vec<(FacetHash, Packed)> = Vec::new();
-        let mut writes: Vec<Row> = Vec::new();
-        for (key, value) in rows {
-            match key.first() {
-                Some(b'e' | b'h') => match Entry::verify(&value, replica.fleet()) {
-                    Ok(entry) => entries.push((Some(key), entry, Vec::new())),
-                    Err(_) => damaged += 1,
-                },
-                Some(b'f') => match read_facet(&key, &value) {
-                    Some(facet) => facets.push(facet),
-                    None => damaged += 1,
-                },
-                Some(b'r') => match wire::decode::<Report>(&value, ROW_BYTES_MAX) {
-                    Ok(report) => kept.load(report),
-                    Err(_) => damaged += 1,
-                },
-                _ => damaged += 1,
-            }
+        let Restored { replica, kept, damaged, writes, .. } = restore(replica, backend.load()?, first, now);
+        if !damaged.is_empty() {
+            problems.push(format!("{} rows of the store were damaged and are fetched again", damaged.len()));
         }
-        for item in first {
-            if let Ok(entry) = Entry::verify(&item.entry.0, replica.fleet()) {
-                writes.push((entry_key(&entry), Some(item.entry.0.clone())));
-                entries.push((None, entry, item.facets.clone()));
-            }
-        }
-        let unreadable = replica.restore_facets(facets);
-        damaged += unreadable.len();
-        writes.extend(unreadable.iter().map(|hash| (facet_key(hash), None)));
-        entries.sort_by_key(|(_, entry, _)| (entry.rank(), sequence(entry)));
-        let mut ends = Vec::new();
-        for (key, entry, facets) in entries {
-            let id = entry.id();
-            match replica.merge(entry, &facets) {
-                Ok(_) => ends.extend(key.map(|key| (key, id))),
-                // Its row stays: what it needs may be among those that were damaged, and comes again.
-                Err(refusal) => debug!(%refusal, "an entry of the store does not hold now"),
-            }
-        }
-        // A head that lacks a facet now was not taken, and is fetched again.
-        replica.drop_unnamed_facets();
-        writes.extend(facet_rows(&mut replica));
-        let past = replica.sweep(now);
-        writes.extend(kept.sweep(&past, &replica, now));
-        // What was superseded or is past has no row any more.
-        let superseded = ends.into_iter().filter(|(_, id)| !replica.holds(id));
-        writes.extend(superseded.map(|(key, _)| (key, None)));
-        if damaged > 0 {
-            problems.push(format!("{damaged} rows of the store were damaged and are fetched again"));
-        }
+        let state = Arc::new(RwLock::new(State { replica, kept, refused: HashMap::new() }));
+        let held = Arc::clone(&state);
+        let all = move || {
+            let state = held.read().unwrap_or_else(PoisonError::into_inner);
+            all_rows(&state.replica).into_iter().chain(state.kept.rows()).collect()
+        };
         let store = Self {
-            state: Arc::new(RwLock::new(State { replica, kept, refused: HashMap::new() })),
+            state,
             changes: broadcast::channel(CHANGES_MAX).0,
-            writer: Arc::new(Writer::start(backend)?),
+            writer: Arc::new(Writer::start(backend, all)?),
             problems: Arc::new(problems),
         };
         store.writer.write(writes);
@@ -312,6 +250,12 @@ impl Store {
     /// What was wrong with the store when it was opened.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.problems.to_vec();
+        if let Some(aside) = self.writer.aside() {
+            let name = aside.file_name().unwrap_or(aside.as_os_str()).display().to_string();
+            problems.push(format!(
+                "the store was damaged; it was moved to {name} beside it, and is written anew"
+            ));
+        }
         if let Some(error) = self.writer.error() {
             problems.push(format!("the store cannot be written: {error}"));
         }
@@ -331,23 +275,45 @@ impl Store {
     pub async fn flushed(&self) -> Result<(), String> {
         self.writer.flushed().await
     }
-}
 
-fn sequence(entry: &Entry) -> u64 {
-    match entry {
-        Entry::Op(op) => op.body().sequence,
-        Entry::Root(update) => u64::from(update.body().sequence),
-        _ => 0,
+    fn all_rows(&self) -> Vec<Row> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        all_rows(&state.replica).into_iter().chain(state.kept.rows()).collect()
+    }
+
+    /// Reads all that is on disk and compares it with what is held; writes that again if the disk is damaged.
+    /// Safe to drop.
+    ///
+    /// # Errors
+    /// When the disk cannot be written or read.
+    pub async fn check(&self, now: Timestamp) -> Result<Check, String> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let before = self.read(Replica::version);
+            let (rows, disk_bytes) = self.writer.read().await?;
+            let chain = self.read(|replica| replica.authority().chain().clone());
+            let checking = tokio::task::spawn_blocking(move || {
+                check(Replica::new(Authority::new(chain)), rows, disk_bytes, now)
+            });
+            let (mut found, roots) = checking.await.map_err(|error| error.to_string())?;
+            let (held, version) = self.read(|replica| (replica.roots(first_hour(now)), replica.version()));
+            let same = held == roots;
+            // What differs may be on its way to the disk.
+            if same || tries >= CHECK_TRIES {
+                found.as_held = (same || version == before).then_some(same);
+                if !found.is_whole() {
+                    let gone = found.damaged.iter().map(|finding| (finding.key.clone(), None));
+                    self.writer.write(gone.chain(self.all_rows()).collect());
+                }
+                return Ok(found);
+            }
+        }
     }
 }
 
 fn reason(refusal: &Refusal) -> &'static str {
     if matches!(refusal, Refusal::Gap) { "gap" } else { "no_right" }
-}
-
-fn read_facet(key: &[u8], value: &[u8]) -> Option<(FacetHash, Packed)> {
-    let hash = key.get(1..)?.try_into().ok()?;
-    Some((FacetHash(hash), wire::decode(value, ROW_BYTES_MAX).ok()?))
 }
 
 #[cfg(test)]

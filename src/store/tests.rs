@@ -17,11 +17,11 @@ use crate::{
     },
     identity::{Operator, Signed},
     replica::{
-        Action, FACET_NODE, FacetHash, FacetRef, Head, Limits, NodeFacet, Order, Outcome, Output,
+        Action, FACET_NODE, FacetHash, FacetRef, Head, Limits, NodeFacet, Order, Outcome, Output, Packed,
         ResultRecord, Roster, Table, Tables,
     },
-    store::{Loaded, Memory, StoreError},
-    wire::Bytes,
+    store::{Loaded, Memory, Row, StoreError, keys::facet_key},
+    wire::{self, Bytes},
 };
 
 /// A disk that can refuse.
@@ -29,6 +29,8 @@ use crate::{
 struct Disk {
     memory: Memory,
     refuses: Arc<AtomicBool>,
+    /// Whether its files are bad, until it is begun anew.
+    broken: Arc<AtomicBool>,
 }
 
 impl Disk {
@@ -45,10 +47,19 @@ impl Backend for Disk {
         self.memory.load()
     }
     fn write(&mut self, rows: Vec<Row>) -> Result<(), StoreError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::Panicked);
+        }
         if self.refuses.load(Ordering::SeqCst) {
             return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
         }
         self.memory.write(rows)
+    }
+    fn renew(&mut self) -> Result<PathBuf, StoreError> {
+        let gone = self.rows().into_iter().map(|(key, _)| (key, None)).collect();
+        self.memory.write(gone)?;
+        self.broken.store(false, Ordering::SeqCst);
+        Ok(PathBuf::from("store.damaged-7"))
     }
 }
 
@@ -69,7 +80,7 @@ impl World {
     }
 
     fn start(&self, disk: &Disk, now: Timestamp) -> Store {
-        let replica = Replica::new(crate::authority::Authority::new(self.fleet.chain.clone()));
+        let replica = Replica::new(Authority::new(self.fleet.chain.clone()));
         Store::start(replica, disk.clone(), &self.first, None, now).unwrap()
     }
 
@@ -365,4 +376,78 @@ async fn a_true_record_with_anothers_output_is_replaced_by_the_whole_report() {
     assert_eq!(store.keep(vec![altered, stripped]).0, []);
     store.flushed().await.unwrap();
     assert_eq!(world.start(&disk, NOW).kept(&order), [truth]);
+}
+
+#[tokio::test]
+async fn a_store_that_breaks_while_it_is_written_is_written_anew_from_what_is_held() {
+    let world = World::new();
+    let disk = Disk::default();
+    let store = world.start(&disk, NOW);
+    let (order, item) = world.order(1);
+    let (_, head) = world.head(1);
+    store.merge(None, vec![item, head], NOW);
+    store.keep(vec![world.report(order, 1, 1)]);
+    store.flushed().await.unwrap();
+    let before = disk.rows();
+    disk.broken.store(true, Ordering::SeqCst);
+    let (second, item) = world.order(2);
+    store.merge(None, vec![item], NOW);
+    store.flushed().await.expect("on the new disk");
+    assert!(store.problems()[0].contains("moved to store.damaged-7"), "{:?}", store.problems());
+    let rows = disk.rows();
+    assert!(before.iter().all(|row| rows.contains(row)), "as they were");
+    let again = world.start(&disk, NOW);
+    assert!(again.read(|replica| replica.holds(&order) && replica.holds(&second)));
+    assert_eq!(again.read(|replica| replica.digest(NOW)), store.read(|replica| replica.digest(NOW)));
+}
+
+#[tokio::test]
+async fn a_check_names_what_is_damaged_and_has_it_written_again() {
+    let world = World::new();
+    let disk = Disk::default();
+    let store = world.start(&disk, NOW);
+    let (order, item) = world.order(1);
+    let (_, head) = world.head(1);
+    store.merge(None, vec![item, head], NOW);
+    store.keep(vec![world.report(order, 1, 1)]);
+    let whole = store.check(NOW).await.unwrap();
+    assert!(whole.is_whole() && whole.as_held == Some(true), "{whole:?}");
+    let counts: Vec<_> = whole.kinds.iter().map(|(kind, (count, _))| (*kind, *count)).collect();
+    assert_eq!(counts, [("entry", 2), ("facet", 1), ("head", 1), ("report", 1)]);
+    let bytes: usize = disk.rows().iter().map(|(key, value)| key.len() + value.len()).sum();
+    assert_eq!(whole.live_bytes(), bytes as u64);
+
+    let rows = disk.rows();
+    let facet = rows.iter().find(|(key, _)| key[0] == b'f').unwrap().clone();
+    let head = rows.iter().find(|(key, _)| key[0] == b'h').unwrap().clone();
+    let other = wire::encode(&Packed::alone(b"another facet"));
+    let moved = [&b"h"[..], &[7; 32]].concat();
+    let row = |key: &[u8], value: &[u8]| (key.to_vec(), Some(value.to_vec()));
+    let entry = id_key(&order);
+    for (key, value, says, held) in [
+        (&entry[..], &b"no entry"[..], "", false),
+        (&facet.0, &other, "does not unpack", false),
+        (&facet.0, b"no facet", "cannot be decoded", false),
+        (&moved, &head.1, "another's", true),
+        (b"x", b"y", "no such kind", true),
+    ] {
+        disk.memory.clone().write(vec![row(key, value)]).unwrap();
+        let found = store.check(NOW).await.unwrap();
+        assert_eq!(found.damaged.len(), 1, "{found:?}");
+        assert!(found.damaged[0].key == key && found.damaged[0].what.contains(says), "{found:?}");
+        assert_eq!(found.as_held, Some(held), "{found:?}");
+        // A head whose facet is bad is no head, but not damaged itself.
+        assert_eq!(found.waiting.len(), usize::from(key[0] == b'f'), "{found:?}");
+        let found = store.check(NOW).await.unwrap();
+        assert!(found.is_whole() && found.as_held == Some(true), "{says}: {found:?}");
+        let after = disk.rows();
+        assert!(rows.iter().all(|row| after.contains(row)), "as it was: {says}");
+        // The rows of the root chain may come on top; nobody needs them.
+        assert!(after.iter().all(|row| rows.contains(row) || row.0[0] == b'e'), "nothing else: {says}");
+    }
+    // A row that is gone without a trace is missed, too.
+    disk.memory.clone().write(vec![(head.0, None)]).unwrap();
+    let found = store.check(NOW).await.unwrap();
+    assert!(found.damaged.is_empty() && found.as_held == Some(false) && !found.is_whole(), "{found:?}");
+    assert!(store.check(NOW).await.unwrap().is_whole());
 }

@@ -8,15 +8,19 @@
 use std::{
     collections::BTreeMap,
     io,
+    path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-use super::backend::{Backend, Row};
+use super::backend::{Backend, Loaded, Row, StoreError};
+
+/// All rows, and the bytes that they take on disk; or why they cannot be read.
+type Read = Result<(Loaded, u64), String>;
 
 /// Rows are gathered for so long before they are written together, unless somebody waits for them: what was
 /// acknowledged to nobody can be fetched again, and the disk is left to the executor while an order runs.
@@ -35,6 +39,8 @@ pub(super) struct Writer {
 struct Flushed {
     mark: u64,
     error: Option<String>,
+    /// Where the last store went that was found to be damaged while it was written.
+    aside: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +54,8 @@ struct Waiting {
     rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// The highest mark that somebody waits for.
     asked: u64,
+    /// Who wants to see the rows after that.
+    readers: Vec<oneshot::Sender<Read>>,
     closed: bool,
 }
 
@@ -58,15 +66,18 @@ impl Queue {
 }
 
 impl Writer {
-    /// Starts the thread.
-    pub(super) fn start(backend: impl Backend + 'static) -> io::Result<Self> {
+    /// Starts the thread. `all` makes the rows of all that is held, for a store that must be begun anew.
+    pub(super) fn start(
+        backend: impl Backend + 'static,
+        all: impl Fn() -> Vec<Row> + Send + 'static,
+    ) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let (says, flushed) = watch::channel(Flushed::default());
         let theirs = Arc::clone(&queue);
         thread::Builder::new()
             .name("store".to_owned())
-            .stack_size(256 * 1024)
-            .spawn(move || write_in_groups(backend, &theirs, &says))?;
+            .stack_size(512 * 1024)
+            .spawn(move || write_in_groups(backend, &theirs, &says, &all))?;
         Ok(Self { queue, flushed })
     }
 
@@ -81,6 +92,11 @@ impl Writer {
     /// Why the last write failed, if it did.
     pub(super) fn error(&self) -> Option<String> {
         self.flushed.borrow().error.clone()
+    }
+
+    /// Where a damaged store went while it was written.
+    pub(super) fn aside(&self) -> Option<PathBuf> {
+        self.flushed.borrow().aside.clone()
     }
 
     /// Waits until all rows that were handed over before are on disk.
@@ -99,6 +115,20 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Writes all rows that were handed over before, and reads all that are on disk then.
+    pub(super) async fn read(&self) -> Read {
+        let (reader, read) = oneshot::channel();
+        {
+            let mut waiting = self.queue.lock();
+            waiting.asked += 1;
+            waiting.readers.push(reader);
+        }
+        self.queue.wake.notify_all();
+        read.await.map_err(|_| "the store is closed".to_owned())?
+    }
+}
+
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue.lock().closed = true;
@@ -106,11 +136,29 @@ impl Drop for Writer {
     }
 }
 
-fn write_in_groups(mut backend: impl Backend, queue: &Queue, says: &watch::Sender<Flushed>) {
+/// Writes all that is held into a new store in the place of a damaged one.
+fn begin_anew(
+    backend: &mut impl Backend,
+    all: &impl Fn() -> Vec<Row>,
+    why: &StoreError,
+) -> Result<PathBuf, StoreError> {
+    let aside = backend.renew()?;
+    warn!(error = %why, aside = %aside.display(), "the store is damaged, is moved aside and written anew");
+    backend.write(all())?;
+    Ok(aside)
+}
+
+fn write_in_groups(
+    mut backend: impl Backend,
+    queue: &Queue,
+    says: &watch::Sender<Flushed>,
+    all: &impl Fn() -> Vec<Row>,
+) {
     let mut done = 0;
+    let mut aside = None;
     let mut failing = false;
     loop {
-        let (rows, mark, closed) = {
+        let (rows, mark, readers, closed) = {
             let waiting = queue.lock();
             let idle = |w: &mut Waiting| w.rows.is_empty() && w.asked <= done && !w.closed;
             let waiting = queue.wake.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner);
@@ -119,10 +167,31 @@ fn write_in_groups(mut backend: impl Backend, queue: &Queue, says: &watch::Sende
             let gather = if failing { RETRY_AFTER } else { GATHER };
             let gathered = queue.wake.wait_timeout_while(waiting, gather, calm);
             let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut waiting.rows), waiting.asked, waiting.closed)
+            let readers = std::mem::take(&mut waiting.readers);
+            (std::mem::take(&mut waiting.rows), waiting.asked, readers, waiting.closed)
         };
         let batch: Vec<Row> = rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        let error = if batch.is_empty() { None } else { backend.write(batch).err().map(|e| e.to_string()) };
+        let mut written = if batch.is_empty() { Ok(()) } else { backend.write(batch) };
+        let mut read = None;
+        if written.is_ok() && !readers.is_empty() {
+            match backend.load() {
+                Ok(rows) => read = Some((rows, backend.disk_bytes())),
+                Err(error) => written = Err(error),
+            }
+        }
+        if let Err(error) = &written
+            && error.is_damage()
+        {
+            // What was in it is held, and so are the rows that could not be written.
+            match begin_anew(&mut backend, all, error) {
+                Ok(path) => {
+                    aside = Some(path);
+                    written = Ok(());
+                }
+                Err(error) => written = Err(error),
+            }
+        }
+        let error = written.err().map(|error| error.to_string());
         match &error {
             Some(error) if !failing => warn!(%error, "the store cannot be written"),
             None if failing => info!("the store can be written again"),
@@ -136,7 +205,15 @@ fn write_in_groups(mut backend: impl Backend, queue: &Queue, says: &watch::Sende
             }
         }
         done = mark;
-        says.send_replace(Flushed { mark, error });
+        for reader in readers {
+            let read = match (&read, &error) {
+                (Some(read), _) => Ok(read.clone()),
+                (None, Some(error)) => Err(error.clone()),
+                (None, None) => Err("the store was damaged, and was written anew".to_owned()),
+            };
+            let _nobody_waits_any_more = reader.send(read);
+        }
+        says.send_replace(Flushed { mark, error, aside: aside.clone() });
         if closed && (failing || queue.lock().rows.is_empty()) {
             return;
         }

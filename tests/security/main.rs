@@ -15,7 +15,9 @@
     reason = "tests: what is missing fails them, deadlines are real time, and figures are shown"
 )]
 
+mod changes;
 mod confinement;
+mod damage;
 mod evil;
 mod executor;
 mod kills;
