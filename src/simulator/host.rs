@@ -58,8 +58,8 @@ pub struct Host {
     pub(super) dials_only: bool,
     /// Does what no honest member does.
     pub(super) lies: bool,
-    /// Whether it ever did.
-    pub(super) crashed: bool,
+    /// How often it crashed.
+    pub(super) crashes: u64,
     /// When it last sent more than a ping.
     pub(super) busy: u64,
 }
@@ -87,7 +87,7 @@ impl Host {
             skew_ms: 0,
             dials_only: false,
             lies: false,
-            crashed: false,
+            crashes: 0,
             busy: 0,
         }
     }

@@ -10,7 +10,7 @@ use crate::{
 const BOMB_BYTES: usize = 4 * 1024 * 1024;
 
 /// Messages full of rows, said at once.
-const OVERFLOWING: usize = 12;
+const OVERFLOWING: usize = 6;
 
 /// What a liar does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

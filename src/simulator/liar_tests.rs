@@ -42,7 +42,7 @@ fn named(net: &Network, by: usize) -> Vec<usize> {
 #[test]
 fn who_announces_what_it_does_not_have_is_named_by_those_it_told_and_nobody_else_is() {
     for lie in [Lie::Announces, Lie::Overflows] {
-        let net = lied(lie, 120);
+        let net = lied(lie, 30);
         let by = (0..LIAR).filter(|at| named(&net, *at) == [LIAR]).count();
         assert!(by >= 2, "{lie:?}: {by} name it");
         assert!((0..LIAR).all(|at| named(&net, at).iter().all(|named| *named == LIAR)), "{lie:?}");
@@ -52,7 +52,7 @@ fn who_announces_what_it_does_not_have_is_named_by_those_it_told_and_nobody_else
 #[test]
 fn whatever_a_liar_says_the_others_hold_the_same_and_name_nobody_else() {
     for lie in [Lie::Floods, Lie::Contradicts, Lie::Skips, Lie::GoesBack, Lie::Bombs, Lie::Overflows] {
-        let mut net = lied(lie, 60);
+        let mut net = lied(lie, 20);
         net.crash(LIAR, false);
         assert!(net.until(120, |net| lacking(net).is_none()), "{lie:?}: {:?}", lacking(&net));
         for at in 0..LIAR {

@@ -21,8 +21,9 @@ use super::{
     verifier::Verifier,
 };
 use crate::{
+    authority::Refusal,
     identity::{EntryId, HostId, Signed, peek},
-    replica::{Item, Merged, Order, Place, RECEIPT_REPORTS_MAX, Replica},
+    replica::{Entry, Item, Merged, Order, Place, RECEIPT_REPORTS_MAX, Replica},
     routing::{Candidate, Neighbours},
     sync::{Effect, Event, MESSAGE_BYTES_MAX, Machine, Message, in_reports},
     time::Timestamp,
@@ -39,6 +40,8 @@ const SWEEP_EVERY_S: u64 = 600;
 const QUIET_MS: u64 = 3_000;
 /// A dial that nobody answers ends after so long.
 const DIAL_WITHIN_MS: u64 = 10_000;
+/// What was verified in vain, and is told when it should not have been.
+const WHY_MAX: usize = 8;
 /// One message of so many is encoded, decoded and compared.
 const READ_BACK_EVERY: u64 = 8;
 
@@ -227,7 +230,7 @@ impl Network {
 
     /// Whether a host ever crashed.
     pub fn crashed(&self, at: usize) -> bool {
-        self.hosts[at].crashed
+        self.hosts[at].crashes > 0
     }
 
     /// Begins to count anew.
@@ -305,7 +308,7 @@ impl Network {
         let host = &mut self.hosts[at];
         self.report.hosts[at].lost += host.disk.lose();
         host.up = false;
-        host.crashed = true;
+        host.crashes += 1;
         host.taken.clear();
         host.shunned.clear();
         host.candidates = None;
@@ -803,9 +806,9 @@ impl Network {
             let merged = if Replica::is_past(entry.expires(), host.clock(right)) {
                 None
             } else {
-                self.shared.merge(&mut host.replica, &entry, &item).ok()
+                Some(self.shared.merge(&mut host.replica, &entry, &item))
             };
-            if matches!(merged, Some(Merged::New | Merged::Forked)) {
+            if matches!(merged, Some(Ok(Merged::New | Merged::Forked))) {
                 if from.is_some() {
                     counts.merged += 1;
                     host.taken.insert(header.id);
@@ -818,6 +821,24 @@ impl Network {
                 new.push((header.id, item));
             } else if from.is_some() {
                 counts.in_vain += 1;
+                // Two cancelled one order at once: the lower id stands, and only a signature tells that both may.
+                let second_best =
+                    matches!((&merged, &entry), (Some(Ok(Merged::Known)), Entry::Cancellation(_)));
+                // Pushed on while what it follows is still being fetched.
+                let early = matches!(merged, Some(Err(Refusal::Gap)));
+                counts.second_best += u64::from(second_best);
+                counts.early += u64::from(early);
+                let why = match merged {
+                    None => "past".to_owned(),
+                    Some(merged) => format!("{merged:?}"),
+                };
+                let second = self.now / 1000;
+                counts
+                    .why_in_vain
+                    .push_back(format!("rank {} at {second} s from {from:?}: {why}", entry.rank()));
+                if counts.why_in_vain.len() > WHY_MAX {
+                    counts.why_in_vain.pop_front();
+                }
             }
         }
         if let Some(peer) = from.filter(|_| forged) {

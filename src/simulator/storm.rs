@@ -463,11 +463,16 @@ impl Storm {
             }
             // A liar's entries are verified before they are refused; and who is years ahead refuses orders.
             let may_refuse = self.faults.liar || self.faults.years;
-            if !may_refuse && counts.verifications > counts.merged {
+            let excused = counts.second_best + counts.early;
+            if !may_refuse && counts.verifications > counts.merged + excused {
                 return Err(format!(
-                    "{at} verified {} entries, of which {} were new",
-                    counts.verifications, counts.merged
+                    "{at} verified {} entries, of which {} were new and {excused} could not be known not to be: {:?}",
+                    counts.verifications, counts.merged, counts.why_in_vain
                 ));
+            }
+            // What is early is asked for again: now and then, where links or hosts went, and not more.
+            if counts.early > 2 + counts.merged / 10 {
+                return Err(format!("{at} verified {} entries before what they follow", counts.early));
             }
         }
         Ok(())
@@ -498,12 +503,13 @@ impl Storm {
     }
 }
 
-/// The first thing that is not on all hosts, in words.
+/// The first thing that is not on all hosts that were ever started and do not lie, in words.
 pub fn lacking(net: &Network) -> Option<String> {
     // The latest clock of all: who swept more compares with what the others would still hold then.
     let now = latest(net);
     let root = |host: &Host| host.replica().roots(first_hour(now)).root();
-    let roots: BTreeSet<_> = net.hosts().iter().filter(|host| !host.lies).map(root).collect();
+    let roots: BTreeSet<_> =
+        net.hosts().iter().filter(|host| !host.lies && host.life > 0).map(root).collect();
     if roots.len() > 1 {
         return Some(format!("{} different roots; {}", roots.len(), differences(net, now)));
     }
