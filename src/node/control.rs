@@ -28,6 +28,7 @@ use crate::{
         upkeep,
     },
     store::Store,
+    sync::Seen,
     time::Timestamp,
     wire::{self, Bytes},
 };
@@ -230,6 +231,12 @@ impl Node {
         let mut problems = self.problems.borrow().clone();
         problems.extend(self.unseen.borrow().iter().cloned());
         problems.extend(self.store.problems());
+        let presence = self.replication.presence().await;
+        let count = |of: fn(&Seen) -> bool| {
+            u32::try_from(presence.values().filter(|seen| of(seen)).count()).unwrap_or(u32::MAX)
+        };
+        let up = count(|seen| matches!(seen, Seen::Up));
+        let unreachable = count(|seen| matches!(seen, Seen::Unreachable { .. }));
         let links = u32::try_from(self.replication.links().await.len()).unwrap_or(u32::MAX);
         let misbehaved = self.replication.misbehaved().await;
         problems.extend(self.store.read(|replica| misbehaving(&misbehaved, replica, clock::now())));
@@ -262,12 +269,12 @@ impl Node {
             confinement: self.confinement.clone(),
             problems,
             counters,
+            presence: Some((up, unreachable)),
         }
     }
 
     async fn hosts(&self) -> Vec<HostRow> {
-        let linked: HashSet<HostId> =
-            self.replication.links().await.into_iter().map(|row| row.host).collect();
+        let presence = self.replication.presence().await;
         let now = clock::now();
         self.store.read(|replica| {
             replica
@@ -275,17 +282,25 @@ impl Node {
                 .hosts()
                 .map(|host| {
                     let id = host.id();
-                    let here = id == self.me || linked.contains(&id);
+                    let here = presence.get(&id).copied().unwrap_or(Seen::Unknown);
                     let state = match host.standing() {
                         Standing::Member if id == self.me => "self",
-                        Standing::Member if here => "linked",
-                        Standing::Member => "known",
+                        Standing::Member => match here {
+                            Seen::Up => "up",
+                            Seen::Unreachable { .. } => "unreachable",
+                            Seen::Unknown => "unknown",
+                        },
                         Standing::Left => "left",
                         Standing::Quarantined => "quarantined",
                         Standing::Disowned => "disowned",
                     };
                     let said = replica.head(&id).map(|head| Timestamp(head.body().at.0 >> 16));
-                    HostRow { host: id, state: state.to_owned(), seen: if here { Some(now) } else { said } }
+                    let (seen, since, witnesses) = match here {
+                        Seen::Up => (Some(now), None, None),
+                        Seen::Unreachable { since, witnesses } => (Some(since), Some(since), Some(witnesses)),
+                        Seen::Unknown => (said, None, None),
+                    };
+                    HostRow { host: id, state: state.to_owned(), seen, since, witnesses }
                 })
                 .collect()
         })

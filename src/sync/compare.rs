@@ -142,6 +142,7 @@ impl Machine {
         replica: &Replica,
     ) -> Option<Effect> {
         let neighbour = self.neighbours.get_mut(&peer)?;
+        self.presence.asked(peer);
         neighbour.pinged = now;
         neighbour.pinged_at = replica.lsn();
         Some(Effect::Send(peer, Message::Ping { nonce: nonce(now), lsn: neighbour.claim(), hour, root }))
