@@ -292,7 +292,11 @@ impl Storm {
         if at >= self.net.hosts().len() {
             return;
         }
-        let Some(sponsor) = self.up() else { return };
+        // A liar is shunned for longer than the others may take to hold the same, and nobody hears from it whom it
+        // was given.
+        let takes = |at: &usize| self.net.host(*at).is_up() && !self.net.host(*at).lies;
+        let honest = (0..self.members).find(takes);
+        let Some(sponsor) = self.up().filter(|at| !self.net.host(*at).lies).or(honest) else { return };
         if let Some(certificate) = self.net.fleet.certificate(at)
             && self.net.submit(sponsor, certificate)
         {

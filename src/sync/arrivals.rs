@@ -7,8 +7,8 @@
 use super::{
     Effect, Machine, Part,
     account::Cost,
-    feed::half,
-    rows::{prefix, unpack_halves},
+    feed::{half, newest},
+    rows::{Half, prefix, unpack_halves},
     wants::{Key, Spot},
 };
 use crate::{
@@ -36,6 +36,21 @@ const ROUNDS_MAX: u8 = 3;
 const MISFIT_COST: u64 = 16;
 /// How long a head waits.
 const PARKED_FOR: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Answers of one neighbour that brought none of the facets asked for, and of all, until they are judged.
+const WITHHELD_MAX: usize = 8;
+pub(super) const WITHHELD_BY_ALL_MAX: usize = 256;
+/// After so long a head is held that replaced the one whose facets were not there, if there is such a head.
+const REPLACED_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// An answer that brought none of the facets that it was asked for.
+#[derive(Debug)]
+pub(super) struct Withheld {
+    peer: HostId,
+    /// The heads that it had sent and that name them.
+    heads: Vec<(Key, Spot)>,
+    since: Timestamp,
+}
 
 /// A head that waits for facets.
 #[derive(Debug)]
@@ -154,8 +169,12 @@ impl Machine {
                 effects.extend(self.park(peer, key, item, missing, base, now, replica));
             }
         }
-        if part == Part::Last && self.wants.answered(&peer) {
-            self.unanswered(peer, now);
+        if part == Part::Last {
+            let nothing = self.wants.answered(&peer);
+            if nothing.empty {
+                self.unanswered(peer, now);
+            }
+            self.lacks_facets(peer, &nothing.facets, now);
         }
         effects.extend((!merge.is_empty()).then_some(Effect::Merge(peer, merge)));
         effects.extend(self.bear(peer, useless, now));
@@ -249,6 +268,7 @@ impl Machine {
             return vec![Effect::Close(peer, "it sent what are no facets")];
         }
         self.wants.moves(&peer, now);
+        self.wants.answers(&peer);
         let mut unasked = u64::from(facets.is_empty());
         let (mut bytes, mut all_bytes) = (self.parked_by(Some(&peer)).1, self.parked_by(None).1);
         for (half, packed) in halves.into_iter().zip(facets) {
@@ -286,12 +306,64 @@ impl Machine {
         (!bears).then_some(Effect::Shun(peer, "it sends facets that nobody asked for or that are none"))
     }
 
+    /// A neighbour has no more the facets of heads that it sent. A host that says something new every second
+    /// is enough for that: with its next head the facets go of which that one is in need no longer. Whether it
+    /// was so shows when that next head is here.
+    fn lacks_facets(&mut self, peer: HostId, facets: &[Half], now: Timestamp) {
+        let lacks = |parked: &Parked| {
+            parked.peer == peer && parked.missing.iter().any(|missing| facets.contains(&missing.0))
+        };
+        let heads: Vec<(Key, Spot)> = self
+            .parked
+            .iter()
+            .filter(|parked| lacks(parked))
+            .filter_map(|parked| Some((parked.key, what(&parked.item).ok()?.spot)))
+            .collect();
+        if heads.is_empty() {
+            return;
+        }
+        self.parked.retain(|parked| !lacks(parked));
+        for (key, _) in &heads {
+            self.wants.incomplete(&peer, key, now);
+        }
+        if self.withheld.iter().filter(|withheld| withheld.peer == peer).count() >= WITHHELD_MAX {
+            self.unanswered(peer, now);
+            return;
+        }
+        self.withheld.push_back(Withheld { peer, heads, since: now });
+        if self.withheld.len() > WITHHELD_BY_ALL_MAX {
+            self.withheld.pop_front();
+        }
+    }
+
+    /// Whose heads were not replaced withheld their facets.
+    pub(super) fn judge_withheld(&mut self, now: Timestamp, replica: &Replica) {
+        while let Some(oldest) = self.withheld.front_mut() {
+            oldest.since = oldest.since.min(now);
+            if now.since(oldest.since) < REPLACED_WITHIN {
+                return;
+            }
+            let Some(withheld) = self.withheld.pop_front() else { return };
+            let is_replaced = |(key, spot): &(Key, Spot)| match key {
+                Key::Head(host) => newest(*host, replica).is_some_and(|held| held > *spot),
+                Key::Entry(_) | Key::Facet(_) => true,
+            };
+            if !withheld.heads.iter().all(is_replaced) {
+                self.unanswered(withheld.peer, now);
+            }
+        }
+    }
+
     /// Hands over the heads whose facets are here now, and asks for what the others still lack.
     pub(super) fn unpark(&mut self, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         let mut effects = Vec::new();
         for mut parked in std::mem::take(&mut self.parked) {
             parked.since = parked.since.min(now);
             let (peer, key) = (parked.peer, parked.key);
+            // It, or a newer one, came from another neighbour with all that it needs.
+            if what(&parked.item).is_ok_and(|what| is_held(&what, replica)) {
+                continue;
+            }
             if now.since(parked.since) > PARKED_FOR {
                 self.wants.dropped(&key, now);
                 continue;

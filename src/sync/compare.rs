@@ -143,6 +143,7 @@ impl Machine {
     ) -> Option<Effect> {
         let neighbour = self.neighbours.get_mut(&peer)?;
         self.presence.asked(peer);
+        self.wants.pinged(&peer);
         neighbour.pinged = now;
         neighbour.pinged_at = replica.lsn();
         Some(Effect::Send(peer, Message::Ping { nonce: nonce(now), lsn: neighbour.claim(), hour, root }))
@@ -194,6 +195,10 @@ impl Machine {
         }
         neighbour.rtt = Some(now.since(neighbour.pinged));
         neighbour.reads_to(lsn);
+        if self.wants.ponged(&peer) {
+            self.unanswered(peer, now);
+        }
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Vec::new() };
         let Some(theirs) = theirs else {
             // They held what was held here then.
             (neighbour.told, neighbour.knows) = (neighbour.told.max(neighbour.pinged_at), true);

@@ -39,7 +39,7 @@ pub(super) fn half(id: &EntryId) -> [u8; 16] {
 }
 
 /// The newest place that is held of a host whose id begins so.
-fn newest(host: Prefix, replica: &Replica) -> Option<Spot> {
+pub(super) fn newest(host: Prefix, replica: &Replica) -> Option<Spot> {
     let hosts = replica.hosts_by_prefix(&host).into_iter().take(ALIKE_MAX);
     hosts.filter_map(|host| replica.head_place(&host)).map(|place| (place.epoch, place.sequence)).max()
 }

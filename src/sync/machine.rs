@@ -9,7 +9,7 @@ use std::{
 use super::{
     Ended, Message, Presence, Returned, Returns,
     account::{Accounts, Cost},
-    arrivals::Parked,
+    arrivals::{Parked, Withheld},
     neighbour::{Cursors, Neighbour},
     wants::Wants,
 };
@@ -31,6 +31,8 @@ const TICK: Duration = Duration::from_secs(1);
 const SLEPT: Duration = Duration::from_secs(10);
 /// Reports in one message that are looked at.
 const REPORTS_MAX: usize = 64;
+/// What it counts among the unanswered questions that a neighbour speaks for a minute and answers none.
+const MUTE_COST: u32 = 3;
 /// What a receipt counts among them: it is verified.
 const RECEIPT_COST: u64 = 4;
 /// So often within a second it is announced at once what is new; more is gathered until the tick.
@@ -108,6 +110,8 @@ pub struct Machine {
     pub(super) wants: Wants,
     /// Heads that wait for facets.
     pub(super) parked: VecDeque<Parked>,
+    /// Answers without the facets that were asked for, oldest first.
+    pub(super) withheld: VecDeque<Withheld>,
     pub(super) accounts: Accounts,
     /// Since when an exchange has to wait for what is on its way.
     pub(super) held_up: Option<Timestamp>,
@@ -132,6 +136,7 @@ impl Machine {
             cursors: Cursors::default(),
             wants: Wants::default(),
             parked: VecDeque::new(),
+            withheld: VecDeque::new(),
             accounts: Accounts::default(),
             held_up: None,
             returns: Returns::new(me),
@@ -394,9 +399,20 @@ impl Machine {
         effects.extend(self.watch(late, now, replica));
         let neighbours = &self.neighbours;
         let heard = |peer: &HostId| neighbours.get(peer).map(|neighbour| neighbour.heard);
-        for peer in self.wants.tick(heard, now) {
-            self.unanswered(peer, now);
+        let overdue = self.wants.tick(heard, now);
+        if !overdue.probe.is_empty() {
+            let hour = first_hour(now);
+            let root = replica.roots(hour).root();
+            let pings =
+                overdue.probe.into_iter().filter_map(|peer| self.ping(peer, hour, root, now, replica));
+            effects.extend(pings);
         }
+        for peer in overdue.mute {
+            for _ in 0..MUTE_COST {
+                self.unanswered(peer, now);
+            }
+        }
+        self.judge_withheld(now, replica);
         effects.extend(self.unpark(now, replica));
         effects.extend(self.ask_all(now, replica));
         effects.extend(self.exchange(now, replica));

@@ -3,7 +3,7 @@
 use super::{
     Machine,
     account::BLAMED_MAX,
-    arrivals::{PARKED_BYTES_MAX, PARKED_MAX},
+    arrivals::{PARKED_BYTES_MAX, PARKED_MAX, WITHHELD_BY_ALL_MAX},
     neighbour::{HAS_MAX, Neighbour},
     wants::WANTS_MAX,
 };
@@ -19,6 +19,8 @@ pub struct Tables {
     pub parked: usize,
     /// Their bytes.
     pub parked_bytes: usize,
+    /// Answers without the facets that were asked for.
+    pub withheld: usize,
     /// Elements that one neighbour is known to have: of that neighbour of whom most is known.
     pub known_of_neighbours: usize,
     /// Members whose use is counted.
@@ -36,6 +38,7 @@ impl Tables {
             queued: WANTS_MAX,
             parked: neighbours * PARKED_MAX,
             parked_bytes: neighbours * PARKED_BYTES_MAX,
+            withheld: WITHHELD_BY_ALL_MAX,
             known_of_neighbours: HAS_MAX,
             accounts: 2 * members,
             blamed: BLAMED_MAX,
@@ -49,6 +52,7 @@ impl Tables {
             ("queued", self.queued, most.queued),
             ("parked", self.parked, most.parked),
             ("parked bytes", self.parked_bytes, most.parked_bytes),
+            ("withheld", self.withheld, most.withheld),
             ("known of a neighbour", self.known_of_neighbours, most.known_of_neighbours),
             ("accounts", self.accounts, most.accounts),
             ("blamed", self.blamed, most.blamed),
@@ -65,6 +69,7 @@ impl Machine {
             queued: self.wants.queued(),
             parked: self.parked.len(),
             parked_bytes: self.parked.iter().map(|parked| parked.item.weight()).sum(),
+            withheld: self.withheld.len(),
             known_of_neighbours: self.neighbours.values().map(Neighbour::knows_of_it).max().unwrap_or(0),
             accounts: self.accounts.len(),
             blamed: self.accounts.blamed().count(),

@@ -21,8 +21,9 @@ pub(super) const WANTS_MAX: usize = 32_768;
 const SOURCES_MAX: usize = 8;
 /// Who is asked and says nothing for so long makes room for the next who has it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// Who says something else so long after the question has read it: it is not on its way any more.
-const SPEAKS_AFTER: Duration = Duration::from_secs(1);
+/// Who speaks so long after a question, and neither answers it nor the ping behind it, reads and will not say so:
+/// longer than any stream that is not cut off stands still.
+const SPEAKS_FOR: Duration = Duration::from_secs(60);
 /// If nobody else has it, waiting is all there is to do for so long.
 const ANSWER_WITHIN_MAX: Duration = Duration::from_secs(10);
 /// So often it is asked for in vain.
@@ -75,10 +76,21 @@ struct Want {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what is known of one question, each by itself")]
 struct Peer {
     queue: VecDeque<Key>,
     asked: Vec<Key>,
     at: Timestamp,
+    /// Whether a ping behind a question is to tell that it was read.
+    probe: Probe,
+    /// Since when it has answered neither questions nor pings.
+    mute: Option<Timestamp>,
+    /// Whether the end of the answer to the last question is to come.
+    open: bool,
+    /// Whether that question was for facets alone: an answer with all of them has no end of its own.
+    ends_itself: bool,
+    /// Earlier questions of whose answers the end is to come, before that.
+    given_up: u32,
     /// Whether anything that was asked for came since the question.
     delivered: bool,
     /// Whether the question was counted as unanswered.
@@ -90,6 +102,34 @@ impl Peer {
     fn lower(&mut self, base: u64) {
         self.floor = Some(self.floor.map_or(base, |floor| floor.min(base)));
     }
+}
+
+/// Whether a question that was not answered in time was read. What a neighbour says after it was asked does not
+/// tell: that may have been on its way for long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Probe {
+    #[default]
+    No,
+    Due,
+    Sent,
+}
+
+/// What became of questions that were not answered in time.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Overdue {
+    /// To be sent a ping, whose answer tells that the question was read; each question once.
+    pub(super) probe: Vec<HostId>,
+    /// Speak, and did not answer anything that this host asked for so long.
+    pub(super) mute: Vec<HostId>,
+}
+
+/// What an answer that brought nothing is about.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Nothing {
+    /// Whether it left out an entry or a head that is not known to exist.
+    pub(super) empty: bool,
+    /// Facets that are not there.
+    pub(super) facets: Vec<Half>,
 }
 
 /// The table.
@@ -199,10 +239,38 @@ impl Wants {
             of_peer.queue = later;
             if !asked.is_empty() {
                 (of_peer.at, of_peer.delivered, of_peer.late) = (now, false, false);
+                of_peer.given_up += u32::from(of_peer.open);
+                of_peer.open = true;
+                of_peer.ends_itself = asked.iter().all(|key| matches!(key, Key::Facet(_)));
                 of_peer.asked.clone_from(&asked);
             }
         }
         asked
+    }
+
+    /// A neighbour was sent a ping: whatever it was asked stands before that.
+    pub(super) fn pinged(&mut self, peer: &HostId) {
+        if let Some(of_peer) = self.peers.get_mut(peer)
+            && of_peer.probe == Probe::Due
+        {
+            of_peer.probe = Probe::Sent;
+        }
+    }
+
+    /// It answered the last ping, and all that it says to what was asked before came. Returns whether that leaves
+    /// a question without an answer.
+    pub(super) fn ponged(&mut self, peer: &HostId) -> bool {
+        let Some(of_peer) = self.peers.get_mut(peer) else { return false };
+        (of_peer.mute, of_peer.given_up) = (None, 0);
+        of_peer.open &= of_peer.probe != Probe::Sent && !of_peer.asked.is_empty();
+        std::mem::take(&mut of_peer.probe) == Probe::Sent
+    }
+
+    /// It answers, be it late.
+    pub(super) fn answers(&mut self, peer: &HostId) {
+        if let Some(of_peer) = self.peers.get_mut(peer) {
+            of_peer.probe = Probe::No;
+        }
     }
 
     #[cfg(test)]
@@ -230,7 +298,8 @@ impl Wants {
         of_peer.at = now;
         if let Some(at) = of_peer.asked.iter().position(|asked| *asked == key) {
             of_peer.asked.remove(at);
-            of_peer.delivered = true;
+            (of_peer.delivered, of_peer.probe, of_peer.mute) = (true, Probe::No, None);
+            of_peer.open &= !(of_peer.ends_itself && of_peer.asked.is_empty());
         }
         let state = State::Came { spot, until: now.after(JUDGED_WITHIN), pushed };
         let Some(want) = self.rows.get_mut(&key) else {
@@ -331,11 +400,18 @@ impl Wants {
     }
 
     /// The answer is over. What it left out is asked for again if it brought something, else of others.
-    /// Returns whether it brought nothing of what it was asked for and is lacking still.
-    pub(super) fn answered(&mut self, peer: &HostId) -> bool {
-        let Some(of_peer) = self.peers.get_mut(peer) else { return false };
+    /// Returns what it was asked for and is lacking still, if it brought nothing of that.
+    pub(super) fn answered(&mut self, peer: &HostId) -> Nothing {
+        let Some(of_peer) = self.peers.get_mut(peer) else { return Nothing::default() };
+        of_peer.probe = Probe::No;
+        if of_peer.given_up > 0 {
+            of_peer.given_up -= 1;
+            return Nothing::default();
+        }
+        of_peer.open = false;
         let (left, delivered) = (std::mem::take(&mut of_peer.asked), of_peer.delivered);
-        let mut empty = false;
+        of_peer.mute = None;
+        let mut nothing = Nothing::default();
         for key in left.into_iter().rev() {
             let Some(want) = self.rows.get_mut(&key) else { continue };
             if want.state != State::Asked || want.sources.first().is_none_or(|first| first.peer != *peer) {
@@ -348,11 +424,29 @@ impl Wants {
                 }
             } else {
                 // What was refused here may have been replaced there since.
-                empty |= !want.exists;
+                match key {
+                    Key::Facet(half) => nothing.facets.push(half),
+                    Key::Head(_) | Key::Entry(_) => nothing.empty |= !want.exists,
+                }
                 self.next(key);
             }
         }
-        empty
+        nothing
+    }
+
+    /// What came from a neighbour will never be whole: what else that one announced in its place, or the next
+    /// one who has it, later.
+    pub(super) fn incomplete(&mut self, peer: &HostId, key: &Key, now: Timestamp) {
+        let Some(want) = self.rows.get_mut(key) else { return };
+        let State::Came { spot, .. } = want.state else { return };
+        match want.sources.first() {
+            Some(source) if source.peer != *peer => {}
+            Some(source) if source.spot > spot && want.tries + 1 < TRIES_MAX => {
+                (want.state, want.tries) = (State::Queued, want.tries + 1);
+                self.peers.entry(source.peer).or_default().queue.push_back(*key);
+            }
+            _ => self.dropped(key, now),
+        }
     }
 
     /// The first source does not have it: the next one is asked.
@@ -392,14 +486,10 @@ impl Wants {
         floor
     }
 
-    /// Time passed. Returns who was asked and did not answer though it said something meanwhile, each question
-    /// once: who is cut off, or stopped, says nothing at all, and lies no more than a cable does.
-    pub(super) fn tick(
-        &mut self,
-        heard: impl Fn(&HostId) -> Option<Timestamp>,
-        now: Timestamp,
-    ) -> Vec<HostId> {
-        let mut late = Vec::new();
+    /// Time passed. Who was asked and did not answer is sent a ping; who answers that alone owes the answer.
+    /// Whose stream stands still, or leads nowhere, says nothing at all, and lies no more than a cable does.
+    pub(super) fn tick(&mut self, heard: impl Fn(&HostId) -> Option<Timestamp>, now: Timestamp) -> Overdue {
+        let mut overdue = Overdue::default();
         let mut waited = Vec::new();
         for (peer, of_peer) in &mut self.peers {
             // A clock that was set back.
@@ -414,9 +504,16 @@ impl Wants {
             };
             let over = now.since(of_peer.at) >= ANSWER_WITHIN_MAX;
             let keys: Vec<Key> = of_peer.asked.iter().filter(open).copied().collect();
-            let speaks = heard(peer).is_some_and(|heard| heard.since(of_peer.at.min(heard)) >= SPEAKS_AFTER);
-            if !keys.is_empty() && speaks && !std::mem::replace(&mut of_peer.late, true) {
-                late.push(*peer);
+            if !keys.is_empty() {
+                let mute = (*of_peer.mute.get_or_insert(of_peer.at)).min(now);
+                if !std::mem::replace(&mut of_peer.late, true) {
+                    of_peer.probe = Probe::Due;
+                    overdue.probe.push(*peer);
+                }
+                if heard(peer).is_some_and(|heard| heard.since(mute.min(heard)) >= SPEAKS_FOR) {
+                    of_peer.mute = None;
+                    overdue.mute.push(*peer);
+                }
             }
             if keys.is_empty() || over {
                 of_peer.asked.clear();
@@ -459,7 +556,7 @@ impl Wants {
         for key in refused {
             self.next(key);
         }
-        late
+        overdue
     }
 }
 

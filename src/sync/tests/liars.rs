@@ -45,7 +45,8 @@ fn who_announces_and_never_delivers_is_named_and_asked_no_more_and_the_next_one_
     let mut questions = 0;
     for n in 0..40 {
         questions += asked(&one.says(1, told(&[], &[half(n)])), 1).1.len();
-        one.says(1, Message::Items { items: vec![], part: Part::Last });
+        // What waits while it is asked something is asked for when that is over.
+        questions += asked(&one.says(1, Message::Items { items: vec![], part: Part::Last }), 1).1.len();
     }
     assert!((4..10).contains(&questions), "{questions} questions");
     let blamed: Vec<_> = one.machine.misbehaved().map(|(who, why, _)| (who, why)).collect();
@@ -292,5 +293,41 @@ fn words_without_end_that_say_nothing_are_not_heard_for_long() {
             effects.iter().any(|effect| matches!(effect, Effect::Shun(..)))
         });
         assert!(shunned.is_some(), "kind {kind} is heard for ever: {effects:?}");
+    }
+}
+
+/// A head of host 3 and the facet that does not ride along with it.
+fn with_facet(one: &One, sequence: u64) -> (Item, [u8; 16]) {
+    let bytes = vec![u8::try_from(sequence).unwrap(); 5000];
+    let mut head = one.world.head_with(3, sequence, &[("deb", bytes.clone(), Packed::alone(&bytes))]);
+    head.facets.clear();
+    (head, FacetHash::of(&bytes).half().0)
+}
+
+#[test]
+fn who_said_something_newer_before_it_was_asked_for_the_facets_is_no_liar_and_who_never_has_them_is() {
+    for honest in [true, false] {
+        let mut one = One::with(&[1]);
+        for sequence in 1..9 {
+            let (head, facet) = with_facet(&one, sequence);
+            let row = HeadRow { host: prefix(&id(3)), epoch: 0, sequence };
+            assert_eq!(asked(&one.says(1, told(&[row], &[])), 1).0.len(), 1, "head {sequence}");
+            let effects = one.says(1, Message::Items { items: vec![head], part: Part::Last });
+            assert_eq!(asked(&effects, 1).2, [facet]);
+            // The facets of the head before went with the next one, which is asked for at once.
+            one.says(1, told(&[HeadRow { sequence: sequence + 1, ..row }], &[]));
+            let effects = one.says(1, Message::Items { items: Vec::new(), part: Part::Last });
+            assert_eq!(asked(&effects, 1).0.len(), 1, "not after the older one was waited for");
+            one.says(1, Message::Items { items: Vec::new(), part: Part::Last });
+            assert_eq!(one.machine.misbehaved().count(), 0, "at once");
+        }
+        if honest {
+            let last = one.world.head(3, 9);
+            one.takes(1, &last);
+        }
+        one.pass(40);
+        let named: Vec<_> = one.machine.misbehaved().map(|(who, why, _)| (who, why)).collect();
+        let liar = [(id(1), "it announces what it does not deliver")];
+        assert_eq!(named, if honest { &[][..] } else { &liar[..] });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Key, QUEUE_MAX, Spot, WANTS_MAX, Wants};
+use super::{Key, Nothing, Overdue, QUEUE_MAX, Spot, WANTS_MAX, Wants};
 use crate::{
     authority::sample::{NOW, host_id},
     identity::HostId,
@@ -38,13 +38,13 @@ fn one_neighbour_is_asked_and_the_next_when_it_does_not_answer_for_two_seconds()
     }
     assert_eq!(asks(&mut wants, a, NOW), [entry(1)]);
     assert_eq!((asks(&mut wants, b, NOW), asks(&mut wants, c, NOW)), (vec![], vec![]));
-    assert_eq!(wants.tick(|_| Some(after(1)), after(1)), []);
+    assert_eq!(wants.tick(|_| Some(after(1)), after(1)), Overdue::default());
     assert_eq!(asks(&mut wants, b, after(1)), []);
-    assert_eq!(wants.tick(|_| Some(after(2)), after(2)), [a]);
+    assert_eq!(wants.tick(|_| Some(after(2)), after(2)).probe, [a]);
     assert_eq!(asks(&mut wants, b, after(2)), [entry(1)]);
     // What moves is not late, however little it brings.
     wants.moves(&b, after(3));
-    assert_eq!(wants.tick(|_| Some(after(4)), after(4)), []);
+    assert_eq!(wants.tick(|_| Some(after(4)), after(4)), Overdue::default());
     // From whomever it comes: it is judged once.
     assert!(wants.came(a, entry(1), HERE, 0, false, after(4)));
     assert!(!wants.came(b, entry(1), HERE, 0, false, after(4)));
@@ -79,9 +79,9 @@ fn an_answer_that_brings_something_is_followed_by_the_rest_and_one_that_brings_n
     wants.announced(b, entry(3), HERE, 0, NOW, false);
     assert_eq!(asks(&mut wants, a, NOW).len(), 3);
     assert!(wants.came(a, entry(1), HERE, 0, false, NOW));
-    assert!(!wants.answered(&a));
+    assert_eq!(wants.answered(&a), Nothing::default());
     assert_eq!(asks(&mut wants, a, NOW), [entry(2), entry(3)], "in their order");
-    assert!(wants.answered(&a), "an answer without anything");
+    assert!(wants.answered(&a).empty, "an answer without anything");
     assert_eq!(asks(&mut wants, a, NOW), []);
     assert_eq!(asks(&mut wants, b, NOW), [entry(3)]);
 }
@@ -111,7 +111,10 @@ fn what_is_never_delivered_is_given_up() {
     let (mut asked, mut late) = (0, 0);
     for second in 0..120 {
         asked += asks(&mut wants, a, after(second)).len();
-        late += wants.tick(|_| Some(after(second)), after(second)).len();
+        for peer in wants.tick(|_| Some(after(second)), after(second)).probe {
+            wants.pinged(&peer);
+            late += usize::from(wants.ponged(&peer));
+        }
     }
     assert_eq!((asked, late), (4, 4));
     assert!(wants.is_empty());
@@ -138,15 +141,72 @@ fn no_flood_of_announcements_fills_more_than_its_part_and_what_found_no_room_is_
     assert!(wants.rows.len() <= 1, "{} are left", wants.rows.len());
 }
 
-#[test]
-fn who_says_nothing_at_all_is_no_liar_and_who_talks_of_other_things_is() {
+/// Asked at the beginning, and not answered after three seconds.
+fn overdue(others: &[HostId]) -> Wants {
     let [a, ..] = peers();
-    for (heard, late) in [(NOW, vec![]), (after(2), vec![a])] {
-        let mut wants = Wants::default();
-        wants.announced(a, entry(1), HERE, 0, NOW, false);
-        assert_eq!(asks(&mut wants, a, NOW), [entry(1)]);
-        assert_eq!(wants.tick(|_| Some(heard), after(3)), late);
+    let mut wants = Wants::default();
+    wants.announced(a, entry(1), HERE, 0, NOW, false);
+    for other in others {
+        wants.announced(*other, entry(1), HERE, 0, NOW, false);
     }
+    assert_eq!(asks(&mut wants, a, NOW), [entry(1)]);
+    assert_eq!(wants.tick(|_| Some(after(3)), after(3)).probe, [a]);
+    wants.pinged(&a);
+    wants
+}
+
+#[test]
+fn who_answers_a_ping_and_not_the_question_before_it_is_a_liar_and_who_talks_of_other_things_is_none_yet() {
+    let [a, b, _] = peers();
+    for others in [vec![], vec![b]] {
+        let mut wants = overdue(&others);
+        assert_eq!(wants.tick(|_| Some(after(4)), after(4)), Overdue::default(), "each question once");
+        assert!(wants.ponged(&a));
+        assert!(!wants.ponged(&a));
+    }
+}
+
+#[test]
+fn an_answer_that_a_cut_cable_held_up_is_an_answer_and_nobody_is_named_for_it() {
+    let [a, b, _] = peers();
+    for others in [vec![], vec![b]] {
+        // All at once when it is mended: what was said before, the answer, the pong.
+        let mut wants = overdue(&others);
+        wants.tick(|_| Some(after(9)), after(9));
+        assert!(wants.came(a, entry(1), HERE, 0, false, after(9)));
+        wants.held(&entry(1), HERE);
+        assert_eq!(wants.answered(&a), Nothing::default());
+        assert!(!wants.ponged(&a));
+    }
+    // It was asked something else meanwhile: the end of the late answer is not that of this one.
+    let mut wants = overdue(&[]);
+    wants.tick(|_| Some(NOW), after(10));
+    assert_eq!(asks(&mut wants, a, after(10)), [entry(1)], "again");
+    assert!(wants.came(a, entry(1), HERE, 0, false, after(11)));
+    wants.held(&entry(1), HERE);
+    assert_eq!(wants.answered(&a), Nothing::default());
+    wants.announced(a, entry(2), HERE, 0, after(11), false);
+    assert_eq!(asks(&mut wants, a, after(11)), [entry(2)]);
+    wants.announced(a, entry(3), HERE, 0, after(11), false);
+    // And now the end of the second answer, which has nothing new.
+    let second = wants.answered(&a);
+    assert_eq!(second, Nothing::default());
+}
+
+#[test]
+fn who_speaks_on_and_on_and_answers_neither_questions_nor_pings_is_a_liar() {
+    let [a, ..] = peers();
+    let (mut mute, mut silent) = (0, 0);
+    for (heard, count) in [(true, &mut mute), (false, &mut silent)] {
+        let mut wants = Wants::default();
+        for second in 0..130 {
+            wants.announced(a, entry(second), HERE, 0, after(second.into()), false);
+            asks(&mut wants, a, after(second.into()));
+            let now = after(second.into());
+            *count += wants.tick(|_| Some(if heard { now } else { NOW }), now).mute.len();
+        }
+    }
+    assert_eq!((mute, silent), (2, 0));
 }
 
 #[test]
@@ -157,11 +217,11 @@ fn who_no_longer_has_what_was_refused_here_is_no_liar() {
     wants.announced(b, entry(1), HERE, 0, NOW, false);
     assert_eq!(asks(&mut wants, a, NOW), [entry(1)]);
     assert!(wants.came(a, entry(1), HERE, 0, false, NOW));
-    assert!(!wants.answered(&a));
+    assert_eq!(wants.answered(&a), Nothing::default());
     wants.tick(|_| Some(after(6)), after(6));
     assert_eq!(asks(&mut wants, b, after(6)), [entry(1)]);
-    assert!(!wants.answered(&b), "there was such a thing");
+    assert!(!wants.answered(&b).empty, "there was such a thing");
     wants.announced(a, entry(2), HERE, 0, after(6), false);
     assert_eq!(asks(&mut wants, a, after(6)), [entry(2)]);
-    assert!(wants.answered(&a), "nobody ever saw that");
+    assert!(wants.answered(&a).empty, "nobody ever saw that");
 }
