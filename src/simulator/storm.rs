@@ -14,7 +14,7 @@ use super::{
 use crate::{
     identity::{EntryId, Signed, peek},
     replica::{Cancellation, Item, Order, Place, Replica, Sections, TipForm, first_hour},
-    sync::Tables,
+    sync::{Seen, Tables},
     time::Timestamp,
 };
 
@@ -24,6 +24,8 @@ const HEALED_WITHIN: u64 = 300;
 const HOME_WITHIN: u64 = 1_200;
 /// How long two that lack nothing may still compare, in seconds.
 const QUIET_AFTER: u64 = 4_000;
+/// How long a host is off before all know it, in milliseconds.
+const OFF_FOR: u64 = 60_000;
 /// Most bytes that an idle stream carries in ten seconds, both ways together.
 pub const IDLE_BYTES_MAX: u64 = 100;
 
@@ -361,6 +363,7 @@ impl Storm {
         self.bounded()?;
         self.verified_once()?;
         self.quiet()?;
+        self.shown()?;
         match self.net.violations().first() {
             Some(violation) => Err(violation.clone()),
             None => Ok(()),
@@ -478,6 +481,26 @@ impl Storm {
             // What is early is asked for again: now and then, where links or hosts went, and not more.
             if counts.early > 8 + counts.merged / 4 {
                 return Err(format!("{at} verified {} entries before what they follow", counts.early));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is up is shown as unreachable by nobody, and who went off a minute ago by everybody; a liar, whom all
+    /// shun, is watched by nobody.
+    fn shown(&mut self) -> Result<(), String> {
+        let honest: Vec<usize> = (0..self.members).filter(|at| !self.net.host(*at).lies).collect();
+        let Some(off) = self.dice.pick(&honest).copied() else { return Ok(()) };
+        let silent = self.dice.one_in(2);
+        self.net.crash(off, silent);
+        self.net.run(OFF_FOR);
+        for at in honest.iter().copied().filter(|at| *at != off) {
+            for of in honest.iter().copied().filter(|of| *of != at) {
+                let (host, up) = (self.net.host(at), of != off);
+                let seen = host.machine().presence(&self.net.fleet.id(of), host.clock(self.net.now()));
+                if matches!(seen, Seen::Unreachable { .. }) == up {
+                    return Err(format!("{at} shows {of} as {seen:?}, and whether that is up: {up}"));
+                }
             }
         }
         Ok(())
