@@ -43,7 +43,7 @@ pub(super) fn lie(net: &mut Network, at: usize, dice: &mut Dice, old: Option<&It
                 .map(|_| u128::from(dice.roll()).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
                 .collect();
             for peer in peers {
-                let (heads, entries) = (pack_heads(&rows), pack_halves(&halves));
+                let (heads, entries) = (pack_heads(&rows, 8), pack_halves(&halves));
                 net.send(at, peer, Message::Told { lsn: 0, heads, entries });
             }
         }

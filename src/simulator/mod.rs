@@ -24,6 +24,7 @@ mod network;
 mod report;
 mod rest;
 mod shared;
+mod split;
 mod storm;
 mod verifier;
 
@@ -34,6 +35,7 @@ pub use host::Host;
 pub use network::{Network, Weather};
 pub use report::{Counts, Report, Traffic, name_of};
 pub use rest::{Figures, figures};
+pub use split::{Split, split};
 pub use storm::{Failure, Faults, IDLE_BYTES_MAX, storm, storm_of};
 
 #[cfg(test)]

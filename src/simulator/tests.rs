@@ -134,3 +134,12 @@ fn check(figures: &Figures) {
     assert!(figures.ratio() <= most, "{figures}");
     assert!(figures.verifications <= 1.0, "{figures}");
 }
+
+#[test]
+#[expect(clippy::print_stdout, reason = "figures, for who asks with --nocapture")]
+fn two_halves_that_meet_again_get_what_each_lacks_and_a_tenth_more() {
+    for (jitter, seed) in [(5, 1), (80, 2)] {
+        let split = split(20, 300, jitter, seed).unwrap();
+        println!("{split}");
+    }
+}

@@ -24,6 +24,8 @@ const FACETS_MAX: usize = 64;
 /// Heads of one neighbour that wait for facets, and their bytes; above half of the number no more are asked for.
 const PARKED_MAX: usize = 256;
 const PARKED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// So many entries at a time are not news: somebody catches up.
+const MANY: usize = 4;
 /// So often what came shows that more is needed: a facet, then its base.
 const ROUNDS_MAX: u8 = 3;
 /// What counts among the unasked: facets that are not what was asked for, over and over.
@@ -287,7 +289,11 @@ impl Machine {
         if !self.parked.is_empty() {
             effects.extend(self.unpark(now, replica));
         }
-        effects.extend(self.flush_soon(replica));
+        if from.is_some() && items.len() >= MANY {
+            effects.extend(self.flush_to_few(replica));
+        } else {
+            effects.extend(self.flush_soon(replica));
+        }
         effects.extend(self.ask_all(now, replica));
         effects.extend(self.exchange(now, replica));
         effects

@@ -31,6 +31,8 @@ const SLEPT: Duration = Duration::from_secs(10);
 const REPORTS_MAX: usize = 64;
 /// What a receipt counts among them: it is verified.
 const RECEIPT_COST: u64 = 4;
+/// So many neighbours are told at once what came many at a time: the next of the ring and another.
+const TOLD_FIRST: usize = 2;
 /// So often within a second it is announced at once what is new; more is gathered until the tick.
 const FLUSHES_A_SECOND: u32 = 4;
 
@@ -314,6 +316,23 @@ impl Machine {
         }
         self.flushes += 1;
         self.flush(replica)
+    }
+
+    /// Announces what came many at a time to a few neighbours, and to the others at the next tick: who told it
+    /// here by then, since it had it from elsewhere, is told nothing.
+    pub(super) fn flush_to_few(&mut self, replica: &Replica) -> Vec<Effect> {
+        self.unflushed = true;
+        let (before, after): (Vec<_>, Vec<_>) = self.linked().into_iter().partition(|peer| *peer < self.me);
+        let (mut effects, mut few) = (Vec::new(), 0);
+        for peer in after.into_iter().chain(before) {
+            let told = self.tell(peer, replica);
+            few += usize::from(!told.is_empty());
+            effects.extend(told);
+            if few == TOLD_FIRST {
+                break;
+            }
+        }
+        effects
     }
 
     /// There is more to announce at the next tick.

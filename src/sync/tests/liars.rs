@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn told(rows: &[HeadRow], halves: &[[u8; 16]]) -> Message {
-    Message::Told { lsn: 1, heads: pack_heads(rows), entries: pack_halves(halves) }
+    Message::Told { lsn: 1, heads: pack_heads(rows, 8), entries: pack_halves(halves) }
 }
 
 /// What is asked of a neighbour in these effects: heads, entries, facets.
@@ -17,7 +17,7 @@ fn asked(effects: &[Effect], peer: usize) -> (Vec<HeadRow>, Vec<[u8; 16]>, Vec<[
         if let Effect::Send(to, Message::Want { heads, entries, facets }) = effect
             && *to == id(peer)
         {
-            all.0.extend(unpack_heads(heads).unwrap());
+            all.0.extend(unpack_heads(heads).unwrap().1);
             all.1.extend(unpack_halves(entries).unwrap());
             all.2.extend(unpack_halves(facets).unwrap());
         }
