@@ -290,6 +290,7 @@ impl Machine {
             effects.extend(self.unpark(now, replica));
         }
         if from.is_some() && items.len() >= MANY {
+            self.few_know = true;
             effects.extend(self.flush_to_few(replica));
         } else {
             effects.extend(self.flush_soon(replica));

@@ -167,7 +167,11 @@ impl Machine {
             neighbour.agrees();
         }
         let pong = Message::Pong { nonce, lsn: neighbour.claim(), sum: (!equal).then_some(ours) };
-        vec![Effect::Send(peer, pong)]
+        let mut effects = vec![Effect::Send(peer, pong)];
+        if !equal {
+            effects.extend(self.tell(peer, replica));
+        }
+        effects
     }
 
     pub(super) fn on_pong(
@@ -203,7 +207,9 @@ impl Machine {
         if at_rest || neighbour.differed >= DIFFER_AT_ALL {
             neighbour.due = true;
         }
-        self.exchange(now, replica).into_iter().collect()
+        let mut effects = self.tell(peer, replica);
+        effects.extend(self.exchange(now, replica));
+        effects
     }
 
     /// Sends the next neighbour that holds something else the tips, when nobody is at it and nothing is on

@@ -109,6 +109,8 @@ pub struct Machine {
     /// How often since the tick it was announced what is new, and whether there is more.
     flushes: u32,
     unflushed: bool,
+    /// Whether many came at a time since the tick, and a few neighbours were told.
+    pub(super) few_know: bool,
     ticked: Option<Timestamp>,
 }
 
@@ -128,6 +130,7 @@ impl Machine {
             returns: Returns::new(me),
             flushes: 0,
             unflushed: false,
+            few_know: false,
             ticked: None,
         }
     }
@@ -318,10 +321,10 @@ impl Machine {
         self.flush(replica)
     }
 
-    /// Announces what came many at a time to a few neighbours, and to the others at the next tick: who told it
-    /// here by then, since it had it from elsewhere, is told nothing.
+    /// Announces what came many at a time to a few neighbours that did not say that they have it, at once and
+    /// at the next tick again. That reaches all, since the next of the ring is always one of them; with the
+    /// others, which have it from elsewhere by then, the next ping compares.
     pub(super) fn flush_to_few(&mut self, replica: &Replica) -> Vec<Effect> {
-        self.unflushed = true;
         let (before, after): (Vec<_>, Vec<_>) = self.linked().into_iter().partition(|peer| *peer < self.me);
         let (mut effects, mut few) = (Vec::new(), 0);
         for peer in after.into_iter().chain(before) {
@@ -358,8 +361,11 @@ impl Machine {
             }
         }
         self.flushes = 0;
+        let few = std::mem::take(&mut self.few_know);
         if self.unflushed {
             effects.extend(self.flush(replica));
+        } else if few {
+            effects.extend(self.flush_to_few(replica));
         }
         let mut due = Vec::new();
         for (peer, neighbour) in &mut self.neighbours {

@@ -2,7 +2,8 @@
 //!
 //! A head's row is the first bytes of its host's id, its epoch and its sequence (LEB128, shortest form only);
 //! how many bytes of the ids, all rows of a message have in common, and its first byte says: as few as tell
-//! these hosts from all others that the sender knows, two most often, eight at most. Any other entry's row,
+//! these hosts from all others that the sender knows, two most often, eight at most. An epoch that all have in
+//! common stands before them, once. Any other entry's row,
 //! and a facet's, is the first half of its id. A prefix that two hosts share costs an answer too many and
 //! nothing else. Reading makes no more rows than there are bytes for, and no bytes make it panic.
 
@@ -10,8 +11,10 @@ use crate::{identity::HostId, wire::Bytes};
 
 /// Rows of either kind in one message.
 pub const ROWS_MAX: usize = 2048;
-/// One byte of a prefix and two numbers.
-const HEAD_ROW_BYTES_MIN: usize = 3;
+/// One byte of a prefix and a number.
+const HEAD_ROW_BYTES_MIN: usize = 2;
+/// The bit of the first byte that says that the rows have one epoch.
+const ONE_EPOCH: u8 = 0x80;
 /// Bytes of a prefix that is not cut short.
 pub(super) const WIDTH_MAX: usize = 8;
 
@@ -45,12 +48,17 @@ pub fn prefix(host: &HostId) -> Prefix {
 pub fn pack_heads(rows: &[HeadRow], width: usize) -> Bytes {
     let width = width.clamp(1, WIDTH_MAX);
     let mut bytes = Vec::with_capacity(1 + rows.len() * (width + 3));
-    if !rows.is_empty() {
-        bytes.extend(u8::try_from(width));
+    let Some(first) = rows.first() else { return Bytes::default() };
+    let one = rows.iter().all(|row| row.epoch == first.epoch);
+    bytes.extend(u8::try_from(width).map(|width| if one { width | ONE_EPOCH } else { width }));
+    if one {
+        put(&mut bytes, u64::from(first.epoch));
     }
     for row in rows {
         bytes.extend(row.host.iter().take(width));
-        put(&mut bytes, u64::from(row.epoch));
+        if !one {
+            put(&mut bytes, u64::from(row.epoch));
+        }
         put(&mut bytes, row.sequence);
     }
     Bytes(bytes)
@@ -62,7 +70,10 @@ pub fn pack_heads(rows: &[HeadRow], width: usize) -> Bytes {
 /// When they are none, or too many.
 pub fn unpack_heads(bytes: &Bytes) -> Result<(usize, Vec<HeadRow>), NoRows> {
     let Some((width, mut rest)) = bytes.0.split_first() else { return Ok((WIDTH_MAX, Vec::new())) };
-    let width = usize::from(*width);
+    let has_one = width & ONE_EPOCH != 0;
+    let width = usize::from(width & !ONE_EPOCH);
+    let epoch = |rest: &mut &[u8]| u32::try_from(take(rest).ok_or(NoRows)?).map_err(|_| NoRows);
+    let one = if has_one { Some(epoch(&mut rest)?) } else { None };
     if !(1..=WIDTH_MAX).contains(&width) || rest.is_empty() {
         return Err(NoRows);
     }
@@ -74,14 +85,16 @@ pub fn unpack_heads(bytes: &Bytes) -> Result<(usize, Vec<HeadRow>), NoRows> {
         rest = after;
         let mut host = Prefix::default();
         host.iter_mut().zip(start).for_each(|(byte, known)| *byte = *known);
-        let epoch = u32::try_from(take(&mut rest).ok_or(NoRows)?).map_err(|_| NoRows)?;
+        let epoch = one.map_or_else(|| epoch(&mut rest), Ok)?;
         let sequence = take(&mut rest).ok_or(NoRows)?;
         if rows.len() == ROWS_MAX {
             return Err(NoRows);
         }
         rows.push(HeadRow { host, epoch, sequence });
     }
-    if rest.is_empty() { Ok((width, rows)) } else { Err(NoRows) }
+    // One encoding each.
+    let are_one = rows.windows(2).all(|pair| matches!(pair, [a, b] if a.epoch == b.epoch));
+    if rest.is_empty() && are_one == has_one { Ok((width, rows)) } else { Err(NoRows) }
 }
 
 /// Packs halves.
@@ -161,6 +174,7 @@ mod tests {
         assert_eq!(unpack_heads(&packed).unwrap(), (8, rows.clone()));
         let short = unpack_heads(&pack_heads(&rows, 2)).unwrap();
         assert_eq!((short.0, short.1[6].sequence), (2, rows[6].sequence));
+        assert_eq!(pack_heads(&[rows[0]; 10], 2).0.len(), 2 + 10 * 3, "an epoch once");
         assert_eq!(short.1[8].host, [255, 255, 0, 0, 0, 0, 0, 0], "the first two bytes");
         for (width, length) in [(8, 11), (2, 5)] {
             let one = pack_heads(&rows[..1], width).0;
@@ -185,10 +199,10 @@ mod tests {
             let length = usize::from(next()) % 48;
             let mut bytes = Bytes((0..length).map(|_| next()).collect());
             if let Some(width) = bytes.0.first_mut().filter(|_| seed % 8 > 0) {
-                *width = *width % 8 + 1;
+                *width = (*width % 8 + 1) | if seed % 2 == 0 { ONE_EPOCH } else { 0 };
             }
             if let Ok((width, rows)) = unpack_heads(&bytes) {
-                assert!(rows.len() * (width + 2) <= bytes.0.len(), "{bytes:?}");
+                assert!(rows.len() * (width + 1) <= bytes.0.len(), "{bytes:?}");
                 assert_eq!(pack_heads(&rows, width), bytes, "one encoding each, seed {seed}");
                 read += usize::from(!rows.is_empty());
             }
