@@ -21,7 +21,7 @@
 //! | [`authority`] | who may do what: root chain, certificates, hosts, tags, as a fold over entries |
 //! | [`replica`] | where each entry stands and how two replicas merge; orders and results |
 //! | [`routing`] | which links to have |
-//! | [`sync`] | what is sent to which neighbour, and which way results go back |
+//! | [`sync`] | what is sent to which neighbour, which way results go back, and who is up |
 //! | *above: pure* | |
 //! | [`journal`] | what cannot be rebuilt: keys, claims, own places in streams |
 //! | [`executor`] | the privileged process: verifies again, claims, runs, signs the result |

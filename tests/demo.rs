@@ -181,8 +181,10 @@ fn the_story_of_three_hosts_comes_true_and_leaves_nothing() {
     place.is_clean();
     let words: Vec<&str> = out.lines().filter_map(|line| line.strip_prefix("✓ ")).collect();
     let words: Vec<&str> = words.iter().map(|line| line.split_whitespace().next().unwrap()).collect();
-    let story =
-        ["founded", "joined", "up", "linked", "ordered", "proven", "killed", "silent", "back", "fleet"];
+    let story = [
+        "founded", "joined", "up", "linked", "ordered", "proven", "known", "searched", "changed", "killed",
+        "silent", "asked", "back", "fleet",
+    ];
     assert_eq!(words, story, "{out}");
     assert!(line(&out, "web-2  executor ").contains("role=web"), "{out}");
     assert!(line(&out, "db-1   executor ").contains("role=db"), "{out}");
@@ -193,6 +195,13 @@ fn the_story_of_three_hosts_comes_true_and_leaves_nothing() {
     assert!(
         line(&out, "db-1       verified 1× by the mesh process").contains("0× by the executor; started 0")
     );
+    assert!(line(&out, "✓ known").contains("on all 3 hosts: each one's "), "{out}");
+    assert!(line(&out, "✓ searched").contains("muster inventory search all --count-by deb."), "{out}");
+    assert!(line(&out, "✓ changed").contains(" on db-1, "), "{out}");
+    let times = line(&out, "a search on each host finds it after: ").replace(',', "");
+    let after: Vec<&str> = times.split_whitespace().filter(|word| word.contains('-')).collect();
+    assert_eq!(after, ["web-1", "web-2", "db-1"], "{out}");
+    assert!(out.lines().any(|line| line.contains("  db-1  ") && line.contains("+demo1  ")), "{out}");
     assert!(line(&out, "? db-1 (1)").contains("no answer"), "{out}");
     assert!(out.contains("exit code 7 after "), "{out}");
     assert!(line(&out, "✓ back").contains("db-1"), "{out}");
@@ -233,6 +242,22 @@ fn the_story_as_json_has_what_the_hosts_counted_and_signed() {
         assert_eq!(row["order_verifications_executor"], wanted, "{row}");
         assert_eq!(row["order_verifications_mesh"], 1, "{row}");
     }
+    let all = serde_json::json!(["web-1", "web-2", "web-3", "db-1"]);
+    let known = step("known");
+    assert!(known["packages"].as_u64().unwrap() > 0, "{known}");
+    assert_eq!(known["known_on"], all);
+    let changed = step("changed");
+    assert_eq!(changed["host"], "db-1");
+    let answers = changed["answers"].as_array().unwrap();
+    let hosts: Vec<&Value> = answers.iter().map(|answer| &answer["host"]).collect();
+    assert_eq!(serde_json::json!(hosts), all);
+    let slowest = answers.iter().map(|answer| answer["ms"].as_u64().unwrap()).max();
+    assert_eq!(changed["ms"].as_u64(), slowest);
+    // What is known of it when it is off is what was upgraded while it was on.
+    let asked = step("asked");
+    assert_eq!((&asked["host"], &asked["version"]), (&"db-1".into(), &changed["to"]));
+    assert!(!["self", "up", "linked"].contains(&asked["state"].as_str().unwrap()), "{asked}");
+    assert!(asked["changed"].as_str().unwrap() <= asked["seen"].as_str().unwrap(), "{asked}");
     assert_eq!(step("silent")["exit"], 7);
     assert_eq!(step("silent")["silent"], serde_json::json!(["db-1"]));
     let back = step("back");
@@ -262,7 +287,7 @@ fn what_it_suggests_works_from_a_second_terminal_and_ctrl_c_ends_it() {
     let mut demo = Demo::start(place.command(""));
     demo.says("Ctrl-C ends the demo");
     let (environment, commands) = suggestions(&demo.out());
-    assert!(commands.len() >= 6, "{commands:?}");
+    assert!(commands.len() >= 9, "{commands:?}");
     for command in &commands {
         let done = in_a_second_terminal(&environment, command);
         let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
@@ -273,6 +298,12 @@ fn what_it_suggests_works_from_a_second_terminal_and_ctrl_c_ends_it() {
             "web-2"
         } else if command.contains(" run -l env=lab ") {
             "uid="
+        } else if command.contains(" --count-by ") {
+            "+demo1\t1\tdb-1\n"
+        } else if command.contains(" inventory search ") {
+            "web-2\t"
+        } else if command.contains(" inventory show db-1 ") {
+            "deb_packages"
         } else if command.contains(" job ls ") {
             "uname"
         } else if command.contains(" status ") {

@@ -117,7 +117,8 @@ pub enum Verb {
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Founds a fleet in a temporary directory (TMPDIR), starts its hosts as real agents on loopback, runs
-signed orders, and shows what really happened, and in what time. Then it stays until Ctrl-C, with
+signed orders, asks each host for the packages of all, upgrades one in a package database of its own, and
+shows what really happened, and in what time. Then it stays until Ctrl-C, with
 commands to try from a second terminal. Afterwards no process and no file is left.
 
 Examples:
@@ -528,14 +529,18 @@ pub struct InventoryShow {
     after_help = "This host's agent answers at once for all members, also for those that are off. SEEN is when a host
 was last heard of, CHANGED since when it is as shown. Facts are what hosts say of themselves.
 
+Paths: deb.PACKAGE is a package's version, and compares as dpkg does. tag.KEY is a tag. fact.TYPE.COLUMN
+is a fact: see `muster inventory types` for types, `muster inventory show HOST TYPE` for columns.
+
 Examples:
   muster inventory search 'deb.openssl < 3.0.13-1~deb12u1'
-  muster inventory search 'has deb.nginx and tag.env = prod' --columns fact.os.version,tag.role
+  muster inventory search 'has deb.nginx and tag.env = prod' --columns tag.role,fact.os.version
   muster inventory search all --count-by fact.kernel.version
-  muster inventory search 'missing deb.chrony' -o name"
+  muster inventory search 'missing deb.chrony' -o name
+  muster run -H \"$(muster inventory search 'deb.bash < 5.2' -o name | paste -sd,)\" -- uname -r"
 )]
 pub struct InventorySearch {
-    /// A selector over packages, facts and tags, such as 'deb.openssl < 3.0.13' or 'fact.os.id = debian'
+    /// A selector over packages, facts and tags, such as 'deb.openssl < 3.0.13' or 'tag.role = web'
     #[arg(value_name = "EXPR")]
     pub expression: String,
     /// Show the values of these paths too
@@ -552,8 +557,12 @@ pub struct InventorySearch {
 
 /// `inventory compare`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:
-  muster inventory compare deb 1.0~rc1 1.0        lt")]
+#[command(after_help = "By the rule of the ecosystem, as in a search: deb is dpkg's. No agent is asked.
+
+Examples:
+  muster inventory compare deb 1.0~rc1 1.0        lt
+  muster inventory compare deb 1:0.9 1.0          gt
+  muster inventory compare deb 1.0-0 1.0          eq")]
 pub struct InventoryCompare {
     /// Whose rule: deb
     #[arg(value_name = "ECOSYSTEM", hide_possible_values = true, value_parser = PossibleValuesParser::new(ECOSYSTEMS))]

@@ -16,8 +16,8 @@ use serde_json::json;
 use super::{
     agent,
     arguments::{
-        Arguments, Global, Host, HostTag, HostUntag, Init, Inventory, InventoryCompare, InventoryShow,
-        Invite, Leave, Listen, Select, Store, Verb, command,
+        Arguments, Global, Host, HostTag, HostUntag, Init, Inventory, InventoryCompare, InventorySearch,
+        InventoryShow, Invite, Leave, Listen, Select, Store, Verb, command,
     },
     chance, demo,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
@@ -534,24 +534,29 @@ fn inventory(context: &mut Context, verb: &Inventory) -> Result<ExitCode, Failur
 }
 
 async fn ask_inventory(context: &mut Context, verb: &Inventory) -> Result<ExitCode, Failure> {
+    let asked = match verb {
+        Inventory::Search(InventorySearch { expression, columns, count_by, limit }) => {
+            Some(inventory::Asked {
+                expression: expression.clone(),
+                columns: columns.clone(),
+                count_by: count_by.clone(),
+                limit: *limit,
+            })
+        }
+        _ => None,
+    };
+    // What can be told from the words alone is told before anybody is asked.
+    asked.iter().try_for_each(inventory::Asked::check).map_err(|error| error.explain(&context.site))?;
     let mut client = connect(context).await?;
     let Context { site, output, talk, now, .. } = context;
-    let done = match verb {
-        Inventory::Show(InventoryShow { host, table }) => {
+    let done = match (verb, asked) {
+        (Inventory::Show(InventoryShow { host, table }), _) => {
             inventory::show(&mut client, host, table.as_deref(), *now, output, talk).await
         }
-        Inventory::Search(search) => {
-            let asked = inventory::Asked {
-                expression: search.expression.clone(),
-                columns: search.columns.clone(),
-                count_by: search.count_by.clone(),
-                limit: search.limit,
-            };
-            inventory::search(&mut client, &asked, output, talk).await
-        }
-        Inventory::Types => inventory::types(&mut client, output).await,
+        (_, Some(asked)) => inventory::search(&mut client, &asked, output, talk).await,
+        (Inventory::Types, None) => inventory::types(&mut client, output).await,
         // Asks nobody.
-        Inventory::Compare(_) => Ok(()),
+        (Inventory::Compare(_) | Inventory::Search(_), None) => Ok(()),
     };
     done.map_err(|error| error.explain(site))?;
     Ok(ExitCode::Success)

@@ -12,12 +12,12 @@ use crate::{
     control::{AnchorError, ControlError, PickError},
     journal::{HostHome, HostHomeError, KeyFileError, OperatorError},
     node::{Places, SettingsError},
-    selector::SelectorError,
+    selector::{Selector, SelectorError},
     services::{
         hosts::{HostsError, TagError},
         inventory::InventoryError,
         membership::{FoundError, InviteError},
-        run::RunError,
+        run::{RunError, TargetError},
         status::StatusError,
         upkeep::OfflineError,
     },
@@ -335,6 +335,17 @@ fn selector_failure(text: &str, error: &SelectorError) -> Failure {
     }
 }
 
+/// What to do about a selector that looks at packages or facts where it matched no host: this process has the
+/// hosts' certificates and tags, verified, and the agent alone what they say of themselves.
+fn looked_up_first(selector: &str) -> Option<String> {
+    let parsed = Selector::parse(selector).ok()?;
+    let asks = parsed.paths().iter().any(|path| path.deb().is_some() || path.fact().is_some());
+    asks.then(|| {
+        let search = format!("muster inventory search {} -o name", quoted(Path::new(selector)));
+        format!("packages and facts are looked up first, and the hosts named with -H: {search}")
+    })
+}
+
 impl Explain for PickError {
     fn explain(self, _: &Site) -> Failure {
         let message = self.to_string();
@@ -350,8 +361,10 @@ impl Explain for PickError {
             Self::Ambiguous { .. } => Failure::usage(message)
                 .hint("write more of the name, or the beginning of the id: muster host ls -o wide"),
             Self::Selector { text, error } => selector_failure(&text, &error),
-            Self::NoMatch { .. } => {
-                Failure::new(ExitCode::NoHost, message).hint("the tags that there are: muster host ls")
+            Self::NoMatch { selector } => {
+                let hint = looked_up_first(&selector);
+                Failure::new(ExitCode::NoHost, message)
+                    .hint(hint.unwrap_or_else(|| "the tags that there are: muster host ls".to_owned()))
             }
         }
     }
@@ -382,6 +395,9 @@ impl Explain for OutputError {
     }
 }
 
+/// How versions are compared.
+const COMPARE: &str = "such as: muster inventory compare deb 1:2.36-9 2.36-9";
+
 impl Explain for InventoryError {
     fn explain(self, site: &Site) -> Failure {
         let message = self.to_string();
@@ -389,12 +405,30 @@ impl Explain for InventoryError {
             Self::Control(error) => error.explain(site),
             Self::Pick(PickError::NoMatch { .. }) => Failure::new(ExitCode::NoHost, message)
                 .hint("what hosts say of themselves: muster inventory types"),
-            Self::Pick(error) => error.explain(site),
-            Self::NoTable { host, .. } => Failure::new(ExitCode::NoHost, message)
-                .hint(format!("what it says: muster inventory show {}", quoted(Path::new(&host)))),
-            Self::NoEcosystem(_) | Self::Version(_) => {
-                Failure::usage(message).hint("such as: muster inventory compare deb 1:2.36-9 2.36-9")
+            Self::Pick(PickError::Selector { text, error }) => {
+                let failure = selector_failure(&text, &error);
+                match error.hint {
+                    // Here a word alone is as often meant for a package, and two for a fact.
+                    Some(_) if error.message.starts_with("no path starts with") => failure
+                        .hint("a package is deb.NAME, a fact fact.TABLE.COLUMN: muster inventory types"),
+                    Some(_) => failure,
+                    None => Failure { hints: Vec::new(), ..failure }
+                        .hint("such as: muster inventory search 'deb.openssl < 3.0.13-1~deb12u1'"),
+                }
             }
+            Self::Pick(error) => error.explain(site),
+            Self::NoTable { host, near, .. } => {
+                let failure = Failure::new(ExitCode::NoHost, message);
+                let failure = match near {
+                    Some(near) => failure.hint(format!("did you mean {near}?")),
+                    None => failure,
+                };
+                failure.hint(format!("what it says: muster inventory show {}", quoted(Path::new(&host))))
+            }
+            Self::NoEcosystem(_) => Failure::usage(message).hint(COMPARE),
+            Self::Version { text, .. } => Failure::usage(message)
+                .point(format!("  {text}\n  {}", "^".repeat(escape::width(&text).max(1))))
+                .hint(COMPARE),
             Self::Output(error) => error.explain(site),
         }
     }
@@ -541,6 +575,11 @@ impl Explain for RunError {
                     text.split_once('\n').map_or((text.as_str(), None), |(m, p)| (m, Some(p)));
                 let mut failure = Failure::new(kind, message);
                 failure.pointer = pointer.map(str::to_owned);
+                if let RunError::Target(TargetError::NoHost { selector, .. }) = &error
+                    && let Some(hint) = looked_up_first(selector)
+                {
+                    return failure.hint(escape::line(&hint));
+                }
                 for hint in error.hints() {
                     failure = failure.hint(escape::line(&hint));
                 }

@@ -242,6 +242,16 @@ fn mistyped_words_are_pointed_at() {
         ("muster host untag web-1 a=b", "is no key of a tag"),
         ("muster host ping", "no target: which hosts to ping was not said"),
         ("muster man nothing", "there is no command \"nothing\""),
+        ("muster inventory show", "<HOST>"),
+        ("muster inventory sho web-1", "a similar subcommand exists: 'show'"),
+        ("muster inventory compare rpm 1 2", "[possible values: deb]"),
+        ("muster inventory compare deb 1.0 1_0", "and . + - ~ :\n  1_0\n  ^^^\nhint: such as: "),
+        ("muster inventory search all --limit 0", "0 is not in 1..=100000"),
+        // Before any agent is asked: there is none here.
+        ("muster inventory search deb.openssl<", "\n  deb.openssl<\n              ^\nhint: such as: "),
+        ("muster inventory search openssl", "a package is deb.NAME, a fact fact.TABLE.COLUMN"),
+        ("muster inventory search all --columns x,y", "\n  x\n  ^\n"),
+        ("muster inventory search all --count-by name", "every host has one of its own"),
     ] {
         let said = home.run(line);
         assert_eq!(said.code, ExitCode::Usage, "{line}: {}", said.err);

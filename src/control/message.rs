@@ -306,6 +306,8 @@ pub struct StatusReport {
     pub problems: Vec<String>,
     /// Named counters, for tests and the curious.
     pub counters: Vec<(String, u64)>,
+    /// How many members are up, this one too, and how many cannot be reached.
+    pub presence: Option<(u32, u32)>,
 }
 wire_record!(StatusReport {
     started,
@@ -321,6 +323,7 @@ wire_record!(StatusReport {
     confinement,
     problems,
     counters,
+    presence,
 });
 
 /// Rows of one kind in a store.
@@ -376,12 +379,16 @@ wire_record!(StoreCheck { kinds, disk_bytes, as_held, whole, unread, problems })
 pub struct HostRow {
     /// Which host.
     pub host: HostId,
-    /// `self`, `linked`, `known`, `left`, `quarantined` or `disowned`.
+    /// `self`, `up`, `unreachable`, `unknown`, `left`, `quarantined` or `disowned`.
     pub state: String,
-    /// When this agent last heard of it, by its own clock.
+    /// When it was last known to be alive, by this agent's clock.
     pub seen: Option<Timestamp>,
+    /// Since when it is unreachable.
+    pub since: Option<Timestamp>,
+    /// How many hosts say so.
+    pub witnesses: Option<u32>,
 }
-wire_record!(HostRow { host, state, seen });
+wire_record!(HostRow { host, state, seen, since, witnesses });
 
 /// One link.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -255,7 +255,14 @@ impl Script {
 
     /// Says how the agent sees a host.
     pub(crate) fn sees(&mut self, host: HostId, state: &str, seen: Option<Timestamp>) {
-        self.rows.push(HostRow { host, state: state.to_owned(), seen });
+        let gone = state == "unreachable";
+        self.rows.push(HostRow {
+            host,
+            state: state.to_owned(),
+            seen,
+            since: seen.filter(|_| gone),
+            witnesses: gone.then_some(4),
+        });
     }
 
     fn reply(&mut self, request: Request) -> Reply {

@@ -400,7 +400,7 @@ impl HostHome {
 }
 
 /// The mesh process's view of its part of the directory, which is all that it may write.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MeshHome {
     dir: PathBuf,
 }
@@ -444,7 +444,15 @@ impl MeshHome {
         self.dir.join("store")
     }
 
-    /// What the host was told when it joined; empty once that file is gone or cannot be read, since the
+    /// Keeps what it takes to find the fleet again where the store is lost; replaces what was kept so.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was kept stands.
+    pub fn remember(&self, items: &[Item]) -> Result<(), HostHomeError> {
+        replace(&self.dir.join("first"), &wire::encode(&items.to_vec()))
+    }
+
+    /// What the host was told when it joined, or what was kept since; empty once that file is gone or cannot be read, since the
     /// mesh has it all.
     pub fn first(&self) -> Vec<Item> {
         let bytes = fs::read(self.dir.join("first")).unwrap_or_default();

@@ -28,6 +28,7 @@ use crate::{
         upkeep,
     },
     store::Store,
+    sync::Seen,
     time::Timestamp,
     wire::{self, Bytes},
 };
@@ -38,6 +39,8 @@ use super::{clock, mesh};
 const ITEMS_BYTES_MAX: usize = 256 * 1024;
 /// Names that several hosts have, of those that are listed as a problem.
 const SAME_NAMES_MAX: usize = 8;
+/// Hosts that contradict themselves, in a status.
+const FORKED_MAX: usize = 8;
 /// How long a member that misbehaved, and is not shunned, is shown.
 const MISBEHAVED_SHOWN: Duration = Duration::from_secs(3600);
 /// How long the executor may take to say its counters.
@@ -230,6 +233,12 @@ impl Node {
         let mut problems = self.problems.borrow().clone();
         problems.extend(self.unseen.borrow().iter().cloned());
         problems.extend(self.store.problems());
+        let presence = self.replication.presence().await;
+        let count = |of: fn(&Seen) -> bool| {
+            u32::try_from(presence.values().filter(|seen| of(seen)).count()).unwrap_or(u32::MAX)
+        };
+        let up = count(|seen| matches!(seen, Seen::Up));
+        let unreachable = count(|seen| matches!(seen, Seen::Unreachable { .. }));
         let links = u32::try_from(self.replication.links().await.len()).unwrap_or(u32::MAX);
         let misbehaved = self.replication.misbehaved().await;
         problems.extend(self.store.read(|replica| misbehaving(&misbehaved, replica, clock::now())));
@@ -245,6 +254,7 @@ impl Node {
                 0 => {}
                 forks => problems.push(format!("{forks} streams were signed twice at one place")),
             }
+            problems.extend(forked(replica));
             let root = replica.roots(first_hour(clock::now())).root();
             (replica.authority().members().count(), replica.entries(), root, replica.orders().count())
         });
@@ -262,12 +272,12 @@ impl Node {
             confinement: self.confinement.clone(),
             problems,
             counters,
+            presence: Some((up, unreachable)),
         }
     }
 
     async fn hosts(&self) -> Vec<HostRow> {
-        let linked: HashSet<HostId> =
-            self.replication.links().await.into_iter().map(|row| row.host).collect();
+        let presence = self.replication.presence().await;
         let now = clock::now();
         self.store.read(|replica| {
             replica
@@ -275,17 +285,25 @@ impl Node {
                 .hosts()
                 .map(|host| {
                     let id = host.id();
-                    let here = id == self.me || linked.contains(&id);
+                    let here = presence.get(&id).copied().unwrap_or(Seen::Unknown);
                     let state = match host.standing() {
                         Standing::Member if id == self.me => "self",
-                        Standing::Member if here => "linked",
-                        Standing::Member => "known",
+                        Standing::Member => match here {
+                            Seen::Up => "up",
+                            Seen::Unreachable { .. } => "unreachable",
+                            Seen::Unknown => "unknown",
+                        },
                         Standing::Left => "left",
                         Standing::Quarantined => "quarantined",
                         Standing::Disowned => "disowned",
                     };
                     let said = replica.head(&id).map(|head| Timestamp(head.body().at.0 >> 16));
-                    HostRow { host: id, state: state.to_owned(), seen: if here { Some(now) } else { said } }
+                    let (seen, since, witnesses) = match here {
+                        Seen::Up => (Some(now), None, None),
+                        Seen::Unreachable { since, witnesses } => (Some(since), Some(since), Some(witnesses)),
+                        Seen::Unknown => (said, None, None),
+                    };
+                    HostRow { host: id, state: state.to_owned(), seen, since, witnesses }
                 })
                 .collect()
         })
@@ -421,6 +439,16 @@ fn misbehaving(rows: &[Misbehaved], replica: &Replica, now: Timestamp) -> Vec<St
             format!("{name} {what}: {}", row.why)
         })
         .collect()
+}
+
+/// Whose heads stand twice at one place, by name: another machine has the key, or an old copy of the disk runs.
+fn forked(replica: &Replica) -> Vec<String> {
+    let name = |host: &HostId| {
+        let known = replica.authority().host(host);
+        known.map_or_else(|| host.to_string(), |host| host.name().to_owned())
+    };
+    let hosts = replica.forked_hosts().take(FORKED_MAX);
+    hosts.map(|host| format!("{} says two different things in one place", name(host))).collect()
 }
 
 /// Members of one name. That is no fault (two hosts may join at the same time in two places), but a name

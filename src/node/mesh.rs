@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, level_filters::LevelFilter, warn};
 
 use super::{
-    clock,
+    acquaintances, clock,
     confine::{self, Confinement},
     control::{self, Node},
     settings::MeshSettings,
@@ -235,6 +235,8 @@ async fn run(
     tasks.spawn(publisher.run(store.clone(), sources));
     let inventory = Inventory::new(store.clone());
     tasks.spawn(inventory.clone().tidy());
+
+    tasks.spawn(acquaintances::keep(home.clone(), store.clone(), replication.clone()));
 
     let ways = replication.clone();
     let ways: Ways = Arc::new(move |order, host| {

@@ -4,6 +4,7 @@
 //! executor is the process that was started ([`agent`]); the mesh process is its child
 //! ([`mesh_process`]) and ends when the socket pair between them closes.
 
+mod acquaintances;
 mod agent;
 pub mod clock;
 mod confine;

@@ -8,6 +8,8 @@ use super::{FacetHalf, Packed, Tables};
 
 /// Bases that are tried.
 pub(super) const BASES_TRIED_MAX: usize = 8;
+/// A facet of more rows is no base: hashing them all takes long, and whoever merges waits for it.
+const ROWS_MAX: usize = 64 * 1024;
 /// A table of at most so many rows is compared cell by cell: its rows hold what is each host's own.
 const SMALL_TABLE_ROWS: usize = 4;
 /// Below this size alone, a difference need only be smaller by a third: a further base would serve nobody.
@@ -21,6 +23,9 @@ impl Sketch {
     /// The sketch of a facet that holds tables, with rows.
     pub(super) fn of(canonical: &[u8]) -> Option<Self> {
         let tables = Tables::read(canonical).ok()?;
+        if tables.tables.iter().map(|table| table.rows.len()).sum::<usize>() > ROWS_MAX {
+            return None;
+        }
         let mut lowest = Self([u32::MAX; 8]);
         let mut any = false;
         for table in &tables.tables {

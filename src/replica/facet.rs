@@ -23,6 +23,8 @@ const TABLES_MAX: usize = 32;
 const CELLS_MAX: usize = 250_000;
 /// Columns in a table.
 const COLUMNS_MAX: usize = 64;
+/// Rows of all tables in a facet.
+const ROWS_MAX: usize = 200_000;
 /// Below this many bytes compression is not tried.
 const TINY: usize = 96;
 /// How hard zstd tries. Facets are packed once and carried by all.
@@ -318,10 +320,11 @@ impl Tables {
             table.columns.len() <= COLUMNS_MAX
                 && table.rows.iter().all(|row| row.len() == table.columns.len())
         };
-        if read.tables.len() > TABLES_MAX || !read.tables.iter().all(even) {
+        let rows: usize = read.tables.iter().map(|table| table.rows.len()).sum();
+        if read.tables.len() > TABLES_MAX || rows > ROWS_MAX || !read.tables.iter().all(even) {
             return Err(WireError::Field {
                 field: "tables",
-                problem: "too many tables or columns, or uneven rows",
+                problem: "too many tables, columns or rows, or uneven rows",
             });
         }
         Ok(read)

@@ -15,6 +15,8 @@ use crate::authority::Refusal;
 
 /// Facets that come along with a head: those that it names, and a base for each.
 const ALONG_MAX: usize = 64;
+/// Bytes that are unpacked of what came along with one head: all that it may name, twice, and the bases of it.
+const OPENED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
 struct Kept {
@@ -46,6 +48,24 @@ pub(super) struct Opened {
     found: BTreeMap<FacetHash, Kept>,
     /// Differences to what is not here.
     unopened: Vec<FacetHalf>,
+    /// What it took, in bytes that were unpacked.
+    work: usize,
+}
+
+impl Opened {
+    pub(super) fn work(&self) -> usize {
+        self.work
+    }
+
+    /// Unpacks one, unless that would be too much in all. What cannot be unpacked counts as if it were long.
+    fn unpack(&mut self, packed: &Packed, limit: usize, prefix: &[u8]) -> Option<Vec<u8>> {
+        if self.work >= OPENED_BYTES_MAX {
+            return None;
+        }
+        let unpacked = packed.unpack_within(limit, prefix).ok();
+        self.work += unpacked.as_ref().map_or(limit, Vec::len);
+        unpacked
+    }
 }
 
 impl Facets {
@@ -100,7 +120,7 @@ impl Facets {
         let needed: BTreeSet<FacetHalf> = along.iter().filter_map(|packed| packed.base()).collect();
         let mut bases: Vec<(FacetHash, Vec<u8>)> = Vec::new();
         for packed in along.iter().filter(|packed| packed.base().is_none()) {
-            let Ok(bytes) = packed.unpack_within(FACET_BYTES_MAX, &[]) else { continue };
+            let Some(bytes) = opened.unpack(packed, FACET_BYTES_MAX, &[]) else { continue };
             let hash = FacetHash::of(&bytes);
             opened.found.entry(hash).or_insert_with(|| Kept::new((*packed).clone(), &bytes, None));
             if needed.contains(&hash.half()) {
@@ -115,7 +135,8 @@ impl Facets {
             let mut there = false;
             for (base, bytes) in came.chain(held) {
                 there = true;
-                let Ok(bytes) = packed.unpack_within(longest, &bytes) else { continue };
+                opened.work += bytes.len();
+                let Some(bytes) = opened.unpack(packed, longest, &bytes) else { continue };
                 let hash = FacetHash::of(&bytes);
                 if wanted.iter().any(|facet| facet.hash == hash) {
                     let kept = || Kept::new(packed.clone(), &bytes, Some(base));

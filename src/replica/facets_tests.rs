@@ -127,16 +127,16 @@ fn a_head_waits_for_its_facets_and_their_bases_and_says_which() {
         halves
     };
     let mut item = world.item(1, 1, &[&b, &c], &[]);
-    assert_eq!(world.replica.missing_facets(&item), sorted(vec![half(&b), half(&c)]));
+    assert_eq!(world.replica.missing_facets(&item).facets, sorted(vec![half(&b), half(&c)]));
     assert_eq!(world.take(&item), Err(Refusal::Gap));
     // What is a difference to something that is not here: that is what lacks.
     item.facets = vec![against(&b, &a)];
-    assert_eq!(world.replica.missing_facets(&item), sorted(vec![half(&a), half(&b), half(&c)]));
+    assert_eq!(world.replica.missing_facets(&item).facets, sorted(vec![half(&a), half(&b), half(&c)]));
     item.facets.push(against(&c, &a));
-    assert_eq!(world.replica.missing_facets(&item), [half(&a)]);
+    assert_eq!(world.replica.missing_facets(&item).facets, [half(&a)]);
     assert_eq!(world.take(&item), Err(Refusal::Gap));
     item.facets.push(Packed::alone(&a));
-    assert_eq!(world.replica.missing_facets(&item), []);
+    assert_eq!(world.replica.missing_facets(&item).facets, []);
     assert_eq!(world.take(&item), Ok(Merged::New));
     assert_eq!(world.replica.facet(&host(1), "f00").unwrap().1, b);
     assert_eq!(world.replica.facet(&host(1), "f01").unwrap().1, c);
@@ -197,7 +197,7 @@ fn one_facet_in_two_packings_is_held_once_and_can_be_a_base_whichever_came_first
                 facets.push(&d);
             }
             let item = world.item(3, 1, &facets, &along);
-            assert_eq!(world.replica.missing_facets(&item), []);
+            assert_eq!(world.replica.missing_facets(&item).facets, []);
             assert_eq!(world.take(&item), Ok(Merged::New));
             assert_eq!(world.replica.packed(&FacetHash::of(&b).half()).unwrap().base(), None);
             assert_eq!(world.replica.facet(&host(3), "f00").unwrap().1, c);
@@ -257,13 +257,13 @@ fn bombs_damage_and_floods_of_facets_are_not_taken() {
         assert_eq!(world.says(1, 1, &[&b], &[Packed::alone(&a), evil.clone()]), Err(Refusal::Gap));
         // Beside what is needed it does no harm.
         let item = world.item(2, 1, &[&b], &[evil, Packed::alone(&b)]);
-        assert_eq!(world.replica.missing_facets(&item), []);
+        assert_eq!(world.replica.missing_facets(&item).facets, []);
     }
     // Of a flood, only so many are looked at.
     let flood: Vec<Packed> =
         (0..=ALONG_MAX).map(|at| Packed::Plain { bytes: Bytes(vec![at.to_le_bytes()[0]; 9]) }).collect();
     let flooded = world.item(1, 1, &[&a], &[flood, vec![Packed::alone(&a)]].concat());
-    assert_eq!(world.replica.missing_facets(&flooded), [FacetHash::of(&a).half()]);
+    assert_eq!(world.replica.missing_facets(&flooded).facets, [FacetHash::of(&a).half()]);
     assert_eq!(world.take(&flooded), Err(Refusal::Gap));
     assert!(world.replica.facets.held.is_empty());
 }
@@ -290,7 +290,7 @@ fn a_head_over_its_limits_is_refused_and_nothing_is_asked_for_it() {
     ];
     for facets in over {
         let item = Item { entry: Bytes::from(world.sign(1, 1, facets).bytes()), facets: Vec::new() };
-        assert_eq!(world.replica.missing_facets(&item), []);
+        assert_eq!(world.replica.missing_facets(&item).facets, []);
         assert!(matches!(world.take(&item), Err(Refusal::TooMany { .. })));
     }
     let most: Vec<Packed> = many.iter().map(|bytes| Packed::alone(bytes)).collect();

@@ -16,6 +16,15 @@ const FACETS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A facet whose packing is longer does not ride along with its head: who gets the head may hold it.
 const RIDES_BYTES_MAX: usize = 2 * 1024;
 
+/// What a head cannot be merged without, and what it took to see that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// What must be fetched first.
+    pub facets: Vec<FacetHalf>,
+    /// Bytes that were unpacked.
+    pub work: usize,
+}
+
 /// A head, and since when it says what it says.
 #[derive(Clone, Debug)]
 pub(super) struct KeptHead {
@@ -101,14 +110,15 @@ impl Replica {
 
     /// The facets that are neither held nor in this item, which carries a head, and the bases that those in it
     /// are differences to: what must be fetched before it can be merged. May have to be asked again when those
-    /// came. Checks no signature; work is bounded by the limits of facets.
-    pub fn missing_facets(&self, item: &Item) -> Vec<FacetHalf> {
-        let Ok(head) = Signed::<Head>::own(&item.entry.0) else { return Vec::new() };
+    /// came. Checks no signature; work is bounded for one item, and told, since a neighbour may send many.
+    pub fn missing_facets(&self, item: &Item) -> Missing {
+        let Ok(head) = Signed::<Head>::own(&item.entry.0) else { return Missing::default() };
         let wanted = &head.facets;
         if head.check().is_err() {
-            return Vec::new();
+            return Missing::default();
         }
-        self.facets.lacking(wanted, &self.facets.open(&item.facets, wanted))
+        let opened = self.facets.open(&item.facets, wanted);
+        Missing { facets: self.facets.lacking(wanted, &opened), work: opened.work() }
     }
 
     /// A host's head with facets that ride along, none of them long: those that no head named up to the place

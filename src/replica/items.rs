@@ -125,6 +125,18 @@ impl Replica {
         ranked.map(|(_, item)| item).chain(heads.into_iter().flatten()).collect()
     }
 
+    /// A host's head with all its facets, and what they are differences to.
+    pub fn whole_head(&self, host: &HostId) -> Option<Item> {
+        let head = self.head(host)?;
+        let mut facets: Vec<Packed> = Vec::new();
+        for facet in &head.body().facets {
+            for hash in self.facets.base_of(&facet.hash).into_iter().chain([facet.hash]) {
+                facets.extend(self.facets.packed(&hash).cloned());
+            }
+        }
+        Some(Item { entry: Bytes::from(head.bytes()), facets })
+    }
+
     /// The live orders and their cancellations, as entries.
     pub fn order_items(&self) -> Vec<Item> {
         let orders = self.orders.values().map(|order| Item::bare(order.signed().bytes()));

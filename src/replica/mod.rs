@@ -25,7 +25,7 @@ pub use base::{Base, choose_base};
 pub use entry::{Entry, EntryError, Item, Place};
 pub use facet::{FACET_BYTES_MAX, FacetError, FacetHalf, FacetHash, PACKED_BYTES_MAX, Packed, Table, Tables};
 pub use head::{FACET_NODE, FacetRef, Head, NODE_BYTES_MAX, NodeFacet};
-pub use heads::HeadPlace;
+pub use heads::{HeadPlace, Missing};
 pub use known::Known;
 pub use ledger::Element;
 pub use order::{

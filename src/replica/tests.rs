@@ -424,7 +424,7 @@ fn deliver(replica: &mut Replica, item: &Item) -> Result<Merged, Refusal> {
 /// As a neighbour does: with what it lacks of the facets fetched from where the head came from.
 fn deliver_from(from: &Replica, replica: &mut Replica, mut item: Item) {
     for round in 0.. {
-        let missing = replica.missing_facets(&item);
+        let missing = replica.missing_facets(&item).facets;
         if missing.is_empty() {
             break;
         }

@@ -5,6 +5,7 @@ const TABLES: &[(&str, &str)] =
     &[("os", "os_version"), ("kernel", "kernel_info"), ("cpu", "cpu_info"), ("mem", "memory_info")];
 /// Short names of columns, by the table's full name.
 const COLUMNS: &[(&str, &str, &str)] = &[
+    ("os_version", "id", "platform"),
     ("memory_info", "total", "memory_total"),
     ("memory_info", "swap", "swap_total"),
     ("cpu_info", "cores", "number_of_cores"),

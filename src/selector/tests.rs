@@ -388,7 +388,7 @@ fn facts_are_compared_as_numbers_or_as_versions() {
 #[test]
 fn short_names_of_facts_stand_for_osquerys() {
     for (text, table, column) in [
-        ("fact.os.id", "os_version", Some("id")),
+        ("fact.os.id", "os_version", Some("platform")),
         ("fact.os.version", "os_version", Some("version")),
         ("fact.os_version.version", "os_version", Some("version")),
         ("fact.kernel.version", "kernel_info", Some("version")),

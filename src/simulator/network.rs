@@ -316,7 +316,7 @@ impl Network {
                 self.pipes.remove(&pipe_id(stream.serial, at > peer));
                 self.pipes.remove(&pipe_id(stream.serial, peer > at));
                 self.lost(at);
-                self.handle(at, Event::Down(self.fleet.id(peer)));
+                self.handle(at, Event::Broken(self.fleet.id(peer)));
             }
         }
     }
@@ -574,7 +574,7 @@ impl Network {
             if knows {
                 self.hosts[from].streams.remove(&to);
                 self.lost(from);
-                self.handle(from, Event::Down(self.fleet.id(to)));
+                self.handle(from, Event::Broken(self.fleet.id(to)));
             }
             return;
         }
@@ -591,7 +591,7 @@ impl Network {
                     hosts[to].routing.dialled(id, false, now, &mut || dice.roll());
                 }
                 self.lost(to);
-                self.handle(to, Event::Down(self.fleet.id(from)));
+                self.handle(to, Event::Broken(self.fleet.id(from)));
             }
             Parcel::Message { message, bytes } => {
                 let counts = &mut self.report.hosts[to];
@@ -650,6 +650,7 @@ impl Network {
         }
         for peer in plan.drop.into_iter().filter(|_| quiet) {
             if let Some(to) = self.fleet.number(&peer) {
+                self.handle(at, Event::GivesUp(peer));
                 self.close(at, to);
                 self.handle(at, Event::Down(peer));
             }

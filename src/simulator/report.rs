@@ -21,6 +21,7 @@ pub fn name_of(message: &Message) -> &'static str {
         Message::Told { .. } => "told",
         Message::Want { .. } => "want",
         Message::Facets { .. } => "facets",
+        Message::Notes { .. } => "notes",
     }
 }
 

@@ -37,8 +37,11 @@ pub struct Split {
     pub crossing: usize,
     /// Entries and facets that the hosts lacked, as they travel, in bytes.
     pub lacked: u64,
-    /// What they received meanwhile.
+    /// What they received meanwhile, but for what follows.
     pub received: u64,
+    /// Who is up, and whether all hold the same: notes, pings and pongs. That hosts are back costs this, whether
+    /// they lack anything or not.
+    pub watching: u64,
     /// By kind of message, and how many of each.
     pub by_kind: BTreeMap<&'static str, (u64, u64)>,
     /// Entries and facets among it.
@@ -46,7 +49,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// Bytes received over bytes lacked.
+    /// Bytes received over bytes lacked, what watching costs aside.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     pub fn ratio(&self) -> f64 {
         self.received as f64 / self.lacked.max(1) as f64
@@ -67,6 +70,7 @@ impl fmt::Display for Split {
             self.lacked,
             self.ratio()
         )?;
+        write!(f, ", and {} B to watch each other", self.watching)?;
         for (kind, (messages, bytes)) in &self.by_kind {
             write!(f, ", {kind} {bytes} in {messages}")?;
         }
@@ -179,7 +183,9 @@ pub fn split(hosts: usize, seconds: u64, jitter_ms: u64, seed: u64) -> Result<Sp
         for (kind, traffic) in &host.received {
             let sum = split.by_kind.entry(kind).or_default();
             *sum = (sum.0 + traffic.messages, sum.1 + traffic.bytes);
-            split.received += traffic.bytes;
+            let watches = matches!(*kind, "notes" | "ping" | "pong");
+            let counted = if watches { &mut split.watching } else { &mut split.received };
+            *counted += traffic.bytes;
         }
     }
     Ok(split)

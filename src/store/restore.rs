@@ -1,13 +1,16 @@
 //! From rows to a replica: what of them holds, and what is wrong with the others.
 
+use std::collections::HashSet;
+
 use tracing::debug;
 
 use super::{
     backend::{Loaded, Row},
     kept::Kept,
-    keys::{entry_key, facet_key, facet_rows},
+    keys::{entry_key, facet_key, facet_rows, id_key},
 };
 use crate::{
+    identity::{EntryId, peek},
     replica::{Entry, FacetHash, Item, Packed, Replica, Report},
     time::Timestamp,
     wire,
@@ -85,8 +88,16 @@ pub(super) fn restore(
         }
     }
     let mut writes: Vec<Row> = Vec::new();
+    // Only what no row has: a head that is known beside them is older than theirs.
+    let held: HashSet<Vec<u8>> = entries.iter().filter_map(|(key, ..)| key.clone()).collect();
     for item in first {
-        if let Ok(entry) = Entry::verify(&item.entry.0, replica.fleet()) {
+        let held_by_id = |id: &EntryId| held.contains(&id_key(id));
+        if peek(&item.entry.0).is_ok_and(|header| held_by_id(&header.id)) {
+            continue;
+        }
+        if let Ok(entry) = Entry::verify(&item.entry.0, replica.fleet())
+            && !held.contains(&entry_key(&entry))
+        {
             writes.push((entry_key(&entry), Some(item.entry.0.clone())));
             entries.push((None, entry, item.facets.clone()));
         }

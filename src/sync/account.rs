@@ -29,6 +29,11 @@ pub(super) enum Cost {
     Unanswered,
     /// Facets that nobody asked it for, or that are no facets.
     Unasked,
+    /// Kilobytes that are unpacked of its heads' facets before anybody looks at a signature. Of heads that turn
+    /// out new it is given back.
+    Opened,
+    /// Pings, and answers to them: an honest neighbour sends one in ten seconds.
+    Upkeep,
 }
 
 impl Cost {
@@ -38,15 +43,16 @@ impl Cost {
             Self::Check => (4_096, 20),
             Self::Report => (8_192, 5),
             Self::Useless => (20_000, 5),
-            Self::Row | Self::Asked | Self::Served => (64 * 1024, 1),
+            Self::Row | Self::Asked | Self::Served | Self::Opened => (64 * 1024, 1),
             Self::Unanswered => (6, 60_000),
             Self::Unasked => (64, 10_000),
+            Self::Upkeep => (60, 500),
         };
         Rate { burst, every_ms }
     }
 }
 
-const COSTS: [Cost; 9] = [
+const COSTS: [Cost; 11] = [
     Cost::Tips,
     Cost::Check,
     Cost::Report,
@@ -56,6 +62,8 @@ const COSTS: [Cost; 9] = [
     Cost::Served,
     Cost::Unanswered,
     Cost::Unasked,
+    Cost::Opened,
+    Cost::Upkeep,
 ];
 
 /// New heads of one host, from whomever. Those above it are not lost: the newest is asked for later.

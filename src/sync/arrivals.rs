@@ -1,7 +1,8 @@
 //! What comes: entries and facets, until they are handed over to be merged; and what follows from that.
 //!
 //! A head is merged with all its facets or not at all, so one whose facets are not here waits for them. Nothing
-//! is handed over twice while it is being judged, and no signature is checked here.
+//! is handed over twice while it is being judged. No signature is checked here, but for a head that has to
+//! wait: whoever made one up in another host's name could else keep that host's true ones out meanwhile.
 
 use super::{
     Effect, Machine, Part,
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     identity::{EntryId, HostId, Kind, PublicKey, Signed, SignedError, Stream, peek},
-    replica::{FacetHalf, Head, Item, PACKED_BYTES_MAX, Packed, Replica},
+    replica::{Entry, FacetHalf, Head, Item, PACKED_BYTES_MAX, Packed, Replica},
     time::Timestamp,
     wire::Bytes,
 };
@@ -24,6 +25,11 @@ const FACETS_MAX: usize = 64;
 /// Heads of one neighbour that wait for facets, and their bytes; above half of the number no more are asked for.
 const PARKED_MAX: usize = 256;
 const PARKED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Of these, heads of hosts that are not known: their certificates may be on their way.
+const PARKED_STRANGERS_MAX: usize = 32;
+/// The same of all neighbours, who may be hundreds.
+const PARKED_BY_ALL_MAX: usize = 2048;
+const PARKED_BY_ALL_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// So many entries at a time are not news: somebody catches up.
 const MANY: usize = 4;
 /// So often what came shows that more is needed: a facet, then its base.
@@ -42,6 +48,8 @@ pub(super) struct Parked {
     missing: Vec<FacetHalf>,
     since: Timestamp,
     rounds: u8,
+    /// Whether its host was not known.
+    stranger: bool,
 }
 
 /// What an entry says that it is, before anything is checked.
@@ -51,6 +59,8 @@ pub(super) struct What {
     pub(super) spot: Spot,
     /// Whose head it is, if it is one.
     pub(super) author: Option<HostId>,
+    /// Kilobytes of all facets that it says it names.
+    kilobytes: u64,
     is_known_kind: bool,
 }
 
@@ -64,10 +74,11 @@ pub(super) fn what(item: &Item) -> Result<What, SignedError> {
     {
         let author = HostId::of(&PublicKey::<Stream>::from_bytes(signer));
         let (key, spot) = (Key::Head(prefix(&author)), (head.epoch, head.sequence));
-        return Ok(What { id: header.id, key, spot, author: Some(author), is_known_kind });
+        let kilobytes = head.facets.iter().map(|facet| u64::from(facet.bytes / 1024 + 1)).sum();
+        return Ok(What { id: header.id, key, spot, author: Some(author), kilobytes, is_known_kind });
     }
     let key = Key::Entry(half(&header.id));
-    Ok(What { id: header.id, key, spot: Spot::default(), author: None, is_known_kind })
+    Ok(What { id: header.id, key, spot: Spot::default(), author: None, kilobytes: 0, is_known_kind })
 }
 
 /// Whether this, or something newer in its place, is held.
@@ -93,7 +104,8 @@ impl Machine {
         neighbour.exchange.goes_on(now);
         self.wants.moves(&peer, now);
         let pushed = part == Part::Pushed;
-        let (mut fresh, mut useless) = (Vec::new(), 0);
+        // A message without anything in it is the end of an answer at most.
+        let (mut fresh, mut useless) = (Vec::new(), u64::from(items.is_empty()));
         for item in items.into_iter().take(ITEMS_MAX) {
             let Ok(what) = what(&item) else {
                 return vec![Effect::Close(peer, "it sent what is no entry")];
@@ -123,28 +135,34 @@ impl Machine {
         }
         let allowed = self.accounts.take(peer, Cost::Check, fresh.len() as u64, now);
         let allowed = usize::try_from(allowed).unwrap_or(fresh.len());
-        let mut merge = Vec::new();
+        let (mut merge, mut effects) = (Vec::new(), Vec::new());
         for (at, (key, item)) in fresh.into_iter().enumerate() {
             if at >= allowed {
                 self.accounts.throttle(1);
                 self.wants.dropped(&key, now);
                 continue;
             }
-            let missing =
-                if matches!(key, Key::Head(_)) { replica.missing_facets(&item) } else { Vec::new() };
+            if !matches!(key, Key::Head(_)) {
+                merge.push(item);
+                continue;
+            }
+            let Some(missing) = self.missing(peer, &item, now, replica) else {
+                self.wants.dropped(&key, now);
+                continue;
+            };
             if missing.is_empty() {
                 merge.push(item);
             } else {
-                self.park(peer, key, item, missing, base, now);
+                effects.extend(self.park(peer, key, item, missing, base, now, replica));
             }
         }
         if part == Part::Last && self.wants.answered(&peer) {
             self.unanswered(peer, now);
         }
-        let mut effects: Vec<Effect> =
-            (!merge.is_empty()).then_some(Effect::Merge(peer, merge)).into_iter().collect();
+        effects.extend((!merge.is_empty()).then_some(Effect::Merge(peer, merge)));
         effects.extend(self.bear(peer, useless, now));
-        effects.extend(self.ask(peer, now, replica));
+        // It may be the next one's turn with what this one did not deliver.
+        effects.extend(self.ask_all(now, replica));
         effects
     }
 
@@ -153,6 +171,26 @@ impl Machine {
         self.parked.iter().filter(|parked| parked.peer == *peer).count() > PARKED_MAX / 2
     }
 
+    /// What a head lacks; nothing if this neighbour's heads took too much work already. A few hundred bytes can
+    /// unpack to megabytes.
+    fn missing(
+        &mut self,
+        peer: HostId,
+        item: &Item,
+        now: Timestamp,
+        replica: &Replica,
+    ) -> Option<Vec<FacetHalf>> {
+        if !item.facets.is_empty() && !self.accounts.any(peer, Cost::Opened, now) {
+            self.accounts.throttle(1);
+            self.accounts.blame(peer, "what it sends unpacks to too much", now);
+            return None;
+        }
+        let missing = replica.missing_facets(item);
+        self.accounts.take(peer, Cost::Opened, missing.work.div_ceil(1024) as u64, now);
+        Some(missing.facets)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what waits, and for what")]
     fn park(
         &mut self,
         peer: HostId,
@@ -161,19 +199,43 @@ impl Machine {
         missing: Vec<FacetHalf>,
         base: u64,
         now: Timestamp,
-    ) {
-        let of_peer = self.parked.iter().filter(|parked| parked.peer == peer);
-        let (count, bytes) = of_peer.fold((0, 0), |(n, bytes), parked| (n + 1, bytes + parked.item.weight()));
-        if count >= PARKED_MAX || bytes + item.weight() > PARKED_BYTES_MAX {
+        replica: &Replica,
+    ) -> Option<Effect> {
+        let stranger = match Entry::verify(&item.entry.0, replica.fleet()) {
+            Ok(Entry::Head(head)) => replica.authority().host(&HostId::of(&head.signer())).is_none(),
+            Err(error) if error.is_forged() => return Some(Effect::Shun(peer, "it sent a forged entry")),
+            Ok(_) | Err(_) => {
+                self.wants.dropped(&key, now);
+                return None;
+            }
+        };
+        // A newer one of the same host takes the place of what it sent before.
+        self.parked.retain(|parked| parked.peer != peer || parked.key != key);
+        let (count, bytes) = self.parked_by(Some(&peer));
+        let (all, all_bytes) = self.parked_by(None);
+        let strangers = self.parked.iter().filter(|parked| parked.peer == peer && parked.stranger).count();
+        if count >= PARKED_MAX
+            || all >= PARKED_BY_ALL_MAX
+            || bytes + item.weight() > PARKED_BYTES_MAX
+            || all_bytes + item.weight() > PARKED_BY_ALL_BYTES_MAX
+            || (stranger && strangers >= PARKED_STRANGERS_MAX)
+        {
             self.accounts.throttle(1);
             self.wants.dropped(&key, now);
-            return;
+            return None;
         }
         self.wants.parked(&key, now);
         for half in &missing {
             self.wants.announced(peer, Key::Facet(half.0), Spot::default(), base, now, true);
         }
-        self.parked.push_back(Parked { peer, key, item, missing, since: now, rounds: 0 });
+        self.parked.push_back(Parked { peer, key, item, missing, since: now, rounds: 0, stranger });
+        None
+    }
+
+    /// How many heads wait, and their bytes: of one neighbour or of all.
+    pub(super) fn parked_by(&self, peer: Option<&HostId>) -> (usize, usize) {
+        let of = self.parked.iter().filter(|parked| peer.is_none_or(|peer| parked.peer == *peer));
+        of.fold((0, 0), |(count, bytes), parked| (count + 1, bytes + parked.item.weight()))
     }
 
     pub(super) fn on_facets(
@@ -189,7 +251,8 @@ impl Machine {
             return vec![Effect::Close(peer, "it sent what are no facets")];
         }
         self.wants.moves(&peer, now);
-        let mut unasked = 0;
+        let mut unasked = u64::from(facets.is_empty());
+        let (mut bytes, mut all_bytes) = (self.parked_by(Some(&peer)).1, self.parked_by(None).1);
         for (half, packed) in halves.into_iter().zip(facets) {
             let key = Key::Facet(half);
             if !self.wants.is_asked(&peer, &key) || packed.weight() > PACKED_BYTES_MAX {
@@ -203,6 +266,13 @@ impl Machine {
             let mut waiting = self.parked.iter_mut().filter(|parked| parked.peer == peer);
             if let Some(parked) = waiting.find(|parked| parked.missing.contains(&half)) {
                 parked.missing.retain(|missing| *missing != half);
+                let weight = packed.weight();
+                if bytes + weight > PARKED_BYTES_MAX || all_bytes + weight > PARKED_BY_ALL_BYTES_MAX {
+                    // It is asked for again when there is room; the head waits, or is dropped in the end.
+                    self.accounts.throttle(1);
+                    continue;
+                }
+                (bytes, all_bytes) = (bytes + weight, all_bytes + weight);
                 parked.item.facets.push(packed);
             }
         }
@@ -229,7 +299,15 @@ impl Machine {
                 continue;
             }
             let complete = parked.missing.is_empty();
-            let missing = replica.missing_facets(&parked.item);
+            let came = |half: &FacetHalf| replica.packed(half).is_some();
+            if !complete && !parked.missing.iter().any(came) {
+                self.parked.push_back(parked);
+                continue;
+            }
+            let Some(missing) = self.missing(peer, &parked.item, now, replica) else {
+                self.parked.push_back(parked);
+                continue;
+            };
             if missing.is_empty() {
                 self.wants.unparked(&key, now);
                 effects.push(Effect::Merge(peer, vec![parked.item]));
@@ -279,6 +357,8 @@ impl Machine {
                 }
                 if let Some(author) = what.author {
                     self.accounts.had_head_of(author, now);
+                    // What was new may have been opened twice, with bases.
+                    self.accounts.give(from, Cost::Opened, what.kilobytes.saturating_mul(4), now);
                 }
             }
             if what.author.is_none() && (pushed || from.is_none()) {

@@ -142,6 +142,7 @@ impl Machine {
         replica: &Replica,
     ) -> Option<Effect> {
         let neighbour = self.neighbours.get_mut(&peer)?;
+        self.presence.asked(peer);
         neighbour.pinged = now;
         neighbour.pinged_at = replica.lsn();
         Some(Effect::Send(peer, Message::Ping { nonce: nonce(now), lsn: neighbour.claim(), hour, root }))
@@ -158,6 +159,10 @@ impl Machine {
         now: Timestamp,
         replica: &Replica,
     ) -> Vec<Effect> {
+        if self.accounts.take(peer, Cost::Upkeep, 1, now) == 0 {
+            self.accounts.throttle(1);
+            return self.bear(peer, 1, now).into_iter().collect();
+        }
         let ours = sum(hour.max(first_hour(now)), replica);
         let equal = ours.hour == hour && ours.roots.root() == root;
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Vec::new() };
@@ -183,6 +188,10 @@ impl Machine {
         now: Timestamp,
         replica: &Replica,
     ) -> Vec<Effect> {
+        if self.accounts.take(peer, Cost::Upkeep, 1, now) == 0 {
+            self.accounts.throttle(1);
+            return self.bear(peer, 1, now).into_iter().collect();
+        }
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Vec::new() };
         if answers != nonce(neighbour.pinged) {
             return Vec::new();
@@ -259,7 +268,7 @@ impl Machine {
         now: Timestamp,
         replica: &Replica,
     ) -> Vec<Effect> {
-        if self.accounts.take(peer, Cost::Tips, 1, now) == 0 {
+        if !self.accounts.any(peer, Cost::Served, now) || self.accounts.take(peer, Cost::Tips, 1, now) == 0 {
             self.accounts.throttle(1);
             return self.bear(peer, 1, now).into_iter().collect();
         }
@@ -277,6 +286,8 @@ impl Machine {
             bytes <= ANSWER_BYTES_MAX
         });
         let whole = lacking.len() == before;
+        let kilobytes = lacking.iter().map(Item::weight).sum::<usize>() / 1024;
+        self.accounts.take(peer, Cost::Served, kilobytes as u64, now);
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return effects };
         for row in &rows {
             neighbour.note(Key::Head(row.host), (row.epoch, row.sequence));

@@ -9,7 +9,8 @@ use super::{
     Effect, Machine, Message, Part,
     account::Cost,
     rows::{
-        HeadRow, Prefix, ROWS_MAX, WIDTH_MAX, pack_halves, pack_heads, prefix, unpack_halves, unpack_heads,
+        HeadRow, Prefix, ROWS_MAX, WIDTH_MAX, WIDTH_MIN, pack_halves, pack_heads, prefix, unpack_halves,
+        unpack_heads,
     },
     wants::{Key, Spot},
 };
@@ -32,8 +33,6 @@ const FACET_ROOM: usize = 16;
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Hosts whose ids begin alike that are looked at.
 const ALIKE_MAX: usize = 4;
-/// Fewest bytes of an id that stand for a host.
-const WIDTH_MIN: usize = 2;
 /// How long a host that published too often waits for its newest head to be asked for.
 const HELD_BACK: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -165,7 +164,7 @@ impl Machine {
             return self.bear(peer, rows, now).into_iter().collect();
         }
         let base = neighbour.read.unwrap_or(0);
-        let (mut known, mut unclear) = (0, false);
+        let (mut known, mut unclear) = (u64::from(rows == 0), false);
         let mut rows: Vec<(Key, Spot)> =
             entries.into_iter().map(|half| (Key::Entry(half), Spot::default())).collect();
         for row in heads {
@@ -219,6 +218,9 @@ impl Machine {
     /// Asks a neighbour the next question, unless it has one to answer.
     pub(super) fn ask(&mut self, peer: HostId, now: Timestamp, replica: &Replica) -> Option<Effect> {
         self.neighbours.get(&peer).filter(|neighbour| neighbour.greeted)?;
+        if !self.wants.has_queue(&peer) {
+            return None;
+        }
         let no_more_heads = self.has_many_parked(&peer);
         let cost = |key: &Key| match key {
             Key::Head(_) if no_more_heads => QUESTION_ROOM + 1,
@@ -261,6 +263,9 @@ impl Machine {
             return vec![Effect::Close(peer, "it sent what is no question")];
         };
         let rows = (heads.len() + entries.len() + facets.len()) as u64;
+        if rows == 0 {
+            return self.bear(peer, 1, now).into_iter().collect();
+        }
         if self.accounts.take(peer, Cost::Asked, rows, now) < rows {
             self.accounts.throttle(rows);
             return self.bear(peer, rows, now).into_iter().collect();

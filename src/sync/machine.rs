@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Message, Returned, Returns,
+    Ended, Message, Presence, Returned, Returns,
     account::{Accounts, Cost},
     arrivals::Parked,
     neighbour::{Cursors, Neighbour},
@@ -24,6 +24,8 @@ use crate::{
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// A neighbour that was not heard for so long is cut off, so that another link can be made: two pings.
 const SILENT_MAX: Duration = Duration::from_secs(25);
+/// How long lies between two ticks of a host that gets to run.
+const TICK: Duration = Duration::from_secs(1);
 /// Between two ticks lies about a second. After more than this the host slept or its clock was set, and
 /// nobody's silence means anything.
 const SLEPT: Duration = Duration::from_secs(10);
@@ -41,8 +43,14 @@ const FLUSHES_A_SECOND: u32 = 4;
 pub enum Event {
     /// A stream to a neighbour is open.
     Up(HostId),
-    /// It is gone.
+    /// It is gone, closed by this end or replaced by another.
     Down(HostId),
+    /// It is gone, and this end did not close it.
+    Broken(HostId),
+    /// A link to it is about to be closed that is only one too many.
+    GivesUp(HostId),
+    /// A host could not be dialled.
+    Unreached(HostId),
     /// A neighbour takes what waits for it, though it says nothing.
     Moves(HostId),
     /// A neighbour said something.
@@ -106,6 +114,9 @@ pub struct Machine {
     /// Since when an exchange has to wait for what is on its way.
     pub(super) held_up: Option<Timestamp>,
     returns: Returns,
+    pub(super) presence: Presence,
+    /// Which version of the authority presence was told the members of.
+    pub(super) members_told: Option<u64>,
     /// How often since the tick it was announced what is new, and whether there is more.
     flushes: u32,
     unflushed: bool,
@@ -128,6 +139,8 @@ impl Machine {
             accounts: Accounts::default(),
             held_up: None,
             returns: Returns::new(me),
+            presence: Presence::new(me),
+            members_told: None,
             flushes: 0,
             unflushed: false,
             few_know: false,
@@ -167,14 +180,20 @@ impl Machine {
 
     /// Takes what happened, says what is to be done. `replica` is what is held at this moment.
     pub fn handle(&mut self, event: Event, now: Timestamp, replica: &Replica) -> Vec<Effect> {
+        self.tell_members(replica);
         match event {
             Event::Up(peer) => vec![self.on_up(peer, now, replica)],
-            Event::Down(peer) => self.on_down(peer, now, replica),
+            Event::Down(peer) => self.on_down(peer, Ended::Closed, now, replica),
+            Event::Broken(peer) => self.on_down(peer, Ended::Broken, now, replica),
+            Event::GivesUp(peer) => {
+                vec![Effect::Send(peer, Message::Notes { notes: self.presence.bye() })]
+            }
+            Event::Unreached(host) => self.unreached(host, now, replica),
             Event::Moves(peer) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.heard = now;
                 }
-                Vec::new()
+                self.hears(peer, now, replica)
             }
             Event::Message(peer, message) => {
                 let effects = self.on_message(peer, message, now, replica);
@@ -230,9 +249,11 @@ impl Machine {
             .collect()
     }
 
-    fn on_down(&mut self, peer: HostId, now: Timestamp, replica: &Replica) -> Vec<Effect> {
+    fn on_down(&mut self, peer: HostId, why: Ended, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         self.neighbour_is_gone(peer);
-        self.ask_all(now, replica)
+        let mut effects = self.misses(peer, why, now, replica);
+        effects.extend(self.ask_all(now, replica));
+        effects
     }
 
     fn on_message(
@@ -247,12 +268,19 @@ impl Machine {
         if neighbour.greeted == matches!(message, Message::Hello { .. }) {
             return vec![Effect::Close(peer, "it did not say hello first, and once")];
         }
+        let mut effects = self.hears(peer, now, replica);
+        effects.extend(self.on_word(peer, message, now, replica));
+        effects
+    }
+
+    fn on_word(&mut self, peer: HostId, message: Message, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         match message {
             Message::Hello { version, here, since, sum } => {
                 match self.on_hello(peer, version, here, since, sum, now, replica) {
                     Ok(mut effects) => {
                         let returned = self.returns.linked(peer, now, replica);
                         effects.extend(self.perform(returned));
+                        effects.extend(self.meets(peer, now, replica));
                         effects
                     }
                     Err(why) => vec![Effect::Close(peer, why)],
@@ -272,6 +300,9 @@ impl Machine {
             Message::Reports { mut reports } => {
                 reports.truncate(REPORTS_MAX);
                 self.accounts.allow(peer, Cost::Report, &mut reports, now);
+                if reports.is_empty() {
+                    return self.bear(peer, 1, now).into_iter().collect();
+                }
                 let linked = self.linked();
                 let returned = self.returns.reports(peer, reports, now, replica, &linked);
                 self.perform(returned)
@@ -279,7 +310,7 @@ impl Machine {
             Message::Settled { receipt } => {
                 if self.accounts.take(peer, Cost::Report, RECEIPT_COST, now) < RECEIPT_COST {
                     self.accounts.throttle(1);
-                    return Vec::new();
+                    return self.bear(peer, 1, now).into_iter().collect();
                 }
                 match self.returns.settled(peer, &receipt.0, replica) {
                     Ok(returned) => self.perform(returned),
@@ -288,10 +319,14 @@ impl Machine {
             }
             Message::Running { order, mut hosts } => {
                 self.accounts.allow(peer, Cost::Report, &mut hosts, now);
+                if hosts.is_empty() {
+                    return self.bear(peer, 1, now).into_iter().collect();
+                }
                 let linked = self.linked();
                 let returned = self.returns.running(Some(peer), order, hosts, now, replica, &linked);
                 self.perform(returned)
             }
+            Message::Notes { notes } => self.on_notes(peer, notes, now, replica),
         }
     }
 
@@ -352,6 +387,7 @@ impl Machine {
     fn tick(&mut self, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         let mut effects = Vec::new();
         let slept = self.ticked.is_none_or(|last| now < last || now.since(last) > SLEPT);
+        let late = self.ticked.map_or(Duration::ZERO, |last| now.since(last).saturating_sub(TICK));
         self.ticked = Some(now);
         if slept {
             for neighbour in self.neighbours.values_mut() {
@@ -380,6 +416,7 @@ impl Machine {
             let root = replica.roots(hour).root();
             effects.extend(due.into_iter().filter_map(|peer| self.ping(peer, hour, root, now, replica)));
         }
+        effects.extend(self.watch(late, now, replica));
         for peer in self.wants.tick(now) {
             self.unanswered(peer, now);
         }

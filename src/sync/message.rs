@@ -1,5 +1,6 @@
 //! What neighbours say to each other on their one long-lived stream. Symmetric.
 
+use super::Note;
 use crate::{
     identity::{EntryId, HostId},
     replica::{HeadTips, Item, Packed, Report, Roots, Tip},
@@ -145,6 +146,11 @@ pub enum Message {
         /// The facets.
         facets: Vec<Packed>,
     },
+    /// Who is not heard any more, and who is again.
+    Notes {
+        /// At most [`NOTES_MAX`](super::NOTES_MAX).
+        notes: Vec<Note>,
+    },
 }
 wire_choice!(Message {
     0 = Hello { version, here, since, sum },
@@ -158,6 +164,7 @@ wire_choice!(Message {
     8 = Told { lsn, heads, entries },
     9 = Want { heads, entries, facets },
     10 = Facets { halves, facets },
+    11 = Notes { notes },
 });
 
 impl Message {
@@ -188,12 +195,13 @@ impl Message {
             Self::Facets { halves, facets } => {
                 halves.0.len() + facets.iter().map(Packed::weight).sum::<usize>()
             }
+            Self::Notes { notes } => notes.len() * 24,
         }
     }
 
     /// Whether it only looks after the link.
     pub fn is_upkeep(&self) -> bool {
-        matches!(self, Self::Hello { .. } | Self::Ping { .. } | Self::Pong { .. })
+        matches!(self, Self::Hello { .. } | Self::Ping { .. } | Self::Pong { .. } | Self::Notes { .. })
     }
 }
 

@@ -1,7 +1,7 @@
 //! How entries spread and how replicas come to hold the same, as a machine: events in, effects out.
 //!
-//! Decides what is sent to which neighbour and when two replicas compare themselves; and which way
-//! results go back. Always holds: an entry that was merged is offered to every neighbour that does not
+//! Decides what is sent to which neighbour and when two replicas compare themselves; which way
+//! results go back; and who shows as up (`presence`, `watch`). Always holds: an entry that was merged is offered to every neighbour that does not
 //! have it; two replicas that stay connected come to lack nothing of each other; a result is offered
 //! again until a keeper says that it holds it; what one member can make this host send, check and remember
 //! is bounded, whatever it says; when nothing changes nothing is sent but pings. It waits for nothing, opens
@@ -24,11 +24,14 @@ mod feed;
 mod machine;
 mod message;
 mod neighbour;
+mod presence;
 mod returns;
 mod rows;
 mod wants;
+mod watch;
 
 pub use machine::{Effect, Event, Machine, in_reports};
 pub use message::{Cursor, MESSAGE_BYTES_MAX, Message, Part, SYNC_VERSION, Sum};
+pub use presence::{Ended, NOTES_MAX, Note, Presence, Said, Seen, WITNESSES_MAX};
 pub use returns::{RETRY_AFTER, Returned, Returns};
 pub use rows::{HeadRow, NoRows, ROWS_MAX, pack_halves, pack_heads, prefix, unpack_halves, unpack_heads};

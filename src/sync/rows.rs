@@ -11,8 +11,10 @@ use crate::{identity::HostId, wire::Bytes};
 
 /// Rows of either kind in one message.
 pub const ROWS_MAX: usize = 2048;
-/// One byte of a prefix and a number.
-const HEAD_ROW_BYTES_MIN: usize = 2;
+/// A short prefix and a number.
+const HEAD_ROW_BYTES_MIN: usize = 3;
+/// Fewest bytes of an id that stand for a host: not every row is to mean many of them.
+pub(super) const WIDTH_MIN: usize = 2;
 /// The bit of the first byte that says that the rows have one epoch.
 const ONE_EPOCH: u8 = 0x80;
 /// Bytes of a prefix that is not cut short.
@@ -44,9 +46,9 @@ pub fn prefix(host: &HostId) -> Prefix {
     host.0.first_chunk().copied().unwrap_or_default()
 }
 
-/// Packs rows of heads, with so many bytes of the hosts' ids: one to eight.
+/// Packs rows of heads, with so many bytes of the hosts' ids: two to eight.
 pub fn pack_heads(rows: &[HeadRow], width: usize) -> Bytes {
-    let width = width.clamp(1, WIDTH_MAX);
+    let width = width.clamp(WIDTH_MIN, WIDTH_MAX);
     let mut bytes = Vec::with_capacity(1 + rows.len() * (width + 3));
     let Some(first) = rows.first() else { return Bytes::default() };
     let one = rows.iter().all(|row| row.epoch == first.epoch);
@@ -74,7 +76,7 @@ pub fn unpack_heads(bytes: &Bytes) -> Result<(usize, Vec<HeadRow>), NoRows> {
     let width = usize::from(width & !ONE_EPOCH);
     let epoch = |rest: &mut &[u8]| u32::try_from(take(rest).ok_or(NoRows)?).map_err(|_| NoRows);
     let one = if has_one { Some(epoch(&mut rest)?) } else { None };
-    if !(1..=WIDTH_MAX).contains(&width) || rest.is_empty() {
+    if !(WIDTH_MIN..=WIDTH_MAX).contains(&width) || rest.is_empty() {
         return Err(NoRows);
     }
     let mut rows = Vec::with_capacity((rest.len() / HEAD_ROW_BYTES_MIN).min(ROWS_MAX));
@@ -183,7 +185,7 @@ mod tests {
                 assert!(unpack_heads(&Bytes(one[..cut].to_vec())).is_err(), "{cut} of {width}");
             }
         }
-        for width in [0, 9, 255] {
+        for width in [0, 1, 9, 127, 255] {
             assert!(unpack_heads(&Bytes(vec![width, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])).is_err(), "{width}");
         }
         let halves = [[1; 16], [2; 16]];
@@ -199,7 +201,7 @@ mod tests {
             let length = usize::from(next()) % 48;
             let mut bytes = Bytes((0..length).map(|_| next()).collect());
             if let Some(width) = bytes.0.first_mut().filter(|_| seed % 8 > 0) {
-                *width = (*width % 8 + 1) | if seed % 2 == 0 { ONE_EPOCH } else { 0 };
+                *width = (*width % 7 + 2) | if seed % 2 == 0 { ONE_EPOCH } else { 0 };
             }
             if let Ok((width, rows)) = unpack_heads(&bytes) {
                 assert!(rows.len() * (width + 1) <= bytes.0.len(), "{bytes:?}");

@@ -260,6 +260,11 @@ impl Wants {
         }
     }
 
+    /// Whether there is anything to ask this neighbour for.
+    pub(super) fn has_queue(&self, peer: &HostId) -> bool {
+        self.peers.get(peer).is_some_and(|of_peer| !of_peer.queue.is_empty())
+    }
+
     /// It is held now. Returns whether it had come as something new in the fleet.
     pub(super) fn held(&mut self, key: &Key, spot: Spot) -> bool {
         let Some(want) = self.rows.get_mut(key) else { return false };
@@ -268,6 +273,17 @@ impl Wants {
             was_pushed = pushed;
             if came <= spot {
                 want.state = State::Queued;
+                // It announced more than it delivered: the next one's turn, or nobody else would ever be asked.
+                if want.sources.first().is_some_and(|source| source.spot > came.max(spot)) {
+                    want.tries += 1;
+                    if want.tries < TRIES_MAX {
+                        want.sources.rotate_left(1);
+                    } else {
+                        let liar = want.sources.remove(0);
+                        self.peers.entry(liar.peer).or_default().lower(liar.base);
+                        want.tries = 0;
+                    }
+                }
             }
         }
         let first = want.sources.first().map(|source| source.peer);

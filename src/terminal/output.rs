@@ -45,6 +45,11 @@ impl Format {
         ("csv", Self::Csv),
         ("name", Self::Name),
     ];
+
+    /// The word that `-o` takes.
+    fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(_, format)| *format == self).map_or("table", |(word, _)| word)
+    }
 }
 
 /// A word that `-o` does not know.
@@ -77,7 +82,7 @@ pub enum OutputError {
         source: serde_json::Error,
     },
     /// Only rows can be written as CSV or as names.
-    #[error("{thing} is one document: it has no {format:?} form, only table or json")]
+    #[error("{thing} is one document: it has no {} form, only table or json", .format.word())]
     NotRows {
         /// What was written.
         thing: &'static str,
@@ -394,7 +399,9 @@ mod tests {
         };
         assert_eq!(show(Format::Table).unwrap(), "3 peers\n");
         assert_eq!(show(Format::Jsonl).unwrap(), "{\"schema\":\"muster.status/v1\",\"peers\":3}\n");
-        assert!(matches!(show(Format::Csv), Err(OutputError::NotRows { thing: "status", .. })));
+        let refused = show(Format::Csv).unwrap_err();
+        assert!(matches!(refused, OutputError::NotRows { thing: "status", .. }));
+        assert_eq!(refused.to_string(), "status is one document: it has no csv form, only table or json");
     }
 
     /// Takes `left` bytes, then fails.

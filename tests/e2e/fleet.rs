@@ -390,6 +390,15 @@ impl Fleet {
         kill_process(pid(self.executor_pid(name)), signal).expect("the agent can be signalled");
     }
 
+    /// Sends a signal to all processes of a host's agent.
+    #[track_caller]
+    pub(crate) fn signal_both(&self, name: &str, signal: Signal) {
+        let mesh = self.mesh_pid(name).expect("a mesh process that runs");
+        for process in [self.executor_pid(name), mesh] {
+            kill_process(pid(process), signal).expect("the agent can be signalled");
+        }
+    }
+
     /// Waits until a host's agent ends by itself; what it ended with.
     #[track_caller]
     pub(crate) fn ends(&mut self, name: &str) -> i32 {

@@ -18,6 +18,7 @@ mod lan;
 mod members;
 mod orders;
 mod places;
+mod presence;
 mod tokens;
 mod words;
 

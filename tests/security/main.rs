@@ -21,9 +21,11 @@ mod damage;
 mod evil;
 mod executor;
 mod kills;
+mod liar;
 mod member;
 mod network;
 mod outsider;
+mod packages;
 mod signer;
 
 #[expect(dead_code, reason = "what the tests of behaviour use")]

@@ -723,7 +723,7 @@ fn frames_that_are_no_messages_end_the_stream_and_nothing_else() {
 }
 
 /// Resident memory of a process, in KiB.
-fn resident(pid: u64) -> u64 {
+pub(crate) fn resident(pid: u64) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").trim().parse().unwrap_or(0)

@@ -128,7 +128,7 @@ pub(crate) async fn submit(fleet: &Fleet, at: &str, entries: &[&[u8]]) -> Result
 pub(crate) async fn replica(fleet: &Fleet, at: &str) -> Replica {
     let mut client = Client::connect(&fleet.socket(at)).await.expect("an agent that answers");
     let home = HostHome::open(&fleet.state(at)).expect("a host's directory");
-    let mut replica = Replica::new(Authority::new(home.member.chain().expect("a chain")));
+    let mut replica = Replica::looking_on(Authority::new(home.member.chain().expect("a chain")));
     for question in [Request::Fleet { heads: true }, Request::Orders {}] {
         client.send(&question).await.expect("a question");
         let mut more = true;

@@ -45,6 +45,8 @@ pub(super) struct Agent {
     pub(super) places: Places,
     /// What it says.
     pub(super) log: PathBuf,
+    /// Where its package database is.
+    pub(super) packages: PathBuf,
     child: Option<Child>,
 }
 
@@ -85,7 +87,8 @@ impl Fleet {
                     state,
                 };
                 let log = ground.dir().join(format!("{name}.log"));
-                Agent { name, role, places, log, child: None }
+                let packages = ground.dir().join("dpkg").join(&name);
+                Agent { name, role, places, log, packages, child: None }
             })
             .collect();
         Ok(Self { ground, operators, agents, program })

@@ -13,7 +13,9 @@
 
 mod fleet;
 mod ground;
+mod inventory;
 mod orders;
+mod packages;
 mod signals;
 mod story;
 mod suggestions;

@@ -15,6 +15,7 @@ use super::{
     },
     fleet::{Agent, Fleet},
     orders::{Counts, Given, Issuer, counts_until},
+    packages::Packages,
     suggestions::ASKS_FROM_HOSTS,
     teller::Teller,
 };
@@ -51,7 +52,13 @@ const WAIT: Duration = Duration::from_secs(5);
 const WAIT_MARGIN: u32 = 8;
 
 /// Tells all of it; false if nobody listened any more and it was cut short. `once`: to the end in any case.
-pub(super) async fn tell(fleet: &mut Fleet, teller: &mut Teller<'_>, once: bool) -> Result<bool, Failure> {
+/// `packages`: what the hosts have installed.
+pub(super) async fn tell(
+    fleet: &mut Fleet,
+    packages: &Packages,
+    teller: &mut Teller<'_>,
+    once: bool,
+) -> Result<bool, Failure> {
     let mut story = Story {
         within: STEP_WITHIN.0 + STEP_WITHIN.1 * u32::try_from(fleet.agents.len()).unwrap_or(u32::MAX),
         begun: Instant::now(),
@@ -60,7 +67,8 @@ pub(super) async fn tell(fleet: &mut Fleet, teller: &mut Teller<'_>, once: bool)
         fleet,
         teller,
     };
-    let home = named("founded", story.found())?;
+    packages.write(story.fleet.agents.iter().map(|agent| agent.packages.as_path()))?;
+    let home = named("founded", story.found_fleet())?;
     let site = story.site();
     let issuer = Issuer { home: &home, site: &site, style: story.teller.style() };
     named("joined", story.join(&home).await)?;
@@ -71,6 +79,9 @@ pub(super) async fn tell(fleet: &mut Fleet, teller: &mut Teller<'_>, once: bool)
     }
     let first = named("ordered", story.order(&issuer).await)?;
     named("proven", story.prove(&first).await)?;
+    named("known", story.packages_known(packages).await)?;
+    named("searched", story.searched(packages).await)?;
+    named("changed", story.changed(packages).await)?;
     if story.unheard(once) {
         return Ok(false);
     }
@@ -80,6 +91,7 @@ pub(super) async fn tell(fleet: &mut Fleet, teller: &mut Teller<'_>, once: bool)
     } else {
         named("killed", story.kill_the_last().await)?;
         let queued = named("silent", story.order_in_its_absence(&issuer, &first).await)?;
+        named("asked", story.asked_in_its_absence(packages).await)?;
         if story.unheard(once) {
             return Ok(false);
         }
@@ -102,18 +114,18 @@ fn named<T>(step: &str, done: Result<T, Failure>) -> Result<T, Failure> {
     })
 }
 
-fn missing(what: impl Into<String>) -> Failure {
+pub(super) fn missing(what: impl Into<String>) -> Failure {
     Failure::new(ExitCode::Internal, what)
 }
 
-fn ms(took: Duration) -> u64 {
+pub(super) fn ms(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Any free port of loopback.
-fn settings() -> Settings {
+/// Any free port of loopback, and a package database of its own.
+fn settings(agent: &Agent) -> Settings {
     let loopback = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
-    Settings { listen: vec![loopback], ..Settings::default() }
+    Settings { listen: vec![loopback], dpkg: agent.packages.clone(), ..Settings::default() }
 }
 
 /// Joins by the real protocol, in this process as `muster join` would; returns which host it is and who
@@ -123,7 +135,7 @@ async fn join(agent: &Agent, token: &JoinToken, within: Duration) -> Result<(Hos
     let mut fresh = chance::source(4)?;
     let candidate = membership::prepare_candidate(&agent.places.state, &mut fresh)
         .map_err(|error| error.explain(&site))?;
-    settings().write(&agent.places.config).map_err(|error| error.explain(&site))?;
+    settings(agent).write(&agent.places.config).map_err(|error| error.explain(&site))?;
     let with = JoinWith { token, name: &agent.name, tags: &[], now: clock::now() };
     let joined = tokio::time::timeout(within, membership::join(candidate, with))
         .await
@@ -149,14 +161,14 @@ fn results_json(results: &BTreeMap<HostId, Verified>, ids: &BTreeMap<String, Hos
     Value::Array(ids.iter().filter_map(row).collect())
 }
 
-struct Story<'a, 'b> {
-    fleet: &'a mut Fleet,
-    teller: &'a mut Teller<'b>,
+pub(super) struct Story<'a, 'b> {
+    pub(super) fleet: &'a mut Fleet,
+    pub(super) teller: &'a mut Teller<'b>,
     ids: BTreeMap<String, HostId>,
     begun: Instant,
     /// When the last agent was started.
-    started: Instant,
-    within: Duration,
+    pub(super) started: Instant,
+    pub(super) within: Duration,
 }
 
 impl Story<'_, '_> {
@@ -164,7 +176,7 @@ impl Story<'_, '_> {
         self.teller.is_closed() && !once
     }
 
-    fn list(&self, of: impl Fn(&Agent) -> bool) -> Vec<&str> {
+    pub(super) fn list(&self, of: impl Fn(&Agent) -> bool) -> Vec<&str> {
         self.fleet.agents.iter().filter(|agent| of(agent)).map(|agent| agent.name.as_str()).collect()
     }
 
@@ -177,16 +189,18 @@ impl Story<'_, '_> {
     }
 
     /// The founder's agent, through which everything is asked.
-    fn site(&self) -> Site {
+    pub(super) fn site(&self) -> Site {
         let places = self.fleet.agents.first().map(|agent| agent.places.clone());
         let places = places.unwrap_or_else(|| crate::node::Places::find(None, None, |_| None, false));
         Site { state: Some(places.state.clone()), socket: None, places }
     }
 
-    fn found(&mut self) -> Result<OperatorHome, Failure> {
+    fn found_fleet(&mut self) -> Result<OperatorHome, Failure> {
         let start = Instant::now();
         let site = self.site();
-        settings().write(&site.places.config).map_err(|error| error.explain(&site))?;
+        if let Some(founder) = self.fleet.agents.first() {
+            settings(founder).write(&site.places.config).map_err(|error| error.explain(&site))?;
+        }
         let tags = [(ROLE.to_owned(), "web".to_owned())];
         let request = FoundRequest {
             name: FLEET,
@@ -229,6 +243,7 @@ impl Story<'_, '_> {
         if let Some(founder) = self.fleet.agents.first_mut() {
             founder.until("up and listening", within, |status| !status.listen.is_empty()).await?;
         }
+        self.started = Instant::now();
         if self.fleet.agents.len() == 1 {
             return Ok(());
         }
@@ -518,7 +533,7 @@ impl Story<'_, '_> {
         format!("muster run --all{yes}{wait} -- {argv}")
     }
 
-    fn last(&self) -> Result<String, Failure> {
+    pub(super) fn last(&self) -> Result<String, Failure> {
         self.fleet.agents.last().map(|agent| agent.name.clone()).ok_or_else(|| missing("no host is left"))
     }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{
     super::failure::{Failure, quoted},
     fleet::Fleet,
+    packages::Packages,
     teller::Teller,
 };
 
@@ -26,7 +27,7 @@ pub(super) struct Suggestions {
 impl Suggestions {
     /// Those for `fleet`. `called`: how this program was called; `socket`: whether the environment says
     /// where the socket is, which then has to be said anew.
-    pub(super) fn new(fleet: &Fleet, called: Option<OsString>, socket: bool) -> Self {
+    pub(super) fn new(fleet: &Fleet, packages: &Packages, called: Option<OsString>, socket: bool) -> Self {
         let mut environment = String::from("export");
         if let Some(first) = fleet.agents.first() {
             let _always = write!(environment, " MUSTER_STATE={}", quoted(&first.places.state));
@@ -38,11 +39,20 @@ impl Suggestions {
         let program = program(called);
         let yes = if fleet.agents.len() >= ASKS_FROM_HOSTS { " --yes" } else { "" };
         let last = fleet.agents.last().map_or("web-1", |agent| agent.name.as_str());
+        let (path, later, alone) =
+            (format!("deb.{}", packages.name), packages.later(), fleet.agents.len() == 1);
+        let old = if alone { "=" } else { "<" };
         let commands = [
             (format!("run --all{yes} -- uname -r"), "run a command on every host"),
             ("host ls".to_owned(), "the hosts, with their tags"),
             (format!("host tag {last} env=lab --yes"), "a tag is an operator's signature"),
             ("run -l env=lab -- id".to_owned(), "and says what runs where"),
+            (
+                format!("inventory search '{path} {old} {later}'"),
+                if alone { "who has the new one, and since when" } else { "who still has the old one" },
+            ),
+            (format!("inventory search all --count-by {path}"), "which versions there are, and where"),
+            (format!("inventory show {last}"), "what a host says of itself, also when it is off"),
             ("job ls".to_owned(), "what was ordered, and what came of it"),
             ("status".to_owned(), "one agent: its processes, links, confinement"),
         ];

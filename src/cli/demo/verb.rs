@@ -1,6 +1,6 @@
 //! From the command to its end: the ground, the story, the stay, and nothing left.
 
-use std::{env, fs::File, io, os::fd::AsFd as _, pin::pin, time::Duration};
+use std::{env, fs::File, io, os::fd::AsFd as _, path::Path, pin::pin, time::Duration};
 
 use tokio::time::{Instant, interval_at};
 
@@ -12,6 +12,7 @@ use super::{
     },
     fleet::{Fleet, nobody_reads},
     ground::{self, Ground},
+    packages::{MACHINES, Packages},
     signals::Signals,
     story,
     suggestions::Suggestions,
@@ -51,8 +52,9 @@ async fn play(context: &mut Context, demo: &Demo) -> Result<ExitCode, Failure> {
     }
     let ground = Ground::make(&base, rustix::process::geteuid().is_root())?;
     let mut fleet = Fleet::plan(ground, usize::from(demo.hosts))?;
+    let packages = Packages::of(Path::new(MACHINES));
     let told = {
-        let mut story = pin!(story::tell(&mut fleet, &mut teller, demo.once));
+        let mut story = pin!(story::tell(&mut fleet, &packages, &mut teller, demo.once));
         let begun = Instant::now();
         let mut progress = interval_at(begun + PROGRESS_EVERY, PROGRESS_EVERY);
         loop {
@@ -68,8 +70,12 @@ async fn play(context: &mut Context, demo: &Demo) -> Result<ExitCode, Failure> {
     };
     let told = match told {
         Ok(End::Told) if !demo.once => {
-            let suggestions =
-                Suggestions::new(&fleet, env::args_os().next(), env::var_os("MUSTER_SOCKET").is_some());
+            let suggestions = Suggestions::new(
+                &fleet,
+                &packages,
+                env::args_os().next(),
+                env::var_os("MUSTER_SOCKET").is_some(),
+            );
             let stay = suggestions.tell(&mut teller).and_then(|()| teller.finish());
             match stay {
                 Ok(()) => {

@@ -38,7 +38,7 @@ impl Sink {
     }
 }
 
-/// web-1 (asked), web-2 (linked, its tag env in conflict), db-1 (not seen for 3 hours), old-1 (left).
+/// web-1 (asked), web-2 (up, its tag env in conflict), db-1 (unreachable for 3 hours), old-1 (left).
 struct World {
     fleet: TestFleet,
     agent: FakeAgent,
@@ -67,10 +67,10 @@ impl World {
         );
         let mut script = Script::of(&fleet, web_1);
         script.sees(web_1, "self", Some(NOW));
-        script.sees(web_2, "linked", Some(NOW.before(Duration::from_secs(3))));
-        script.sees(db, "known", Some(NOW.before(HOUR * 3)));
+        script.sees(web_2, "up", Some(NOW.before(Duration::from_secs(3))));
+        script.sees(db, "unreachable", Some(NOW.before(HOUR * 3)));
         // An agent cannot bring back who left.
-        script.sees(old, "linked", Some(NOW));
+        script.sees(old, "up", Some(NOW));
         script.pings.insert(web_2, Ok((4_130, Vec::new())));
         script.pings.insert(db, Ok((38_200, vec![web_2])));
         let agent = FakeAgent::start(script);
@@ -174,11 +174,11 @@ async fn a_person_sees_every_host_with_its_state_and_nothing_that_a_host_could_f
     let world = World::new();
     let table = world.list(Format::Table, true, &Which::default()).await.unwrap();
     let golden = "\
-NAME   STATE     OS                                                AGENT                  SEEN    TAGS
-db-1   ? known   -                                                 -                      3h ago  role=db
-old-1  ! left    -                                                 -                      now     -
-web-1  ✓ self    Debian GNU/Linux 12 (bookworm)                    0.1.0                  now     env=prod,role=web
-web-2  ✓ linked  Evil\\x1b[2J\\x1b[1;1H\\u{202e} \\x20\\u{2713} linke…  0.1.0\\x1b]0;owned\\x07  3s ago  env=prod,role=web
+NAME   STATE          OS                                                AGENT                  SEEN    TAGS
+db-1   ✗ unreachable  -                                                 -                      3h ago  role=db
+old-1  ! left         -                                                 -                      now     -
+web-1  ✓ self         Debian GNU/Linux 12 (bookworm)                    0.1.0                  now     env=prod,role=web
+web-2  ✓ up           Evil\\x1b[2J\\x1b[1;1H\\u{202e} \\x20\\u{2713} linke…  0.1.0\\x1b]0;owned\\x07  3s ago  env=prod,role=web
 ";
     assert_eq!(table, golden);
 }
@@ -188,11 +188,11 @@ async fn on_a_narrow_terminal_what_hosts_chose_is_cut_and_no_line_wraps() {
     let world = World::new();
     let table = world.list_within(Some(60), Format::Table, true, &Which::default()).await.unwrap();
     let golden = "\
-NAME   STATE     OS          AGENT       SEEN    TAGS
-db-1   ? known   -           -           3h ago  role=db
-old-1  ! left    -           -           now     -
-web-1  ✓ self    Debian GN…  0.1.0       now     env=prod,r…
-web-2  ✓ linked  Evil\\x1b[…  0.1.0\\x1b…  3s ago  env=prod,r…
+NAME   STATE          OS        AGENT      SEEN    TAGS
+db-1   ✗ unreachable  -         -          3h ago  role=db
+old-1  ! left         -         -          now     -
+web-1  ✓ self         Debian …  0.1.0      now     env=prod…
+web-2  ✓ up           Evil\\x1…  0.1.0\\x1…  3s ago  env=prod…
 ";
     assert_eq!(table, golden);
     let wide = world.list_within(Some(60), Format::Wide, true, &named(&["web-1"])).await.unwrap();
@@ -286,6 +286,8 @@ web-1  ✓ self
     assert_eq!(shown, golden);
     let left = world.show("old-1", Format::Table).await.unwrap();
     assert!(left.starts_with("old-1  ! left\n") && left.contains("  left        12h ago\n"), "{left}");
+    let gone = world.show("db-1", Format::Table).await.unwrap();
+    assert!(gone.starts_with("db-1  ✗ unreachable since 3h ago, seen by 4\n"), "{gone}");
     let json: Value = serde_json::from_str(&world.show("web-1", Format::Json).await.unwrap()).unwrap();
     assert_eq!((&json["schema"], &json["admitted"]["by"]), (&"muster.host/v1".into(), &"ana".into()));
 }

@@ -16,8 +16,9 @@ use crate::{
 /// The words for a host's state, with their marks.
 const STATES: &[(&str, Mark)] = &[
     ("self", Mark::Good),
-    ("linked", Mark::Good),
-    ("known", Mark::Unknown),
+    ("up", Mark::Good),
+    ("unreachable", Mark::Bad),
+    ("unknown", Mark::Unknown),
     ("left", Mark::Warning),
     ("quarantined", Mark::Bad),
     ("disowned", Mark::Bad),
@@ -46,7 +47,7 @@ fn seen_by_agent(seen: &[HostRow]) -> HashMap<HostId, &HostRow> {
     seen.iter().map(|row| (row.host, row)).collect()
 }
 
-/// The word for a host's state: membership as verified here, links as the agent says.
+/// The word for a host's state: membership as verified here, presence as the agent says.
 fn state(host: &Host, row: Option<&HostRow>) -> &'static str {
     match host.standing() {
         Standing::Left => "left",
@@ -54,8 +55,9 @@ fn state(host: &Host, row: Option<&HostRow>) -> &'static str {
         Standing::Disowned => "disowned",
         Standing::Member => match row.map(|row| row.state.as_str()) {
             Some("self") => "self",
-            Some("linked") => "linked",
-            _ => "known",
+            Some("up") => "up",
+            Some("unreachable") => "unreachable",
+            _ => "unknown",
         },
     }
 }
@@ -92,6 +94,8 @@ fn fields(replica: &Replica, host: &Host, row: Option<&HostRow>, as_text: bool) 
         ("agent", words(node.as_ref().map(|node| &node.agent))),
         ("addresses", json!(node.as_ref().map_or(&[][..], |node| &node.addresses))),
         ("seen", row.and_then(|row| row.seen).map_or(Value::Null, |at| json!(time::rfc3339(at)))),
+        ("since", row.and_then(|row| row.since).map_or(Value::Null, |at| json!(time::rfc3339(at)))),
+        ("witnesses", row.and_then(|row| row.witnesses).map_or(Value::Null, |count| json!(count))),
         ("tags", tags),
         ("conflicts", json!(conflicts)),
     ];
@@ -165,7 +169,11 @@ pub(super) fn page(details: &Value, style: Style, now: Timestamp) -> String {
     let state = details.pointer("/state").and_then(Value::as_str);
     let (word, mark) =
         STATES.iter().find(|(word, _)| Some(*word) == state).copied().unwrap_or(("unknown", Mark::Unknown));
-    let mut page = format!("{}  {}\n", style.bold(&text("/name")), style.mark(mark, word));
+    let mut page = format!("{}  {}", style.bold(&text("/name")), style.mark(mark, word));
+    if word == "unreachable" {
+        let _always = write!(page, " since {}, seen by {}", when("/since"), text("/witnesses"));
+    }
+    page.push('\n');
     let mut line = |label: &str, value: &str| {
         let _always = writeln!(page, "  {label:<10}  {value}");
     };

@@ -213,6 +213,15 @@ fn catch_up(index: &mut Index, store: &Store) {
 /// A path as it is written: what stands in a selector after `has`.
 pub(super) fn path(text: &str) -> Result<Path, SelectorError> {
     const HAS: &str = "has ";
+    let example = || Some("such as tag.role, deb.openssl or fact.os_version.name".to_owned());
+    if text.trim().is_empty() {
+        let position = crate::selector::Position { offset: 0, length: 1 };
+        return Err(SelectorError {
+            position,
+            message: "a path is missing here".to_owned(),
+            hint: example(),
+        });
+    }
     let selector = Selector::parse(&format!("{HAS}{text}")).map_err(|mut error| {
         error.position.offset = error.position.offset.saturating_sub(HAS.len());
         error
@@ -222,8 +231,7 @@ pub(super) fn path(text: &str) -> Result<Path, SelectorError> {
         _ => {
             let length = text.len();
             let position = crate::selector::Position { offset: 0, length };
-            let hint = Some("such as tag.role, deb.openssl or fact.os_version.name".to_owned());
-            Err(SelectorError { position, message: "a column is one path".to_owned(), hint })
+            Err(SelectorError { position, message: "a column is one path".to_owned(), hint: example() })
         }
     }
 }
@@ -324,7 +332,7 @@ fn found(replica: &Replica, index: &Index, question: &Question, seen: Vec<HostRo
 }
 
 fn unseen(host: HostId) -> HostRow {
-    HostRow { host, state: "unknown".to_owned(), seen: None }
+    HostRow { host, state: "unknown".to_owned(), seen: None, since: None, witnesses: None }
 }
 
 fn values(look: Look<'_>) -> Vec<String> {

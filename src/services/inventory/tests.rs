@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
@@ -76,8 +76,8 @@ impl World {
 
         let mut script = Script::of(&fleet, web_1);
         script.sees(web_1, "self", Some(NOW));
-        script.sees(web_2, "linked", Some(NOW.before(Duration::from_secs(3))));
-        script.sees(db, "known", Some(NOW.before(HOUR * 3)));
+        script.sees(web_2, "up", Some(NOW.before(Duration::from_secs(3))));
+        script.sees(db, "unreachable", Some(NOW.before(HOUR * 3)));
         script.sees(evil, "✓ up\u{1b}", None);
         let seen = script.rows.clone();
         let store = Store::start(fleet.replica.clone(), Memory::default(), &[], None, NOW).unwrap();
@@ -161,9 +161,9 @@ async fn a_search_finds_members_by_what_they_say_and_by_their_tags() {
 async fn every_found_host_comes_with_its_values_and_their_age() {
     let world = World::new();
     let golden = "\
-NAME   deb.openssl  STATE     SEEN    CHANGED
-db-1   3.0.9-1      ? known   3h ago  2h ago
-web-2  3.0.9-1      ✓ linked  3s ago  1h ago
+NAME   deb.openssl  STATE          SEEN    CHANGED
+db-1   3.0.9-1      ✗ unreachable  3h ago  2h ago
+web-2  3.0.9-1      ✓ up           3s ago  1h ago
 ";
     let old = asked("deb.openssl < 3.0.13-1~deb12u1 and has tag.role");
     let with = Asked { columns: vec!["deb.libc6".to_owned(), "name".to_owned()], ..old.clone() };
@@ -171,7 +171,7 @@ web-2  3.0.9-1      ✓ linked  3s ago  1h ago
     assert_eq!(world.search(&only, Format::Table, true).await.unwrap(), golden);
     assert_eq!(
         world.search(&only, Format::Table, false).await.unwrap().lines().next().unwrap(),
-        "db-1\t3.0.9-1\tknown\t2025-12-31T21:00:00Z\t2025-12-31T22:00:00Z"
+        "db-1\t3.0.9-1\tunreachable\t2025-12-31T21:00:00Z\t2025-12-31T22:00:00Z"
     );
     let json = read(&world.search(&with, Format::Json, false).await.unwrap());
     assert_eq!(json["schema"], "muster.inventory-host/v1");
@@ -181,7 +181,7 @@ web-2  3.0.9-1      ✓ linked  3s ago  1h ago
         json!({"deb.openssl": "3.0.9-1", "tag.role": "web", "deb.libc6": ["2.36-8", "2.36-9"]})
     );
     assert_eq!(row["changed"], "2025-12-31T23:00:00Z");
-    assert_eq!((&row["name"], &row["state"]), (&json!("web-2"), &json!("linked")));
+    assert_eq!((&row["name"], &row["state"]), (&json!("web-2"), &json!("up")));
 }
 
 #[tokio::test]
@@ -239,6 +239,15 @@ async fn what_is_no_selector_or_no_path_is_pointed_at_before_anybody_is_asked() 
         let fault = fault(world.search(&wrong, Format::Table, true).await.unwrap_err());
         assert!(fault.ends_with(pointer), "{fault}");
     }
+    for (wrong, pointer) in [
+        (Asked { columns: vec![String::new()], ..asked("all") }, "a path is missing here\n  \n  ^"),
+        (
+            Asked { count_by: Some("name".to_owned()), ..asked("all") },
+            "every host has one of its own\n  name\n  ^^^^",
+        ),
+    ] {
+        assert_eq!(fault(wrong.check().unwrap_err()), pointer);
+    }
     let nothing = world.search(&asked("has deb.nginx"), Format::Table, true).await.unwrap_err();
     assert!(matches!(nothing, InventoryError::Pick(PickError::NoMatch { .. })));
 }
@@ -247,7 +256,7 @@ async fn what_is_no_selector_or_no_path_is_pointed_at_before_anybody_is_asked() 
 async fn a_host_is_shown_on_a_page_and_one_of_its_types_whole() {
     let world = World::new();
     let golden = "\
-db-1  ? known  seen 3h ago
+db-1  ✗ unreachable  seen 3h ago
   type        deb_packages              3 rows      changed 2h ago
 ";
     assert_eq!(world.show("db", None, Format::Table).await.unwrap(), golden);
@@ -277,6 +286,31 @@ openssl  3.0.13-1~deb12u1  amd64
     assert_eq!(world.show("bare", None, Format::Table).await.unwrap(), "bare  ? unknown  never seen\n");
 }
 
+#[derive(Clone, Default)]
+struct Heard(Rc<RefCell<Vec<u8>>>);
+impl io::Write for Heard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_no_host_has_is_named_rather_than_shown_empty_without_a_word() {
+    let world = World::new();
+    for (column, warned) in [("fact.os_version.nam", true), ("fact.os_version.name", false)] {
+        let heard = Heard::default();
+        let mut talk = Talk::new(heard.clone(), io::empty(), Style::default(), false, false, false);
+        let mut output = Output::new(Vec::new(), Format::Table, true, Style::default(), NOW);
+        let asked = Asked { columns: vec![column.to_owned()], ..asked("all") };
+        search(&mut world.client().await, &asked, &mut output, &mut talk).await.unwrap();
+        let said = String::from_utf8(heard.0.borrow().clone()).unwrap();
+        assert_eq!(said.contains(&format!("none of them says anything at {column}")), warned, "{said}");
+    }
+}
+
 #[tokio::test]
 async fn who_is_not_there_or_not_clear_or_says_nothing_of_it_is_told() {
     let world = World::new();
@@ -289,6 +323,12 @@ async fn who_is_not_there_or_not_clear_or_says_nothing_of_it_is_told() {
     );
     let error = world.show("db-1", Some("mounts"), Format::Table).await.unwrap_err();
     assert_eq!(error.to_string(), "db-1 says nothing of mounts");
+    assert!(matches!(error, InventoryError::NoTable { near: None, .. }));
+    let error = world.show("db-1", Some("deb_package"), Format::Table).await.unwrap_err();
+    assert!(
+        matches!(error, InventoryError::NoTable { near: Some(near), .. } if near == "deb_packages"),
+        "a slip of the finger"
+    );
 }
 
 #[tokio::test]
@@ -336,7 +376,7 @@ fn versions_are_compared_by_their_rule() {
     compare("deb", "1", "2", &mut output).unwrap();
     assert_eq!(read(&String::from_utf8(output.into_inner()).unwrap())["order"], "lt");
     let mut output = Output::new(Vec::new(), Format::Table, true, Style::default(), NOW);
-    assert!(matches!(compare("deb", "x", "1", &mut output), Err(InventoryError::Version(_))));
+    assert!(matches!(compare("deb", "x", "1", &mut output), Err(InventoryError::Version { .. })));
     assert!(matches!(compare("snap", "1", "1", &mut output), Err(InventoryError::NoEcosystem(_))));
 }
 

@@ -1,7 +1,7 @@
 //! The operator's side: asks the agent, and shows. What is shown is what hosts say of themselves, as the agent
 //! tells it: nothing here is verified, and nothing is permitted by it.
 
-use std::{cmp::Ordering, io::Write, time::Duration};
+use std::{cmp::Ordering, collections::BTreeSet, io::Write, time::Duration};
 
 use serde_json::json;
 
@@ -10,9 +10,9 @@ use super::{
     view::{self, Shown},
 };
 use crate::{
-    control::{Client, ControlError, FoundRow, PickError, Reply, Request},
+    control::{Client, ControlError, FoundRow, PickError, Reply, Request, did_you_mean},
     selector::{
-        Selector, SelectorError,
+        Position, Selector, SelectorError,
         version::{self, CompareError, Ecosystem},
     },
     terminal::{Column, Format, Kind, Output, OutputError, Sheet, Talk, escape, time},
@@ -39,13 +39,20 @@ pub enum InventoryError {
         host: String,
         /// The table.
         table: String,
+        /// What it says that is spelled nearly so.
+        near: Option<String>,
     },
     /// There is no such rule by which versions are compared.
     #[error("no versions are compared as those of {0}")]
     NoEcosystem(String),
     /// A text that is no version.
-    #[error(transparent)]
-    Version(#[from] CompareError),
+    #[error("{error}")]
+    Version {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        error: CompareError,
+    },
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -62,6 +69,33 @@ pub struct Asked {
     pub count_by: Option<String>,
     /// How many hosts at most.
     pub limit: u32,
+}
+
+impl Asked {
+    /// Finds what is wrong with the words alone, before anybody is asked.
+    ///
+    /// # Errors
+    /// [`PickError::Selector`], with the place.
+    pub fn check(&self) -> Result<(), InventoryError> {
+        self.read().map(drop)
+    }
+
+    /// The selector, and the paths of `columns` and `count_by`, in that order.
+    fn read(&self) -> Result<(Selector, Vec<String>), InventoryError> {
+        let selector = Selector::parse(&self.expression).map_err(in_text(&self.expression))?;
+        let mut paths = Vec::new();
+        for column in self.columns.iter().chain(&self.count_by) {
+            paths.push(path(column).map_err(in_text(column))?.to_string());
+        }
+        if let (Some(text), Some("name" | "id")) = (&self.count_by, paths.last().map(String::as_str)) {
+            let position = Position { offset: 0, length: text.len() };
+            let message = "every host has one of its own".to_owned();
+            let hint =
+                Some("count by what hosts share: muster inventory search all --count-by tag.role".to_owned());
+            return Err(in_text(text)(SelectorError { position, message, hint }).into());
+        }
+        Ok((selector, paths))
+    }
 }
 
 fn in_text(text: &str) -> impl FnOnce(SelectorError) -> PickError {
@@ -86,13 +120,8 @@ pub async fn search<W: Write>(
     output: &mut Output<W>,
     talk: &mut Talk,
 ) -> Result<(), InventoryError> {
-    let selector = Selector::parse(&asked.expression).map_err(in_text(&asked.expression))?;
-    let mut columns = asked.columns.clone();
-    columns.extend(asked.count_by.clone());
-    let mut counted = None;
-    for column in &columns {
-        counted = Some(path(column).map_err(in_text(column))?.to_string());
-    }
+    let (selector, wanted) = asked.read()?;
+    let columns = asked.columns.iter().chain(&asked.count_by).cloned().collect();
     let request =
         Request::InventorySearch { expression: asked.expression.clone(), columns, limit: asked.limit };
     client.send(&request).await?;
@@ -117,8 +146,16 @@ pub async fn search<W: Write>(
     if found.is_empty() {
         return Err(PickError::NoMatch { selector: selector.text().to_owned() }.into());
     }
+    for column in &wanted {
+        let place = paths.iter().position(|known| known == column);
+        if let Some(place) = place
+            && found.iter().all(|row| row.values.get(place).is_none_or(Vec::is_empty))
+        {
+            talk.warn(&format!("none of them says anything at {}", escape::cell(column)));
+        }
+    }
     if asked.count_by.is_some() {
-        let place = counted.and_then(|path| paths.iter().position(|known| *known == path));
+        let place = wanted.last().and_then(|path| paths.iter().position(|known| known == path));
         let rows = view::counts(&found, place.unwrap_or(usize::MAX));
         return Ok(output.rows(&Sheet { thing: "inventory-count", columns: view::COUNTS }, &rows)?);
     }
@@ -171,7 +208,9 @@ pub async fn show<W: Write>(
         return Ok(output.document("inventory", &shown.all(), |style| shown.page(style, now))?);
     };
     let Some(found) = shown.tables.first() else {
-        return Err(InventoryError::NoTable { host: shown.name, table: table.to_owned() });
+        let all = tables_of(client, host).await?;
+        let near = did_you_mean(table, all.iter().map(String::as_str)).map(str::to_owned);
+        return Err(InventoryError::NoTable { host: shown.name, table: table.to_owned(), near });
     };
     if output.format() == Format::Json {
         return Ok(output.document("inventory-table", &shown.table(found), |_| String::new())?);
@@ -187,6 +226,23 @@ pub async fn show<W: Write>(
         keys.iter().zip(&titles).map(|(key, title)| Column::new(title, key, Kind::Host)).collect();
     let sheet = Sheet { thing: "inventory-row", columns: &columns };
     Ok(output.rows(&sheet, &view::items(found))?)
+}
+
+/// The names of a host's tables.
+async fn tables_of(client: &mut Client, host: &str) -> Result<BTreeSet<String>, InventoryError> {
+    client.send(&Request::InventoryShow { host: host.to_owned(), table: None }).await?;
+    let mut names = BTreeSet::new();
+    loop {
+        match client.reply_within(PART_WITHIN).await? {
+            Reply::Tables { tables, more, .. } => {
+                names.extend(tables.into_iter().map(|part| part.name));
+                if !more {
+                    return Ok(names);
+                }
+            }
+            other => return Err(unexpected(other).into()),
+        }
+    }
 }
 
 /// `inventory types`.
@@ -224,7 +280,11 @@ pub fn compare<W: Write>(
 ) -> Result<(), InventoryError> {
     let known =
         Ecosystem::named(ecosystem).ok_or_else(|| InventoryError::NoEcosystem(ecosystem.to_owned()))?;
-    let order = match version::compare(known, first, second)? {
+    let compared = version::compare(known, first, second).map_err(|error| {
+        let text = if error.side == version::Side::First { first } else { second };
+        InventoryError::Version { text: text.to_owned(), error }
+    });
+    let order = match compared? {
         Ordering::Less => "lt",
         Ordering::Equal => "eq",
         Ordering::Greater => "gt",

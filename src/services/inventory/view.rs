@@ -14,9 +14,8 @@ use crate::{
 pub(super) const STATES: &[(&str, Mark)] = &[
     ("self", Mark::Good),
     ("up", Mark::Good),
-    ("linked", Mark::Good),
-    ("known", Mark::Unknown),
     ("unreachable", Mark::Bad),
+    ("unknown", Mark::Unknown),
     ("left", Mark::Warning),
     ("quarantined", Mark::Bad),
     ("disowned", Mark::Bad),
@@ -184,7 +183,9 @@ impl Shown {
         line("kernel", first("kernel_info", "version"));
         let processors = first("cpu_info", "logical_processors").map(|count| format!("{count} processors"));
         line("cpu", both(processors, first("cpu_info", "model")));
-        let swap = bytes("memory_info", "swap_total").map(|size| format!("and {size} of swap"));
+        let none = first("memory_info", "swap_total").is_none_or(|total| total == "0");
+        let swap = bytes("memory_info", "swap_total").filter(|_| !none);
+        let swap = swap.map(|size| format!("and {size} of swap"));
         line("memory", both(bytes("memory_info", "memory_total"), swap));
         line(
             "hardware",

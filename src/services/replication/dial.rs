@@ -14,6 +14,7 @@ use crate::{
     net::PeerKey,
     replica::Replica,
     routing::Candidate,
+    sync::Event,
     time::Timestamp,
 };
 
@@ -27,6 +28,8 @@ const STREAMLESS_MAX: Duration = Duration::from_secs(60);
 /// First wait before a stream is opened again that ended at once; doubles up to the longest.
 const REOPEN_AFTER: Duration = Duration::from_millis(500);
 const REOPEN_AFTER_MAX: Duration = Duration::from_secs(20);
+/// How long a neighbour is given to read that a link to it is given up; shorter than [`REOPEN_AFTER`].
+const BYE_TAKES: Duration = Duration::from_millis(300);
 /// How long opening a link or a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -95,8 +98,25 @@ impl Driver {
         row.again = now.after(wait.min(REOPEN_AFTER_MAX));
     }
 
+    /// Ends a link that is only one too many. The neighbour is told first: it would take it for a loss.
+    pub(super) fn give_up(&mut self, peer: HostId) {
+        let now = (self.clock)();
+        self.handle(Event::GivesUp(peer));
+        self.down(peer, Event::Down(peer));
+        // No new stream is opened until the link is gone, which gives the old one the time to say it.
+        self.failed_to_open(peer, now);
+        if let Some(key) = self.store.read(|replica| peer_key(replica, &peer)) {
+            let net = self.net.clone();
+            self.tasks.spawn(async move {
+                tokio::time::sleep(BYE_TAKES).await;
+                let _stopped = net.disconnect(key).await;
+                Done::Other
+            });
+        }
+    }
+
     pub(super) fn cut(&mut self, peer: HostId) {
-        self.down(peer);
+        self.down(peer, Event::Down(peer));
         if let Some(key) = self.store.read(|replica| peer_key(replica, &peer)) {
             let net = self.net.clone();
             self.tasks.spawn(async move {
@@ -180,6 +200,9 @@ impl Driver {
             Done::Dialled(host, reached) => {
                 self.dialling.remove(&host);
                 self.neighbours.dialled(host, reached, (self.clock)(), &mut random);
+                if !reached {
+                    self.handle(Event::Unreached(host));
+                }
                 self.on_links();
             }
             Done::Opened(host, channel) => {

@@ -22,6 +22,7 @@ use super::{
     stream::{Flow, Inbound, Received, Stream, read, write},
 };
 use crate::{
+    authority::Host,
     identity::{EntryId, HostId},
     net::{Channel, Hints, Net, Receiver, Sender},
     replica::{Item, Replica},
@@ -272,14 +273,15 @@ impl Driver {
                 self.handle_with(Event::Message(peer, message), Some(permit));
             }
             Inbound::Ended => {
-                self.down(peer);
+                self.down(peer, Event::Broken(peer));
                 self.neighbours.lost((self.clock)());
                 self.on_links();
             }
         }
     }
 
-    pub(super) fn down(&mut self, peer: HostId) {
+    /// `event` says which end closed the stream.
+    pub(super) fn down(&mut self, peer: HostId, event: Event) {
         let Some(stream) = self.streams.remove(&peer) else { return };
         let now = (self.clock)();
         if !stream.proved {
@@ -287,7 +289,7 @@ impl Driver {
             self.failed_to_open(peer, now);
         }
         self.merging.retain(|merging| merging.peer != peer);
-        self.handle(Event::Down(peer));
+        self.handle(event);
     }
 
     /// A stream to a neighbour is open; it takes the place of an older one.
@@ -308,7 +310,7 @@ impl Driver {
         self.handle(Event::Up(peer));
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(super) fn handle(&mut self, event: Event) {
         self.handle_with(event, None);
     }
 
@@ -425,7 +427,7 @@ impl Driver {
         let gives_up = now < self.busy || now.since(self.busy) >= QUIET || linked.len() > LINKS_AT_ALL_MAX;
         for host in plan.drop.into_iter().filter(|_| gives_up) {
             info!(%host, "one link too many, given up");
-            self.cut(host);
+            self.give_up(host);
         }
         if now < self.swept || now.since(self.swept) > SWEEP_EVERY {
             self.swept = now;
@@ -456,6 +458,14 @@ impl Driver {
             }
             Ask::Unsettled(answer) => {
                 let _gone = answer.send(self.machine.returns().unsettled() as u64);
+            }
+            Ask::Presence(answer) => {
+                let now = (self.clock)();
+                let seen = self.store.read(|replica| {
+                    let members = replica.authority().members().map(Host::id);
+                    members.map(|host| (host, self.machine.presence(&host, now))).collect()
+                });
+                let _gone = answer.send(seen);
             }
             Ask::Misbehaved(answer) => {
                 let shunned = |host| self.shunned.contains_key(&host);

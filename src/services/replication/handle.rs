@@ -1,6 +1,7 @@
 //! What others see of the loop: a handle to ask it, and the mail that it sends.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -12,7 +13,7 @@ use super::stream::Received;
 use crate::{
     identity::{EntryId, HostId},
     replica::Report,
-    sync::Event,
+    sync::{Event, Seen},
     time::Timestamp,
 };
 
@@ -33,6 +34,7 @@ pub(super) enum Ask {
     Links(oneshot::Sender<Vec<LinkRow>>),
     WayTo(EntryId, HostId, oneshot::Sender<Option<HostId>>),
     Unsettled(oneshot::Sender<u64>),
+    Presence(oneshot::Sender<BTreeMap<HostId, Seen>>),
     Misbehaved(oneshot::Sender<Vec<Misbehaved>>),
 }
 
@@ -87,6 +89,15 @@ impl Replication {
         let (answer, answered) = oneshot::channel();
         if self.asks.send(Ask::Unsettled(answer)).await.is_err() {
             return 0;
+        }
+        answered.await.unwrap_or_default()
+    }
+
+    /// How the members show.
+    pub async fn presence(&self) -> BTreeMap<HostId, Seen> {
+        let (answer, answered) = oneshot::channel();
+        if self.asks.send(Ask::Presence(answer)).await.is_err() {
+            return BTreeMap::new();
         }
         answered.await.unwrap_or_default()
     }

@@ -21,6 +21,7 @@ fn agent() -> (TestFleet, FakeAgent) {
     script.status.listen = vec!["10.0.0.1:7946".to_owned()];
     script.status.members = 2;
     script.status.links = 1;
+    script.status.presence = Some((1, 1));
     script.status.entries = 9;
     script.status.orders = 1;
     script.status.confinement = "no capabilities, seccomp, landlock 5".to_owned();
@@ -53,7 +54,7 @@ async fn an_operator_sees_the_agent_on_one_screen() {
 ! running  a of fleet acme ({fleet})
   agent     0.1.0, started 2h ago, processes 41 (executor) and 42 (mesh)
   listens   10.0.0.1:7946
-  members   2, 1 linked
+  members   2, 1 up, 1 unreachable, 1 linked
   holds     9 entries, 1 live order, 0 results not yet settled
   confined  no capabilities, seccomp, landlock 5
   you are   ana, {key}

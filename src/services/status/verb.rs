@@ -99,6 +99,8 @@ fn document(
         "listen": status.listen,
         "members": status.members,
         "links": status.links,
+        "up": status.presence.map(|(up, _)| up),
+        "unreachable": status.presence.map(|(_, unreachable)| unreachable),
         "entries": status.entries,
         "root": status.root.map(|root| format!("{:032x}", u128::from_be_bytes(root))),
         "orders": status.orders,
@@ -155,7 +157,15 @@ fn page(document: &Value, style: Style, now: Timestamp) -> String {
         list("/listen").into_iter().filter_map(Value::as_str).map(escape::cell).collect();
     let listens = if listen.is_empty() { "nowhere: it only dials out".to_owned() } else { listen.join("  ") };
     line("listens", &listens);
-    line("members", &format!("{}, {} linked", text("/members"), text("/links")));
+    let mut members = vec![text("/members")];
+    if document.pointer("/up").is_some_and(Value::is_number) {
+        members.push(format!("{} up", text("/up")));
+    }
+    if document.pointer("/unreachable").and_then(Value::as_u64).is_some_and(|count| count > 0) {
+        members.push(format!("{} unreachable", text("/unreachable")));
+    }
+    members.push(format!("{} linked", text("/links")));
+    line("members", &members.join(", "));
     line(
         "holds",
         &format!(

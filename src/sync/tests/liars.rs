@@ -164,3 +164,154 @@ fn one_question_is_answered_up_to_a_megabyte_and_the_answer_says_that_there_is_m
     }
     assert!(sent < 70 * 1024 * 1024, "{sent}");
 }
+
+/// Zeros without end in a few bytes.
+fn bomb(bytes: usize) -> Packed {
+    Packed::alone(&vec![0; bytes])
+}
+
+/// A head of host 3 that names facets that it does not bring, each of this many bytes of noise.
+fn bare_head(one: &One, sequence: u64, count: usize, bytes: usize) -> Item {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&sequence.to_le_bytes());
+    let mut noise = vec![0; bytes * count];
+    hasher.finalize_xof().fill(&mut noise);
+    let names: Vec<String> = (0..count).map(|at| format!("facet-{at:02}")).collect();
+    let facets: Vec<_> = names
+        .iter()
+        .zip(noise.chunks(bytes))
+        .map(|(name, bytes)| (name.as_str(), bytes.to_vec(), Packed::Plain { bytes: Bytes(bytes.to_vec()) }))
+        .collect();
+    Item { facets: Vec::new(), ..one.world.head_with(3, sequence, &facets) }
+}
+
+#[test]
+fn nobody_keeps_a_hosts_heads_out_by_a_made_up_one_that_waits_for_facets_for_ever() {
+    let mut one = One::with(&[1, 2]);
+    // Signed, and then of a later place: an entry of host 3 that host 3 never made.
+    let mut forged = bare_head(&one, 5, 1, 100);
+    let last = forged.entry.0.len() - 1;
+    forged.entry.0[last] ^= 1;
+    let effects = one.says(1, Message::Items { items: vec![forged], part: Part::Pushed });
+    assert!(matches!(effects[..], [Effect::Shun(who, _)] if who == id(1)), "{effects:?}");
+    one.event(Event::Down(id(1)));
+    let head = one.world.head(3, 1);
+    let effects = one.says(2, Message::Items { items: vec![head.clone()], part: Part::Pushed });
+    assert_eq!(effects, [Effect::Merge(id(2), vec![head])]);
+}
+
+#[test]
+fn who_announces_a_later_head_than_it_delivers_does_not_keep_those_of_others_out() {
+    let mut one = One::with(&[1, 2]);
+    let (old, new) = (one.world.head(3, 1), one.world.head(3, 2));
+    one.takes(2, &old);
+    let row = |sequence| HeadRow { host: prefix(&id(3)), epoch: 0, sequence };
+    let mut turns = vec![one.says(1, told(&[row(u64::MAX)], &[]))];
+    turns.push(one.says(2, told(&[row(2)], &[])));
+    let mut answers = 0;
+    while !turns.iter().any(|effects| !asked(effects, 2).0.is_empty()) {
+        answers += 1;
+        assert!(answers < 10, "the honest one is never asked: {turns:?}");
+        turns.push(one.says(1, Message::Items { items: vec![old.clone()], part: Part::Last }));
+    }
+    let effects = one.says(2, Message::Items { items: vec![new.clone()], part: Part::Last });
+    assert!(effects.contains(&Effect::Merge(id(2), vec![new.clone()])), "{effects:?}");
+    one.takes(2, &new);
+    // And the question ends, however often it answers with what is held.
+    let mut asks = 0;
+    for _ in 0..20 {
+        let effects = one.says(1, Message::Items { items: vec![new.clone()], part: Part::Last });
+        asks += asked(&effects, 1).0.len();
+    }
+    assert!(asks < 5, "{asks}");
+}
+
+#[test]
+fn what_unpacks_to_much_is_unpacked_a_few_times_and_its_sender_is_named() {
+    let mut one = One::with(&[1, 2]);
+    let along: Vec<Packed> = (0..64).map(|at| bomb(1024 * 1024 - at)).collect();
+    let weight: usize = along.iter().map(Packed::weight).sum();
+    assert!(weight < 8 * 1024, "64 MiB in {weight} bytes");
+    let item = |sequence| Item { facets: along.clone(), ..bare_head(&one, sequence, 1, 100) };
+    let items: Vec<Item> = (1..40).map(item).collect();
+    assert!(one.replica.missing_facets(&items[0]).work <= 17 * 1024 * 1024, "one item is bounded by itself");
+    for item in items {
+        one.says(1, Message::Items { items: vec![item], part: Part::Pushed });
+    }
+    assert!(one.machine.throttled() > 30, "{}", one.machine.throttled());
+    let named: Vec<_> = one.machine.misbehaved().map(|(who, why, _)| (who, why)).collect();
+    assert_eq!(named, [(id(1), "what it sends unpacks to too much")]);
+    let head = one.world.head(4, 1);
+    let effects = one.says(2, Message::Items { items: vec![head.clone()], part: Part::Pushed });
+    assert_eq!(effects, [Effect::Merge(id(2), vec![head])], "others are taken");
+}
+
+#[test]
+fn heads_that_wait_and_the_facets_that_came_for_them_are_bounded_for_one_neighbour_and_for_all() {
+    let mut one = One::with(&[1]);
+    // One host's heads take one place, however many there are.
+    for sequence in 1..20 {
+        let item = bare_head(&one, sequence, 32, 1000);
+        one.says(1, Message::Items { items: vec![item], part: Part::Pushed });
+    }
+    assert_eq!(one.machine.parked.len(), 1);
+    // It answers each question with as much as it may, and never with what was asked for.
+    let junk = Packed::Plain { bytes: Bytes(vec![7; 200 * 1024]) };
+    let mut effects = one.pass(1);
+    for _ in 0..40 {
+        let (_, _, facets) = asked(&effects, 1);
+        effects = match facets.first() {
+            Some(half) => {
+                let halves = pack_halves(&[*half]);
+                one.says(1, Message::Facets { halves, facets: vec![junk.clone()] })
+            }
+            None => one.pass(1),
+        };
+        let bytes: usize = one.machine.parked_by(None).1;
+        assert!(bytes <= 4 * 1024 * 1024, "{bytes}");
+    }
+}
+
+#[test]
+fn words_without_end_that_say_nothing_are_not_heard_for_long() {
+    let empty = Bytes::default;
+    let flood: Vec<Box<dyn Fn(u32) -> Message>> = vec![
+        Box::new(|nonce| Message::Ping { nonce, lsn: 0, hour: 0, root: [0; 16] }),
+        Box::new(|nonce| Message::Pong { nonce, lsn: 0, sum: None }),
+        Box::new(|_| Message::Items { items: Vec::new(), part: Part::Pushed }),
+        Box::new(|_| Message::Facets { halves: Bytes::default(), facets: Vec::new() }),
+        Box::new(move |_| Message::Told { lsn: 0, heads: empty(), entries: empty() }),
+        Box::new(move |_| Message::Want { heads: empty(), entries: empty(), facets: empty() }),
+        Box::new(|_| Message::Reports { reports: Vec::new() }),
+    ];
+    for (kind, message) in flood.iter().enumerate() {
+        let mut one = One::with(&[1]);
+        let mut effects = Vec::new();
+        let shunned = (0..30_000).position(|nonce| {
+            effects = one.says(1, message(nonce));
+            effects.iter().any(|effect| matches!(effect, Effect::Shun(..)))
+        });
+        assert!(shunned.is_some(), "kind {kind} is heard for ever: {effects:?}");
+    }
+}
+
+#[test]
+fn who_is_told_of_a_host_that_it_cannot_tell_by_a_short_name_compares_instead_and_has_not_read_it() {
+    let mut one = One::with(&[1]);
+    let row = HeadRow { host: [0xee; 8], epoch: 0, sequence: 4 };
+    let short = |row| Message::Told { lsn: 50, heads: pack_heads(&[row], 2), entries: Bytes::default() };
+    let effects = one.says(1, short(row));
+    assert!(matches!(&effects[..], [Effect::Send(_, Message::Tips { .. })]), "{effects:?}");
+    assert_eq!(one.says(1, short(row)), [], "and not at every word");
+    // It is told from where it was.
+    one.event(Event::Down(id(1)));
+    let again = one.event(Event::Up(id(1)));
+    let since = |effects: &[Effect]| match effects {
+        [Effect::Send(_, Message::Hello { since, .. })] => since.map(|since| since.lsn),
+        _ => None,
+    };
+    assert_eq!(since(&again), Some(1));
+    one.says(1, one.hello());
+    let known = HeadRow { host: prefix(&id(3)), ..row };
+    assert_eq!(asked(&one.says(1, short(known)), 1).0.len(), 1);
+}

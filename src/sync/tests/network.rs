@@ -231,6 +231,7 @@ pub(super) fn kind(message: &Message) -> &'static str {
         Message::Told { .. } => "told",
         Message::Want { .. } => "want",
         Message::Facets { .. } => "facets",
+        Message::Notes { .. } => "notes",
     }
 }
 
@@ -295,8 +296,8 @@ impl Network {
 
     pub(super) fn cut(&mut self, a: usize, b: usize) {
         if self.links.remove(&(a.min(b), a.max(b))).is_some() {
-            self.handle(a, Event::Down(id(b)));
-            self.handle(b, Event::Down(id(a)));
+            self.handle(a, Event::Broken(id(b)));
+            self.handle(b, Event::Broken(id(a)));
         }
     }
 

@@ -334,8 +334,10 @@ impl Handler for Agent {
             Request::Hosts {} => {
                 let hosts = fleet.members.iter().map(|member| HostRow {
                     host: member.id,
-                    state: "known".to_owned(),
+                    state: "unknown".to_owned(),
                     seen: Some(NOW.before(Duration::from_secs(3 * 3600))),
+                    since: None,
+                    witnesses: None,
                 });
                 answer.send(&Reply::Hosts { hosts: hosts.collect() }).await
             }
