@@ -104,9 +104,11 @@ impl Disk {
         self.waiting.len()
     }
 
-    /// The power goes: what waits is lost.
-    pub(super) fn lose(&mut self) {
+    /// The power goes: what waits is lost. Returns how many entries that are.
+    pub(super) fn lose(&mut self) -> u64 {
+        let lost = self.waiting.iter().filter(|write| matches!(write, Write::Put(Some(_), _))).count();
         self.waiting.clear();
+        lost as u64
     }
 
     /// Merges the rows into a replica that knows what was there from the start.

@@ -5,7 +5,7 @@ use crate::{
     wire,
 };
 
-use super::dice::Dice;
+use super::{dice::Dice, fleet::START};
 
 /// A host's packages: those of its image, some in other versions.
 #[derive(Clone, Debug)]
@@ -46,6 +46,13 @@ impl Packages {
     }
 }
 
+/// The tables of a host besides its packages, as it looks at them: name, columns, and how many rows.
+const TABLES: [(&str, &[&str], usize); 3] = [
+    ("network", &["interface", "address", "mask"], 4),
+    ("storage", &["device", "path", "type", "flags", "size"], 6),
+    ("system", &["hostname", "hardware_model", "cpu_model", "memory_total", "kernel"], 1),
+];
+
 /// The facets of one head, as they are named in it and as they travel.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
@@ -68,6 +75,23 @@ impl Published {
         published
     }
 
+    /// What a host says of itself that never changes here, besides [`Self::node`]: so that a head is as long
+    /// as one that an agent seals.
+    #[must_use]
+    pub fn with_machine(mut self, host: usize) -> Self {
+        for (name, columns, rows) in TABLES {
+            let row = |row: usize| columns.iter().map(|column| format!("{column}-{host}-{row}")).collect();
+            let table = Table {
+                name: name.to_owned(),
+                columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+                rows: (0..rows).map(row).collect(),
+            };
+            let canonical = Tables { tables: vec![table] }.canonical();
+            self.add(name, &canonical, Packed::alone(&canonical));
+        }
+        self
+    }
+
     /// Adds a facet, as a difference to what `replica` holds where that is smaller.
     #[must_use]
     pub fn with(mut self, name: &str, canonical: &[u8], replica: &Replica) -> Self {
@@ -85,7 +109,7 @@ impl Published {
             name: name.to_owned(),
             hash: FacetHash::of(canonical),
             bytes: u32::try_from(canonical.len()).unwrap_or(u32::MAX),
-            at: None,
+            at: Some(START),
         });
         self.packed.push(packed);
         self.refs.sort_by(|a, b| a.name.cmp(&b.name));

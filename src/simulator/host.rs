@@ -46,6 +46,8 @@ pub struct Host {
     pub(super) settled: BTreeSet<EntryId>,
     /// The place of its last head: synced before the head is sealed.
     pub(super) place: (u32, u64),
+    /// Entries that were verified and were new, ever.
+    pub(super) ever: HashSet<EntryId>,
     // What it is.
     pub(super) up: bool,
     /// Counts its starts: what was meant for an earlier life does not reach this one.
@@ -56,6 +58,8 @@ pub struct Host {
     pub(super) dials_only: bool,
     /// Does what no honest member does.
     pub(super) lies: bool,
+    /// How often it crashed.
+    pub(super) crashes: u64,
     /// When it last sent more than a ping.
     pub(super) busy: u64,
 }
@@ -77,11 +81,13 @@ impl Host {
             unsettled: BTreeMap::new(),
             settled: BTreeSet::new(),
             place: (0, 0),
+            ever: HashSet::new(),
             up: false,
             life: 0,
             skew_ms: 0,
             dials_only: false,
             lies: false,
+            crashes: 0,
             busy: 0,
         }
     }

@@ -3,17 +3,22 @@
 use super::{dice::Dice, facets::Published, network::Network};
 use crate::{
     replica::{Item, Packed},
-    sync::{HeadRow, Message, Part, pack_halves, pack_heads, prefix},
+    sync::{HeadRow, Message, Part, ROWS_MAX, pack_halves, pack_heads, prefix},
 };
 
 /// What its differences expand to, in bytes; its heads say a thousand.
 const BOMB_BYTES: usize = 4 * 1024 * 1024;
 
+/// Messages full of rows, said at once.
+const OVERFLOWING: usize = 6;
+
 /// What a liar does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lie {
+pub(super) enum Lie {
     /// Announces heads and entries that it does not have.
     Announces,
+    /// Announces far more than anybody remembers.
+    Overflows,
     /// Says all that it holds, over and over.
     Floods,
     /// Says two things at one place, each to one neighbour.
@@ -26,11 +31,18 @@ enum Lie {
     Bombs,
 }
 
-const LIES: [Lie; 6] = [Lie::Announces, Lie::Floods, Lie::Contradicts, Lie::Skips, Lie::GoesBack, Lie::Bombs];
+const LIES: [Lie; 7] =
+    [Lie::Announces, Lie::Overflows, Lie::Floods, Lie::Contradicts, Lie::Skips, Lie::GoesBack, Lie::Bombs];
 
 /// Lies once, in whatever way; `old` is a head that it published long ago.
 pub(super) fn lie(net: &mut Network, at: usize, dice: &mut Dice, old: Option<&Item>) {
-    let Some(lie) = dice.pick(&LIES).copied() else { return };
+    if let Some(lie) = dice.pick(&LIES).copied() {
+        tell(lie, net, at, dice, old);
+    }
+}
+
+/// Lies once in this way.
+pub(super) fn tell(lie: Lie, net: &mut Network, at: usize, dice: &mut Dice, old: Option<&Item>) {
     let peers: Vec<usize> = net.host(at).peers().collect();
     let pushed = |items: Vec<Item>| Message::Items { items, part: Part::Pushed {} };
     match lie {
@@ -45,6 +57,17 @@ pub(super) fn lie(net: &mut Network, at: usize, dice: &mut Dice, old: Option<&It
             for peer in peers {
                 let (heads, entries) = (pack_heads(&rows, 8), pack_halves(&halves));
                 net.send(at, peer, Message::Told { lsn: 0, heads, entries });
+            }
+        }
+        Lie::Overflows => {
+            net.struck("liar overflows");
+            for _ in 0..OVERFLOWING {
+                let mut half = || (u128::from(dice.roll()) << 64 | u128::from(dice.roll())).to_le_bytes();
+                let halves: Vec<[u8; 16]> = (0..ROWS_MAX).map(|_| half()).collect();
+                for peer in &peers {
+                    let (heads, entries) = (pack_heads(&[], 8), pack_halves(&halves));
+                    net.send(at, *peer, Message::Told { lsn: 0, heads, entries });
+                }
             }
         }
         Lie::Floods => {

@@ -21,8 +21,9 @@ use super::{
     verifier::Verifier,
 };
 use crate::{
+    authority::Refusal,
     identity::{EntryId, HostId, Signed, peek},
-    replica::{Item, Merged, Order, Place, RECEIPT_REPORTS_MAX, Replica},
+    replica::{Entry, Item, Merged, Order, Place, RECEIPT_REPORTS_MAX, Replica},
     routing::{Candidate, Neighbours},
     sync::{Effect, Event, MESSAGE_BYTES_MAX, Machine, Message, in_reports},
     time::Timestamp,
@@ -39,6 +40,8 @@ const SWEEP_EVERY_S: u64 = 600;
 const QUIET_MS: u64 = 3_000;
 /// A dial that nobody answers ends after so long.
 const DIAL_WITHIN_MS: u64 = 10_000;
+/// What was verified in vain, and is told when it should not have been.
+const WHY_MAX: usize = 8;
 /// One message of so many is encoded, decoded and compared.
 const READ_BACK_EVERY: u64 = 8;
 
@@ -104,7 +107,7 @@ pub struct Network {
     /// How much time lies between two ticks of a host, in milliseconds.
     pub tick_ms: u64,
     report: Report,
-    before: Counts,
+    before: Vec<Counts>,
     /// What each host acknowledged to who handed it over.
     acknowledged: BTreeMap<EntryId, (usize, Place)>,
     /// All that was handed over anywhere.
@@ -146,7 +149,7 @@ impl Network {
             still: false,
             tick_ms: 1000,
             report: Report { hosts: vec![Counts::default(); count], ..Report::default() },
-            before: Counts::default(),
+            before: vec![Counts::default(); count],
             acknowledged: BTreeMap::new(),
             submitted: Vec::new(),
             violations: Vec::new(),
@@ -208,16 +211,31 @@ impl Network {
 
     /// What all hosts did from the beginning, whatever was forgotten in between.
     pub fn totals(&self) -> Counts {
-        let mut totals = self.before.clone();
-        for host in &self.report.hosts {
+        let mut totals = Counts::default();
+        for host in &self.totals_by_host() {
             totals.add(host);
         }
         totals
     }
 
+    /// What each did.
+    pub fn totals_by_host(&self) -> Vec<Counts> {
+        let sum = |(before, since): (&Counts, &Counts)| {
+            let mut sum = before.clone();
+            sum.add(since);
+            sum
+        };
+        self.before.iter().zip(&self.report.hosts).map(sum).collect()
+    }
+
+    /// Whether a host ever crashed.
+    pub fn crashed(&self, at: usize) -> bool {
+        self.hosts[at].crashes > 0
+    }
+
     /// Begins to count anew.
     pub fn forget_counts(&mut self) {
-        self.before = self.totals();
+        self.before = self.totals_by_host();
         let faults = std::mem::take(&mut self.report.faults);
         self.report =
             Report { hosts: vec![Counts::default(); self.hosts.len()], faults, ..Report::default() };
@@ -288,8 +306,9 @@ impl Network {
         let written = self.dice.below(self.hosts[at].disk.waiting() + 1);
         self.flush(at, written, false);
         let host = &mut self.hosts[at];
-        host.disk.lose();
+        self.report.hosts[at].lost += host.disk.lose();
         host.up = false;
+        host.crashes += 1;
         host.taken.clear();
         host.shunned.clear();
         host.candidates = None;
@@ -512,6 +531,11 @@ impl Network {
             self.run(1000);
         }
         holds(self)
+    }
+
+    /// So much time passes in which nothing happens anywhere, as if all machines slept.
+    pub fn leap(&mut self, ms: u64) {
+        self.now += ms;
     }
 
     fn lives(&self, host: usize, life: u64) -> bool {
@@ -785,12 +809,13 @@ impl Network {
             let merged = if Replica::is_past(entry.expires(), host.clock(right)) {
                 None
             } else {
-                self.shared.merge(&mut host.replica, &entry, &item).ok()
+                Some(self.shared.merge(&mut host.replica, &entry, &item))
             };
-            if matches!(merged, Some(Merged::New | Merged::Forked)) {
+            if matches!(merged, Some(Ok(Merged::New | Merged::Forked))) {
                 if from.is_some() {
                     counts.merged += 1;
                     host.taken.insert(header.id);
+                    counts.back += u64::from(!host.ever.insert(header.id));
                 }
                 if !self.shared.on {
                     let facets = Arc::make_mut(&mut host.replica).take_facet_changes();
@@ -799,6 +824,24 @@ impl Network {
                 new.push((header.id, item));
             } else if from.is_some() {
                 counts.in_vain += 1;
+                // Two cancelled one order at once: the lower id stands, and only a signature tells that both may.
+                let second_best =
+                    matches!((&merged, &entry), (Some(Ok(Merged::Known)), Entry::Cancellation(_)));
+                // Pushed on while what it follows is still being fetched.
+                let early = matches!(merged, Some(Err(Refusal::Gap)));
+                counts.second_best += u64::from(second_best);
+                counts.early += u64::from(early);
+                let why = match merged {
+                    None => "past".to_owned(),
+                    Some(merged) => format!("{merged:?}"),
+                };
+                let second = self.now / 1000;
+                counts
+                    .why_in_vain
+                    .push_back(format!("rank {} at {second} s from {from:?}: {why}", entry.rank()));
+                if counts.why_in_vain.len() > WHY_MAX {
+                    counts.why_in_vain.pop_front();
+                }
             }
         }
         if let Some(peer) = from.filter(|_| forged) {

@@ -1,7 +1,7 @@
 //! What was counted.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt::{self, Write as _},
 };
 
@@ -56,6 +56,16 @@ pub struct Counts {
     pub merged: u64,
     /// Verified, and then known, older than what is held, or without what they follow.
     pub in_vain: u64,
+    /// Of those: cancellations of an order that somebody else cancelled as well.
+    pub second_best: u64,
+    /// Of those: what came before what it follows.
+    pub early: u64,
+    /// The last of them, in words.
+    pub why_in_vain: VecDeque<String>,
+    /// Among those that were new: what had been here before, and was lost in a crash.
+    pub back: u64,
+    /// Entries that were merged here and that a crash took before they were on disk.
+    pub lost: u64,
     /// Verified although they had been verified and were new since it was started.
     pub again: u64,
     /// Times that it was started.
@@ -76,6 +86,11 @@ impl Counts {
         self.verifications += other.verifications;
         self.merged += other.merged;
         self.in_vain += other.in_vain;
+        self.why_in_vain.extend(other.why_in_vain.iter().cloned());
+        self.second_best += other.second_best;
+        self.early += other.early;
+        self.back += other.back;
+        self.lost += other.lost;
         self.again += other.again;
         self.starts += other.starts;
         for (to, from) in [(&mut self.sent, &other.sent), (&mut self.received, &other.received)] {

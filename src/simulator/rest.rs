@@ -82,7 +82,7 @@ fn at_rest(hosts: usize, seed: u64) -> (Network, Vec<Packages>) {
     let mut net = Network::new(Fleet::found(hosts), hosts, seed);
     net.furnish(|at, replica| {
         let canonical = packages.get(at).map(Packages::canonical).unwrap_or_default();
-        Published::node(at, 1, true).with("deb", &canonical, replica)
+        Published::node(at, 1, true).with_machine(at).with("deb", &canonical, replica)
     });
     net.still = true;
     for at in 0..hosts {
@@ -115,7 +115,7 @@ pub fn figures(hosts: usize, seed: u64) -> Result<Figures, String> {
         let at = dice.below(hosts);
         let Some(mine) = packages.get_mut(at) else { continue };
         mine.upgrade(&mut dice);
-        let node = Published::node(at, 1, true);
+        let node = Published::node(at, 1, true).with_machine(at);
         let unchanged: usize = node.packed().iter().map(Packed::weight).sum();
         let published = node.with("deb", &mine.canonical(), net.host(at).replica());
         let facets: usize = published.packed().iter().map(Packed::weight).sum();

@@ -12,8 +12,9 @@ use super::{
     report::Report,
 };
 use crate::{
-    identity::{EntryId, Signed},
-    replica::{Item, Order, Place, Replica, Sections, TipForm, first_hour},
+    identity::{EntryId, Signed, peek},
+    replica::{Cancellation, Item, Order, Place, Replica, Sections, TipForm, first_hour},
+    sync::Tables,
     time::Timestamp,
 };
 
@@ -332,6 +333,7 @@ impl Storm {
             if let Some(violation) = self.net.violations().first() {
                 return Err(violation.clone());
             }
+            self.bounded()?;
         }
         Ok(())
     }
@@ -352,9 +354,9 @@ impl Storm {
         self.net.run(5_000);
         self.healed()?;
         self.home()?;
-        if !self.faults.liar {
-            self.quiet()?;
-        }
+        self.bounded()?;
+        self.verified_once()?;
+        self.quiet()?;
         match self.net.violations().first() {
             Some(violation) => Err(violation.clone()),
             None => Ok(()),
@@ -370,11 +372,36 @@ impl Storm {
         Err(format!("replicas differ {HEALED_WITHIN} s after all was healed: {lacks}"))
     }
 
-    fn home(&mut self) -> Result<(), String> {
-        // An order that no host was told to be safe may be gone with the host that had it.
+    /// What is gone was acknowledged to nobody and went with a host that crashed; returns how many those are.
+    fn gone(&mut self) -> Result<usize, String> {
         let net = &self.net;
-        self.orders.retain(|(order, ..)| net.host(0).replica().order(&order.id()).is_some());
+        let held = |order: &EntryId| net.host(0).replica().order(order).is_some();
+        let (held, gone): (Vec<_>, Vec<_>) = self.orders.drain(..).partition(|(order, ..)| held(&order.id()));
+        self.orders = held;
+        for (order, first, _) in &gone {
+            let id = order.id();
+            if net.acknowledged().contains_key(&id) && !net.host(*first).lies {
+                return Err(format!("the order {id}, which {first} acknowledged, is gone"));
+            }
+            // Who is shunned tells nobody what it was given.
+            if !net.crashed(*first) && !net.host(*first).lies {
+                return Err(format!("the order {id} is gone, and {first}, which took it, never crashed"));
+            }
+            if let Some(at) = (0..self.members)
+                .find(|at| !net.host(*at).lies && net.host(*at).replica().order(&id).is_some())
+            {
+                return Err(format!("the order {id} is on {at} alone"));
+            }
+        }
+        Ok(gone.len())
+    }
+
+    fn home(&mut self) -> Result<(), String> {
+        for _ in 0..self.gone()? {
+            self.net.struck("order lost with its host");
+        }
         // Nor does anybody wait for a liar, or for who takes every order to be long past.
+        let net = &self.net;
         let waits = |host: &usize| !net.host(*host).lies && net.host(*host).skew_ms.abs() < YEARS_MS;
         for (_, _, roster) in &mut self.orders {
             roster.retain(waits);
@@ -407,8 +434,56 @@ impl Storm {
         }
     }
 
-    /// Nothing but pings, and few of those.
+    /// No table has more rows than it may, whatever was said; and no honest host is named as a liar.
+    fn bounded(&self) -> Result<(), String> {
+        let members = self.net.hosts().len();
+        for (at, host) in self.net.hosts().iter().enumerate().filter(|(_, host)| !host.lies) {
+            let most = Tables::most(members, members);
+            if let Some((table, rows)) = host.machine().tables().beyond(&most) {
+                return Err(format!("{at} has {rows} rows in its table of {table}"));
+            }
+            for (named, why, _) in host.machine().misbehaved() {
+                let honest = |of: usize| !self.net.host(of).lies;
+                if let Some(of) = self.net.fleet.number(&named).filter(|of| honest(*of)) {
+                    return Err(format!("{at} names {of}, which is honest: {why}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// No signature was checked without need: each of a new entry, and again only of what a crash took.
+    fn verified_once(&self) -> Result<(), String> {
+        for (at, counts) in self.net.totals_by_host().iter().enumerate() {
+            if self.net.host(at).lies {
+                continue;
+            }
+            if counts.back > counts.lost {
+                let (back, lost) = (counts.back, counts.lost);
+                return Err(format!("{at} merged {back} entries again where crashes took {lost}"));
+            }
+            // A liar's entries are verified before they are refused; and who is years ahead refuses orders.
+            let may_refuse = self.faults.liar || self.faults.years;
+            let excused = counts.second_best + counts.early;
+            if !may_refuse && counts.verifications > counts.merged + excused {
+                return Err(format!(
+                    "{at} verified {} entries, of which {} were new and {excused} could not be known not to be: {:?}",
+                    counts.verifications, counts.merged, counts.why_in_vain
+                ));
+            }
+            // What is early is asked for again: now and then, where links or hosts went, and not more.
+            if counts.early > 8 + counts.merged / 4 {
+                return Err(format!("{at} verified {} entries before what they follow", counts.early));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing but pings, and few of those. A liar is switched off before: others owe it nothing.
     fn quiet(&mut self) -> Result<(), String> {
+        for at in (0..self.members).filter(|at| self.net.host(*at).lies).collect::<Vec<_>>() {
+            self.net.crash(at, false);
+        }
         self.net.run(QUIET_AFTER * 1000);
         self.net.still = true;
         self.net.run(60_000);
@@ -417,30 +492,32 @@ impl Storm {
         self.net.still = false;
         let report = self.net.report();
         for (kind, traffic) in report.sent() {
-            if !matches!(kind, "ping" | "pong") {
+            // Results of a liar's orders are offered to it for two hours.
+            let owed = self.faults.liar && matches!(kind, "reports");
+            if !matches!(kind, "ping" | "pong") && !owed {
                 return Err(format!("{} messages {kind} in 100 s without any change", traffic.messages));
             }
         }
         let bound = report.links as u64 * 10 * IDLE_BYTES_MAX;
-        if report.bytes() > bound {
+        if report.bytes() > bound && !self.faults.liar {
             return Err(format!("{} bytes on {} idle links in 100 s", report.bytes(), report.links));
         }
         Ok(())
     }
 }
 
-/// The first thing that is not on all hosts, in words.
-fn lacking(net: &Network) -> Option<String> {
+/// The first thing that is not on all hosts that were ever started and do not lie, in words.
+pub fn lacking(net: &Network) -> Option<String> {
     // The latest clock of all: who swept more compares with what the others would still hold then.
     let now = latest(net);
-    let first = net.host(0).replica();
     let root = |host: &Host| host.replica().roots(first_hour(now)).root();
-    let roots: BTreeSet<_> = net.hosts().iter().filter(|host| !host.lies).map(root).collect();
+    let roots: BTreeSet<_> =
+        net.hosts().iter().filter(|host| !host.lies && host.life > 0).map(root).collect();
     if roots.len() > 1 {
         return Some(format!("{} different roots; {}", roots.len(), differences(net, now)));
     }
     for (id, (at, place)) in net.acknowledged() {
-        if !net.host(*at).lies && !stands(first, id, place) {
+        if !net.host(*at).lies && !stands(net, id, place, now) {
             return Some(format!("{id}, which {at} acknowledged, is nowhere"));
         }
     }
@@ -451,20 +528,25 @@ fn latest(net: &Network) -> Timestamp {
     net.hosts().iter().map(|host| host.clock(net.now())).max().unwrap_or_default()
 }
 
-fn stands(replica: &Replica, id: &EntryId, place: &Place) -> bool {
-    match place {
-        Place::Head { host, epoch, sequence } => replica.head(host).is_some_and(|head| {
+fn stands(net: &Network, id: &EntryId, place: &Place, now: Timestamp) -> bool {
+    let replica = net.host(0).replica();
+    if let Place::Head { host, epoch, sequence } = place {
+        return replica.head(host).is_some_and(|head| {
             let held = (head.body().epoch, head.body().sequence);
             held > (*epoch, *sequence) || (held == (*epoch, *sequence) && head.id() == *id)
-        }),
-        // Of two cancellations of one order the lower id stands.
-        Place::Set(_) | Place::Op { .. } => {
-            replica.holds(id)
-                || replica.orders().any(|order| {
-                    replica.cancellation(&order.signed().id()).is_some_and(|held| held.id() < *id)
-                })
-        }
+        });
     }
+    if replica.holds(id) {
+        return true;
+    }
+    let item = net.submitted().iter().find(|item| peek(&item.entry.0).is_ok_and(|header| header.id == *id));
+    let Some(item) = item else { return false };
+    if let Ok(cancellation) = Signed::<Cancellation>::own(&item.entry.0) {
+        // Of two cancellations of this order the lower id stands.
+        return Replica::is_past(Some(cancellation.expires), now)
+            || replica.cancellation(&cancellation.order).is_some_and(|held| held.id() < *id);
+    }
+    Signed::<Order>::own(&item.entry.0).is_ok_and(|order| Replica::is_past(Some(order.expires), now))
 }
 
 fn differences(net: &Network, now: Timestamp) -> String {

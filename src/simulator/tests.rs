@@ -37,6 +37,15 @@ fn a_result_of_the_host_where_the_order_was_given_is_there_after_that_host_crash
     }
 }
 
+/// Seeds 2537 and 2666: a host whose clock is years off refuses what it was given, asks the next who has
+/// it, and called that one a liar when a lower cancellation stood there by then.
+#[test]
+fn a_host_whose_clock_is_years_off_names_no_honest_neighbour_as_a_liar() {
+    for seed in [2537, 2666] {
+        storm(seed).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
 #[test]
 fn a_seed_repeats_itself_byte_for_byte() {
     let faults = Faults { breaks: true, crashes: true, holes: true, late: true, ..Faults::default() };
@@ -129,9 +138,7 @@ fn show(figures: &Figures) {
 
 fn check(figures: &Figures) {
     assert!(figures.idle_bytes <= 100.0, "{figures}");
-    // 1.3 is what it should be: it is at 20 hosts; with eight neighbours that announce at once it is not yet.
-    let most = if figures.hosts <= 20 { 1.3 } else { 1.4 };
-    assert!(figures.ratio() <= most, "{figures}");
+    assert!(figures.ratio() <= 1.3, "{figures}");
     assert!(figures.verifications <= 1.0, "{figures}");
 }
 

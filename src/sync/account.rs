@@ -69,7 +69,7 @@ const COSTS: [Cost; 11] = [
 /// New heads of one host, from whomever. Those above it are not lost: the newest is asked for later.
 const HEADS: Rate = Rate { burst: 30, every_ms: 5_000 };
 /// Who misbehaved and is remembered, each once.
-const BLAMED_MAX: usize = 32;
+pub(super) const BLAMED_MAX: usize = 32;
 
 /// What one member has used of what it may: a bucket for each [`Cost`], in that order.
 type Account = [Bucket; COSTS.len()];
@@ -131,6 +131,11 @@ impl Accounts {
     /// Counts what was not looked at.
     pub(super) fn throttle(&mut self, count: u64) {
         self.throttled += count;
+    }
+
+    /// Members whose use is counted, and hosts that published lately.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len() + self.heads.len()
     }
 
     pub(super) fn throttled(&self) -> u64 {

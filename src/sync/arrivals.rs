@@ -23,8 +23,8 @@ const ITEMS_MAX: usize = 4096;
 /// Facets in one message that are looked at.
 const FACETS_MAX: usize = 64;
 /// Heads of one neighbour that wait for facets, and their bytes; above half of the number no more are asked for.
-const PARKED_MAX: usize = 256;
-const PARKED_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const PARKED_MAX: usize = 256;
+pub(super) const PARKED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Of these, heads of hosts that are not known: their certificates may be on their way.
 const PARKED_STRANGERS_MAX: usize = 32;
 /// The same of all neighbours, who may be hundreds.
@@ -44,7 +44,7 @@ const PARKED_FOR: std::time::Duration = std::time::Duration::from_secs(30);
 pub(super) struct Parked {
     pub(super) peer: HostId,
     key: Key,
-    item: Item,
+    pub(super) item: Item,
     missing: Vec<FacetHalf>,
     since: Timestamp,
     rounds: u8,

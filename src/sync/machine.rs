@@ -417,7 +417,9 @@ impl Machine {
             effects.extend(due.into_iter().filter_map(|peer| self.ping(peer, hour, root, now, replica)));
         }
         effects.extend(self.watch(late, now, replica));
-        for peer in self.wants.tick(now) {
+        let neighbours = &self.neighbours;
+        let heard = |peer: &HostId| neighbours.get(peer).map(|neighbour| neighbour.heard);
+        for peer in self.wants.tick(heard, now) {
             self.unanswered(peer, now);
         }
         effects.extend(self.unpark(now, replica));

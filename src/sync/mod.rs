@@ -27,6 +27,7 @@ mod neighbour;
 mod presence;
 mod returns;
 mod rows;
+mod tables;
 mod wants;
 mod watch;
 
@@ -35,3 +36,4 @@ pub use message::{Cursor, MESSAGE_BYTES_MAX, Message, Part, SYNC_VERSION, Sum};
 pub use presence::{Ended, NOTES_MAX, Note, Presence, Said, Seen, WITNESSES_MAX};
 pub use returns::{RETRY_AFTER, Returned, Returns};
 pub use rows::{HeadRow, NoRows, ROWS_MAX, pack_halves, pack_heads, prefix, unpack_halves, unpack_heads};
+pub use tables::Tables;

@@ -20,7 +20,7 @@ use crate::{
 pub(super) const EXCHANGE_EVERY: Duration = Duration::from_secs(20);
 const EXCHANGE_EVERY_MAX: Duration = Duration::from_secs(160);
 /// Elements that one neighbour is known to have; only spares an announcement.
-const HAS_MAX: usize = 2048;
+pub(super) const HAS_MAX: usize = 2048;
 /// Neighbours that are gone and whose feeds are not begun anew when they are back.
 const CURSORS_MAX: usize = 64;
 
@@ -172,6 +172,11 @@ impl Neighbour {
         {
             self.has.remove(&oldest);
         }
+    }
+
+    /// How many elements it is known to have.
+    pub(super) fn knows_of_it(&self) -> usize {
+        self.has.len().max(self.has_order.len())
     }
 
     /// Whether it is known to have this, or something newer in its place.

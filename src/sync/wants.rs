@@ -16,11 +16,13 @@ use crate::{identity::HostId, time::Timestamp};
 /// Elements that one neighbour announced first and that were not asked for yet.
 const QUEUE_MAX: usize = 8192;
 /// Elements in all.
-const WANTS_MAX: usize = 32_768;
+pub(super) const WANTS_MAX: usize = 32_768;
 /// Who else has it, remembered for one element.
 const SOURCES_MAX: usize = 8;
 /// Who is asked and says nothing for so long makes room for the next who has it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Who says something else so long after the question has read it: it is not on its way any more.
+const SPEAKS_AFTER: Duration = Duration::from_secs(1);
 /// If nobody else has it, waiting is all there is to do for so long.
 const ANSWER_WITHIN_MAX: Duration = Duration::from_secs(10);
 /// So often it is asked for in vain.
@@ -68,6 +70,8 @@ struct Want {
     state: State,
     tries: u8,
     after: Timestamp,
+    /// Whether it ever came: then there is such a thing, though it was not taken.
+    exists: bool,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +104,15 @@ impl Wants {
         self.rows.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The longest queue of a neighbour.
+    pub(super) fn queued(&self) -> usize {
+        self.peers.values().map(|of_peer| of_peer.queue.len()).max().unwrap_or(0)
+    }
+
     /// A neighbour has something that is lacking here. Not asked for before `after`. `first` puts it
     /// before everything else that this neighbour is to be asked for.
     pub(super) fn announced(
@@ -124,7 +137,7 @@ impl Wants {
             None if full || of_peer.queue.len() >= QUEUE_MAX => of_peer.lower(base),
             None => {
                 let sources = vec![Source { peer, spot, base }];
-                self.rows.insert(key, Want { sources, state: State::Queued, tries: 0, after });
+                self.rows.insert(key, Want { sources, state: State::Queued, tries: 0, after, exists: false });
                 if first {
                     of_peer.queue.push_front(key);
                 } else {
@@ -225,10 +238,11 @@ impl Wants {
                 of_peer.lower(base);
             } else {
                 let sources = vec![Source { peer, spot, base }];
-                self.rows.insert(key, Want { sources, state, tries: 0, after: now });
+                self.rows.insert(key, Want { sources, state, tries: 0, after: now, exists: true });
             }
             return true;
         };
+        want.exists = true;
         let known = want.sources.iter().position(|source| source.peer == peer);
         if let State::Came { spot: judged, .. } = want.state
             && judged >= spot
@@ -333,7 +347,8 @@ impl Wants {
                     of_peer.queue.push_front(key);
                 }
             } else {
-                empty = true;
+                // What was refused here may have been replaced there since.
+                empty |= !want.exists;
                 self.next(key);
             }
         }
@@ -377,8 +392,13 @@ impl Wants {
         floor
     }
 
-    /// Time passed. Returns who was asked and did not answer, each question once.
-    pub(super) fn tick(&mut self, now: Timestamp) -> Vec<HostId> {
+    /// Time passed. Returns who was asked and did not answer though it said something meanwhile, each question
+    /// once: who is cut off, or stopped, says nothing at all, and lies no more than a cable does.
+    pub(super) fn tick(
+        &mut self,
+        heard: impl Fn(&HostId) -> Option<Timestamp>,
+        now: Timestamp,
+    ) -> Vec<HostId> {
         let mut late = Vec::new();
         let mut waited = Vec::new();
         for (peer, of_peer) in &mut self.peers {
@@ -394,7 +414,8 @@ impl Wants {
             };
             let over = now.since(of_peer.at) >= ANSWER_WITHIN_MAX;
             let keys: Vec<Key> = of_peer.asked.iter().filter(open).copied().collect();
-            if !keys.is_empty() && !std::mem::replace(&mut of_peer.late, true) {
+            let speaks = heard(peer).is_some_and(|heard| heard.since(of_peer.at.min(heard)) >= SPEAKS_AFTER);
+            if !keys.is_empty() && speaks && !std::mem::replace(&mut of_peer.late, true) {
                 late.push(*peer);
             }
             if keys.is_empty() || over {

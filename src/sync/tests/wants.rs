@@ -38,13 +38,13 @@ fn one_neighbour_is_asked_and_the_next_when_it_does_not_answer_for_two_seconds()
     }
     assert_eq!(asks(&mut wants, a, NOW), [entry(1)]);
     assert_eq!((asks(&mut wants, b, NOW), asks(&mut wants, c, NOW)), (vec![], vec![]));
-    assert_eq!(wants.tick(after(1)), []);
+    assert_eq!(wants.tick(|_| Some(after(1)), after(1)), []);
     assert_eq!(asks(&mut wants, b, after(1)), []);
-    assert_eq!(wants.tick(after(2)), [a]);
+    assert_eq!(wants.tick(|_| Some(after(2)), after(2)), [a]);
     assert_eq!(asks(&mut wants, b, after(2)), [entry(1)]);
     // What moves is not late, however little it brings.
     wants.moves(&b, after(3));
-    assert_eq!(wants.tick(after(4)), []);
+    assert_eq!(wants.tick(|_| Some(after(4)), after(4)), []);
     // From whomever it comes: it is judged once.
     assert!(wants.came(a, entry(1), HERE, 0, false, after(4)));
     assert!(!wants.came(b, entry(1), HERE, 0, false, after(4)));
@@ -111,7 +111,7 @@ fn what_is_never_delivered_is_given_up() {
     let (mut asked, mut late) = (0, 0);
     for second in 0..120 {
         asked += asks(&mut wants, a, after(second)).len();
-        late += wants.tick(after(second)).len();
+        late += wants.tick(|_| Some(after(second)), after(second)).len();
     }
     assert_eq!((asked, late), (4, 4));
     assert!(wants.is_empty());
@@ -133,7 +133,35 @@ fn no_flood_of_announcements_fills_more_than_its_part_and_what_found_no_room_is_
     }
     assert!(wants.rows.len() <= WANTS_MAX);
     assert_eq!(wants.down(&a), Some(0));
-    wants.tick(after(10));
-    wants.tick(after(20));
+    wants.tick(|_| Some(after(10)), after(10));
+    wants.tick(|_| Some(after(20)), after(20));
     assert!(wants.rows.len() <= 1, "{} are left", wants.rows.len());
+}
+
+#[test]
+fn who_says_nothing_at_all_is_no_liar_and_who_talks_of_other_things_is() {
+    let [a, ..] = peers();
+    for (heard, late) in [(NOW, vec![]), (after(2), vec![a])] {
+        let mut wants = Wants::default();
+        wants.announced(a, entry(1), HERE, 0, NOW, false);
+        assert_eq!(asks(&mut wants, a, NOW), [entry(1)]);
+        assert_eq!(wants.tick(|_| Some(heard), after(3)), late);
+    }
+}
+
+#[test]
+fn who_no_longer_has_what_was_refused_here_is_no_liar() {
+    let [a, b, ..] = peers();
+    let mut wants = Wants::default();
+    wants.announced(a, entry(1), HERE, 0, NOW, false);
+    wants.announced(b, entry(1), HERE, 0, NOW, false);
+    assert_eq!(asks(&mut wants, a, NOW), [entry(1)]);
+    assert!(wants.came(a, entry(1), HERE, 0, false, NOW));
+    assert!(!wants.answered(&a));
+    wants.tick(|_| Some(after(6)), after(6));
+    assert_eq!(asks(&mut wants, b, after(6)), [entry(1)]);
+    assert!(!wants.answered(&b), "there was such a thing");
+    wants.announced(a, entry(2), HERE, 0, after(6), false);
+    assert_eq!(asks(&mut wants, a, after(6)), [entry(2)]);
+    assert!(wants.answered(&a), "nobody ever saw that");
 }
