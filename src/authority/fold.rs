@@ -177,10 +177,10 @@ impl Authority {
     }
 
     /// The hosts whose ids begin with these bytes.
-    pub fn hosts_by_prefix(&self, prefix: &[u8; 8]) -> impl Iterator<Item = &Host> {
+    pub fn hosts_by_prefix(&self, prefix: &[u8]) -> impl Iterator<Item = &Host> {
         let bound = |fill: u8| {
             let mut id = [fill; 32];
-            id.split_at_mut(8).0.copy_from_slice(prefix);
+            id.iter_mut().zip(prefix).for_each(|(byte, wanted)| *byte = *wanted);
             HostId(id)
         };
         self.hosts.range(bound(0)..=bound(u8::MAX)).map(|(_, host)| host)

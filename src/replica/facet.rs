@@ -31,6 +31,8 @@ const TINY: usize = 96;
 const LEVEL: i32 = 19;
 /// How hard it tries where another host's facet is packed anew while entries wait.
 const LEVEL_QUICK: i32 = 3;
+/// Places that zstd looks at for each copy of a difference, as a power of two.
+const DIFFERENCE_SEARCH_LOG: u32 = 9;
 /// Holds a base and a facet of the greatest length.
 const WINDOW_LOG: u32 = 21;
 /// How every zstd frame begins (RFC 8878, section 3.1.1); it does not travel.
@@ -214,6 +216,11 @@ pub(super) fn compress(bytes: &[u8], prefix: &[u8], level: i32) -> Option<Vec<u8
     let log = (bytes.len() + prefix.len()).next_power_of_two().ilog2();
     encoder.window_log(log.clamp(WINDOW_LOG_MIN, WINDOW_LOG)).ok()?;
     encoder.set_pledged_src_size(Some(bytes.len() as u64)).ok()?;
+    if !prefix.is_empty() {
+        // A difference is many short copies: it pays to look for each at more places and for shorter ones.
+        encoder.set_parameter(zstd::zstd_safe::CParameter::SearchLog(DIFFERENCE_SEARCH_LOG)).ok()?;
+        encoder.set_parameter(zstd::zstd_safe::CParameter::MinMatch(3)).ok()?;
+    }
     encoder.write_all(bytes).ok()?;
     let frame = encoder.finish().ok()?;
     frame.strip_prefix(&MAGIC).map(<[u8]>::to_vec)

@@ -313,6 +313,16 @@ fn what_rides_with_a_head_is_short_and_what_changed() {
     assert_eq!(rides(Some((0, 0))).len(), 2);
     assert_eq!(rides(None).len(), 2);
     assert_eq!(world.replica.head_item(&host(3), None), None);
+    // Who missed several heads gets what changed since its own, and only that.
+    let third = vec![3; 50];
+    world.says(1, 3, &[&short, &long, &third], &[Packed::alone(&third)]).unwrap();
+    world.says(1, 4, &[&short, &long, &third], &[]).unwrap();
+    let rides = |has| world.replica.head_item(&host(1), has).unwrap().facets;
+    assert_eq!(rides(Some((0, 1))), [Packed::alone(&third)]);
+    assert_eq!(rides(Some((0, 3))), []);
+    world.says(1, 5, &[&other, &long, &third], &[Packed::alone(&other)]).unwrap();
+    let rides = |has| world.replica.head_item(&host(1), has).unwrap().facets;
+    assert_eq!(rides(Some((0, 2))), [Packed::alone(&other), Packed::alone(&third)]);
     // A difference to a base rides though its base does not.
     world.says(2, 1, &[&a, &b], &[Packed::alone(&a), against(&b, &a)]).unwrap();
     let item = world.replica.head_item(&host(2), None).unwrap();

@@ -25,14 +25,12 @@ pub struct Missing {
     pub work: usize,
 }
 
-/// A head, and what it replaced here.
+/// A head, and since when it says what it says.
 #[derive(Clone, Debug)]
 pub(super) struct KeptHead {
     pub(super) head: Signed<Head>,
-    /// Epoch and sequence of the one before it.
-    replaced: Option<(u32, u64)>,
-    /// Those of its facets that the one before did not name, one bit each.
-    fresh: u32,
+    /// For each of its facets, epoch and sequence of the first head here that named it, and all after it did.
+    since: Vec<(u32, u64)>,
 }
 
 /// Where a host's head stands.
@@ -99,19 +97,14 @@ impl Replica {
         self.facets.name(&body.facets, opened)?;
         let old = self.heads.remove(&host);
         let before = old.as_ref().map_or(&[][..], |old| old.head.body().facets.as_slice());
-        let mut fresh = 0;
-        for (at, facet) in body.facets.iter().enumerate() {
-            if !before.iter().any(|old| old.hash == facet.hash) {
-                fresh |= 1_u32.checked_shl(u32::try_from(at).unwrap_or(u32::MAX)).unwrap_or(0);
-            }
-        }
-        let replaced = old.as_ref().map(|old| (old.head.body().epoch, old.head.body().sequence));
+        let named = |hash| old.as_ref()?.since.get(before.iter().position(|facet| facet.hash == hash)?);
+        let since = body.facets.iter().map(|facet| named(facet.hash).copied().unwrap_or(place)).collect();
         if let Some(old) = old {
             self.ledger.strike(&old.head.id());
             self.facets.let_go(&old.head.body().facets);
         }
         self.ledger.enter(head.id(), Spot::Head(host), None);
-        self.heads.insert(host, KeptHead { head, replaced, fresh });
+        self.heads.insert(host, KeptHead { head, since });
         Ok(Merged::New)
     }
 
@@ -128,17 +121,15 @@ impl Replica {
         Missing { facets: self.facets.lacking(wanted, &opened), work: opened.work() }
     }
 
-    /// A host's head with facets that ride along, none of them long: if `has` is the place of the head that
-    /// this one replaced here, those that it did not name; else all.
+    /// A host's head with facets that ride along, none of them long: those that no head named up to the place
+    /// that the receiver `has`, as far as is known here; all if it has none. What it lacks beyond that it asks
+    /// for.
     pub fn head_item(&self, host: &HostId, has: Option<(u32, u64)>) -> Option<Item> {
         let kept = self.heads.get(host)?;
-        let knows = has.is_some() && has == kept.replaced;
-        let named = kept.head.body().facets.iter().enumerate();
-        let fresh =
-            |at: usize| u32::try_from(at).is_ok_and(|at| kept.fresh.checked_shr(at).unwrap_or(0) & 1 == 1);
+        let named = kept.head.body().facets.iter().zip(&kept.since);
         let facets = named
-            .filter(|(at, _)| !knows || fresh(*at))
-            .filter_map(|(_, facet)| self.facets.packed(&facet.hash))
+            .filter(|(_, since)| has.is_none_or(|has| has < **since))
+            .filter_map(|(facet, _)| self.facets.packed(&facet.hash))
             .filter(|packed| packed.weight() <= RIDES_BYTES_MAX)
             .cloned()
             .collect();

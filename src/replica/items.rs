@@ -31,7 +31,7 @@ impl Replica {
     }
 
     /// The hosts, members or not, whose ids begin with these bytes.
-    pub fn hosts_by_prefix(&self, prefix: &[u8; 8]) -> Vec<HostId> {
+    pub fn hosts_by_prefix(&self, prefix: &[u8]) -> Vec<HostId> {
         self.authority.hosts_by_prefix(prefix).map(Host::id).collect()
     }
 

@@ -55,7 +55,7 @@ pub(super) fn tell(lie: Lie, net: &mut Network, at: usize, dice: &mut Dice, old:
                 .map(|_| u128::from(dice.roll()).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
                 .collect();
             for peer in peers {
-                let (heads, entries) = (pack_heads(&rows), pack_halves(&halves));
+                let (heads, entries) = (pack_heads(&rows, 8), pack_halves(&halves));
                 net.send(at, peer, Message::Told { lsn: 0, heads, entries });
             }
         }
@@ -65,7 +65,7 @@ pub(super) fn tell(lie: Lie, net: &mut Network, at: usize, dice: &mut Dice, old:
                 let mut half = || (u128::from(dice.roll()) << 64 | u128::from(dice.roll())).to_le_bytes();
                 let halves: Vec<[u8; 16]> = (0..ROWS_MAX).map(|_| half()).collect();
                 for peer in &peers {
-                    let (heads, entries) = (pack_heads(&[]), pack_halves(&halves));
+                    let (heads, entries) = (pack_heads(&[], 8), pack_halves(&halves));
                     net.send(at, *peer, Message::Told { lsn: 0, heads, entries });
                 }
             }

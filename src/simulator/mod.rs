@@ -27,6 +27,7 @@ mod network;
 mod report;
 mod rest;
 mod shared;
+mod split;
 mod storm;
 mod verifier;
 
@@ -37,6 +38,7 @@ pub use host::Host;
 pub use network::{Network, Weather};
 pub use report::{Counts, Report, Traffic, name_of};
 pub use rest::{Figures, figures};
+pub use split::{Split, split};
 pub use storm::{Failure, Faults, IDLE_BYTES_MAX, lacking, storm, storm_of};
 
 #[cfg(test)]

@@ -618,7 +618,9 @@ impl Network {
                 self.handle(to, Event::Broken(self.fleet.id(from)));
             }
             Parcel::Message { message, bytes } => {
-                self.report.hosts[to].received(name_of(&message), bytes);
+                let counts = &mut self.report.hosts[to];
+                counts.received(name_of(&message), bytes);
+                counts.payload += message.payload() as u64;
                 self.handle(to, Event::Message(self.fleet.id(from), *message));
             }
         }

@@ -48,6 +48,8 @@ pub struct Counts {
     pub sent: BTreeMap<&'static str, Traffic>,
     /// What came to it, by kind.
     pub received: BTreeMap<&'static str, Traffic>,
+    /// Bytes of entries and facets among it.
+    pub payload: u64,
     /// Signatures that it checked, of entries from neighbours.
     pub verifications: u64,
     /// Entries from neighbours that were new.
@@ -80,6 +82,7 @@ impl Counts {
     }
 
     pub(super) fn add(&mut self, other: &Self) {
+        self.payload += other.payload;
         self.verifications += other.verifications;
         self.merged += other.merged;
         self.in_vain += other.in_vain;

@@ -160,3 +160,15 @@ fn check(figures: &Figures) {
     assert!(figures.ratio() <= 1.3, "{figures}");
     assert!(figures.verifications <= 1.0, "{figures}");
 }
+
+#[test]
+#[expect(clippy::print_stdout, reason = "figures, for who asks with --nocapture")]
+fn two_halves_that_meet_again_get_what_each_lacks_and_at_most_a_tenth_more() {
+    for (jitter_ms, seed) in [(5, 1), (80, 3)] {
+        let split = split(20, 300, jitter_ms, seed).unwrap();
+        println!("{split}");
+        assert!(split.lacked > 100_000, "{split}");
+        assert!(split.ratio() <= 1.1, "{split}");
+        assert!(split.equal_ms <= 10_000, "{split}");
+    }
+}

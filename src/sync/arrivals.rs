@@ -30,6 +30,8 @@ const PARKED_STRANGERS_MAX: usize = 32;
 /// The same of all neighbours, who may be hundreds.
 const PARKED_BY_ALL_MAX: usize = 2048;
 const PARKED_BY_ALL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// So many entries at a time are not news: somebody catches up.
+const MANY: usize = 4;
 /// So often what came shows that more is needed: a facet, then its base.
 const ROUNDS_MAX: u8 = 3;
 /// What counts among the unasked: facets that are not what was asked for, over and over.
@@ -439,7 +441,12 @@ impl Machine {
         if !self.parked.is_empty() {
             effects.extend(self.unpark(now, replica));
         }
-        effects.extend(self.flush_soon(replica));
+        if from.is_some() && items.len() >= MANY {
+            self.few_know = true;
+            effects.extend(self.flush_to_few(replica));
+        } else {
+            effects.extend(self.flush_soon(replica));
+        }
         effects.extend(self.ask_all(now, replica));
         effects.extend(self.exchange(now, replica));
         effects

@@ -11,22 +11,22 @@ use super::{
     Cursor, Effect, Machine, Message, Part, SYNC_VERSION, Sum,
     account::Cost,
     arrivals::what,
-    feed::in_messages,
+    feed::{in_messages, told},
     neighbour::Neighbour,
-    rows::{HeadRow, ROWS_MAX, pack_heads, prefix},
+    rows::{HeadRow, ROWS_MAX, prefix},
     wants::Key,
 };
 use crate::{
     identity::HostId,
     replica::{HeadTips, Item, Replica, Sections, Tip, TipForm, first_hour},
     time::Timestamp,
-    wire::Bytes,
 };
 
 /// Bytes of entries sent in answer to one message of tips; the rest follows the next one.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Heads that are more than this are named in an answer to tips and not sent: they are asked for.
-const HEADS_AT_ONCE_BYTES_MAX: usize = 32 * 1024;
+/// Heads that are more than this are named in an answer to tips and not sent: they are asked for, once, however
+/// many neighbours are met at a time.
+const HEADS_AT_ONCE_BYTES_MAX: usize = 2 * 1024;
 /// Who was sent tips may answer for so long before somebody else is.
 const EXCHANGE_WITHIN: Duration = Duration::from_secs(3);
 /// What is on its way holds an exchange up for so long at most, or who promises much could put it off.
@@ -173,7 +173,11 @@ impl Machine {
             neighbour.agrees();
         }
         let pong = Message::Pong { nonce, lsn: neighbour.claim(), sum: (!equal).then_some(ours) };
-        vec![Effect::Send(peer, pong)]
+        let mut effects = vec![Effect::Send(peer, pong)];
+        if !equal {
+            effects.extend(self.tell(peer, replica));
+        }
+        effects
     }
 
     pub(super) fn on_pong(
@@ -217,7 +221,9 @@ impl Machine {
         if at_rest || neighbour.differed >= DIFFER_AT_ALL {
             neighbour.due = true;
         }
-        self.exchange(now, replica).into_iter().collect()
+        let mut effects = self.tell(peer, replica);
+        effects.extend(self.exchange(now, replica));
+        effects
     }
 
     /// Sends the next neighbour that holds something else the tips, when nobody is at it and nothing is on
@@ -299,9 +305,7 @@ impl Machine {
         effects.extend(
             in_messages(lacking).map(|items| Effect::Send(peer, Message::Items { items, part: Part::More })),
         );
-        let told = |rows: &[HeadRow], lsn| {
-            Effect::Send(peer, Message::Told { lsn, heads: pack_heads(rows), entries: Bytes::default() })
-        };
+        let told = |rows: &[HeadRow], lsn| told(peer, lsn, rows, &[], replica);
         let mut chunks = rows.chunks(ROWS_MAX).peekable();
         while let Some(chunk) = chunks.next() {
             effects.push(told(chunk, if chunks.peek().is_some() { 0 } else { claim }));

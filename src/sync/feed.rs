@@ -8,12 +8,15 @@
 use super::{
     Effect, Machine, Message, Part,
     account::Cost,
-    rows::{HeadRow, Prefix, ROWS_MAX, pack_halves, pack_heads, prefix, unpack_halves, unpack_heads},
+    rows::{
+        HeadRow, Prefix, ROWS_MAX, WIDTH_MAX, WIDTH_MIN, pack_halves, pack_heads, prefix, unpack_halves,
+        unpack_heads,
+    },
     wants::{Key, Spot},
 };
 use crate::{
     identity::{EntryId, HostId},
-    replica::{Element, FacetHalf, Item, Packed, Replica},
+    replica::{Element, FacetHalf, Item, Packed, Replica, Sections, TipForm},
     time::Timestamp,
     wire::Bytes,
 };
@@ -42,6 +45,19 @@ pub(super) fn half(id: &EntryId) -> [u8; 16] {
 pub(super) fn newest(host: Prefix, replica: &Replica) -> Option<Spot> {
     let hosts = replica.hosts_by_prefix(&host).into_iter().take(ALIKE_MAX);
     hosts.filter_map(|host| replica.head_place(&host)).map(|place| (place.epoch, place.sequence)).max()
+}
+
+/// How few bytes of their ids tell these hosts from all others that are known here.
+fn width(rows: &[HeadRow], replica: &Replica) -> usize {
+    let mut width = WIDTH_MIN;
+    for row in rows {
+        let is_one =
+            |width| row.host.get(..width).is_some_and(|start| replica.hosts_by_prefix(start).len() == 1);
+        while width < WIDTH_MAX && !is_one(width) {
+            width += 1;
+        }
+    }
+    width
 }
 
 /// Whether this is still lacking here.
@@ -83,7 +99,7 @@ impl Machine {
             }
             rows += 1;
             if rows % ROWS_MAX == 0 {
-                effects.push(told(peer, neighbour.claim(), &heads, &entries));
+                effects.push(told(peer, neighbour.claim(), &heads, &entries, replica));
                 heads.clear();
                 entries.clear();
             }
@@ -93,7 +109,7 @@ impl Machine {
             neighbour.told = neighbour.told.max(lsn);
         }
         if !heads.is_empty() || !entries.is_empty() {
-            effects.push(told(peer, neighbour.claim(), &heads, &entries));
+            effects.push(told(peer, neighbour.claim(), &heads, &entries, replica));
         }
         if !through {
             self.flush_later();
@@ -135,7 +151,7 @@ impl Machine {
         now: Timestamp,
         replica: &Replica,
     ) -> Vec<Effect> {
-        let (Ok(heads), Ok(entries)) = (unpack_heads(heads), unpack_halves(entries)) else {
+        let (Ok((width, heads)), Ok(entries)) = (unpack_heads(heads), unpack_halves(entries)) else {
             return vec![Effect::Close(peer, "it sent what is no announcement")];
         };
         let rows = (heads.len() + entries.len()) as u64;
@@ -148,11 +164,20 @@ impl Machine {
             return self.bear(peer, rows, now).into_iter().collect();
         }
         let base = neighbour.read.unwrap_or(0);
-        let mut known = u64::from(rows == 0);
-        let rows = entries
-            .into_iter()
-            .map(|half| (Key::Entry(half), Spot::default()))
-            .chain(heads.into_iter().map(|row| (Key::Head(row.host), (row.epoch, row.sequence))));
+        let (mut known, mut unclear) = (u64::from(rows == 0), false);
+        let mut rows: Vec<(Key, Spot)> =
+            entries.into_iter().map(|half| (Key::Entry(half), Spot::default())).collect();
+        for row in heads {
+            let host = match replica.hosts_by_prefix(row.host.get(..width).unwrap_or(&row.host)).as_slice() {
+                [host] => prefix(host),
+                _ if width == WIDTH_MAX => row.host,
+                _ => {
+                    unclear = true;
+                    continue;
+                }
+            };
+            rows.push((Key::Head(host), (row.epoch, row.sequence)));
+        }
         for (key, spot) in rows {
             neighbour.note(key, spot);
             if !lacks(&key, spot, replica) {
@@ -167,7 +192,14 @@ impl Machine {
             }
             self.wants.announced(peer, key, spot, base, after, false);
         }
-        neighbour.reads_to(lsn);
+        if unclear {
+            // Not both know the same hosts: by whole names.
+            neighbour.saw =
+                Some((Sections { members: true, set: false, ops: false, heads: true }, TipForm::Rows));
+            neighbour.due = true;
+        } else {
+            neighbour.reads_to(lsn);
+        }
         let mut effects: Vec<Effect> = self.bear(peer, known, now).into_iter().collect();
         effects.extend(self.ask(peer, now, replica));
         effects.extend(self.exchange(now, replica));
@@ -211,7 +243,8 @@ impl Machine {
         if heads.is_empty() && entries.is_empty() && facets.is_empty() {
             return None;
         }
-        let (heads, entries, facets) = (pack_heads(&heads), pack_halves(&entries), pack_halves(&facets));
+        let heads = pack_heads(&heads, width(&heads, replica));
+        let (entries, facets) = (pack_halves(&entries), pack_halves(&facets));
         Some(Effect::Send(peer, Message::Want { heads, entries, facets }))
     }
 
@@ -224,7 +257,7 @@ impl Machine {
         now: Timestamp,
         replica: &Replica,
     ) -> Vec<Effect> {
-        let (Ok(heads), Ok(entries), Ok(facets)) =
+        let (Ok((width, heads)), Ok(entries), Ok(facets)) =
             (unpack_heads(heads), unpack_halves(entries), unpack_halves(facets))
         else {
             return vec![Effect::Close(peer, "it sent what is no question")];
@@ -251,7 +284,8 @@ impl Machine {
         for row in heads {
             let has = (row.epoch, row.sequence);
             let mut found = false;
-            for host in replica.hosts_by_prefix(&row.host).into_iter().take(ALIKE_MAX) {
+            let start = row.host.get(..width).unwrap_or(&row.host);
+            for host in replica.hosts_by_prefix(start).into_iter().take(ALIKE_MAX) {
                 let Some(place) = replica.head_place(&host) else { continue };
                 let spot = (place.epoch, place.sequence);
                 let none = has == Spot::default();
@@ -337,8 +371,19 @@ impl Serving {
     }
 }
 
-fn told(peer: HostId, lsn: u64, heads: &[HeadRow], entries: &[[u8; 16]]) -> Effect {
-    Effect::Send(peer, Message::Told { lsn, heads: pack_heads(heads), entries: pack_halves(entries) })
+/// What says that these are here.
+pub(super) fn told(
+    peer: HostId,
+    lsn: u64,
+    heads: &[HeadRow],
+    entries: &[[u8; 16]],
+    replica: &Replica,
+) -> Effect {
+    // Who has yet to get certificates does not know their hosts.
+    let are_new = !entries.is_empty() || heads.iter().any(|row| row.sequence <= 1);
+    let width = if are_new { WIDTH_MAX } else { width(heads, replica) };
+    let (heads, entries) = (pack_heads(heads, width), pack_halves(entries));
+    Effect::Send(peer, Message::Told { lsn, heads, entries })
 }
 
 /// Cuts entries into messages of a bounded size.

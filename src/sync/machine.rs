@@ -35,6 +35,8 @@ const REPORTS_MAX: usize = 64;
 const MUTE_COST: u32 = 3;
 /// What a receipt counts among them: it is verified.
 const RECEIPT_COST: u64 = 4;
+/// So many neighbours are told at once what came many at a time: the next of the ring and another.
+const TOLD_FIRST: usize = 2;
 /// So often within a second it is announced at once what is new; more is gathered until the tick.
 const FLUSHES_A_SECOND: u32 = 4;
 
@@ -122,6 +124,8 @@ pub struct Machine {
     /// How often since the tick it was announced what is new, and whether there is more.
     flushes: u32,
     unflushed: bool,
+    /// Whether many came at a time since the tick, and a few neighbours were told.
+    pub(super) few_know: bool,
     ticked: Option<Timestamp>,
 }
 
@@ -144,6 +148,7 @@ impl Machine {
             members_told: None,
             flushes: 0,
             unflushed: false,
+            few_know: false,
             ticked: None,
         }
     }
@@ -356,6 +361,23 @@ impl Machine {
         self.flush(replica)
     }
 
+    /// Announces what came many at a time to a few neighbours that did not say that they have it, at once and
+    /// at the next tick again. That reaches all, since the next of the ring is always one of them; with the
+    /// others, which have it from elsewhere by then, the next ping compares.
+    pub(super) fn flush_to_few(&mut self, replica: &Replica) -> Vec<Effect> {
+        let (before, after): (Vec<_>, Vec<_>) = self.linked().into_iter().partition(|peer| *peer < self.me);
+        let (mut effects, mut few) = (Vec::new(), 0);
+        for peer in after.into_iter().chain(before) {
+            let told = self.tell(peer, replica);
+            few += usize::from(!told.is_empty());
+            effects.extend(told);
+            if few == TOLD_FIRST {
+                break;
+            }
+        }
+        effects
+    }
+
     /// There is more to announce at the next tick.
     pub(super) fn flush_later(&mut self) {
         self.unflushed = true;
@@ -380,8 +402,11 @@ impl Machine {
             }
         }
         self.flushes = 0;
+        let few = std::mem::take(&mut self.few_know);
         if self.unflushed {
             effects.extend(self.flush(replica));
+        } else if few {
+            effects.extend(self.flush_to_few(replica));
         }
         let mut due = Vec::new();
         for (peer, neighbour) in &mut self.neighbours {

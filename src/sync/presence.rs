@@ -64,6 +64,8 @@ const SILENT_TOO: Duration = Duration::from_secs(3);
 const SETTLES: Duration = Duration::from_millis(500);
 /// One witness is enough after so long without contradiction.
 const LONE: Duration = Duration::from_secs(10);
+/// Hosts that come back within a tick and are passed on at once.
+const BACKS_AT_ONCE: u32 = 4;
 /// A suspicion is forgotten after so long.
 const SUSPICION_LASTS: Duration = Duration::from_secs(10);
 /// Neighbours lost within so long make a host doubt itself.
@@ -316,6 +318,10 @@ pub struct Presence {
     voices: HashMap<HostId, Voice>,
     allowed: HashMap<HostId, Allowed>,
     fresh: Vec<(Option<HostId>, Note)>,
+    /// Words that hosts are back which wait for the next tick, and who has said the same.
+    later: BTreeMap<HostId, (Note, BTreeSet<HostId>)>,
+    /// Hosts that came back since the last tick and were passed on at once.
+    backs: u32,
     probes: BTreeSet<HostId>,
     throttled: u64,
 }
@@ -345,6 +351,8 @@ impl Presence {
             voices: HashMap::new(),
             allowed: HashMap::new(),
             fresh: Vec::new(),
+            later: BTreeMap::new(),
+            backs: 0,
             probes: BTreeSet::new(),
             throttled: 0,
         }
@@ -458,9 +466,23 @@ impl Presence {
 
     /// Says that this host hears one: a new round.
     fn back(&mut self, host: HostId, now: Timestamp) {
-        let round = self.known(host).round.saturating_add(1);
+        let known = self.known(host);
+        let (round, was_down) = (known.round.saturating_add(1), known.down.is_some());
         self.open(host, round, self.me, now);
-        self.fresh.push((None, note(host, self.me, Word::Back, round, 0)));
+        self.pass_back(None, host, note(host, self.me, Word::Back, round, 0), was_down);
+    }
+
+    /// Passes on that a host is back: at once, but where many come back together, as after a partition, those
+    /// above a few with the next tick, and not to who has said so meanwhile. One that was not shown as down is
+    /// never put off: it would be, before the contradiction is there.
+    fn pass_back(&mut self, from: Option<HostId>, subject: HostId, note: Note, was_down: bool) {
+        if was_down && self.backs >= BACKS_AT_ONCE {
+            self.later.insert(subject, (note, from.into_iter().collect()));
+        } else {
+            self.backs += u32::from(was_down);
+            self.later.remove(&subject);
+            self.fresh.push((from, note));
+        }
     }
 
     /// All that is known, for a new neighbour: who is up, then who is not, the longest first.
@@ -674,10 +696,14 @@ impl Presence {
         }
         if word == Word::Back {
             if round == known.round {
+                if let Some((_, told)) = self.later.get_mut(&subject) {
+                    told.insert(from);
+                }
                 return;
             }
+            let was_down = known.down.is_some() || self.later.contains_key(&subject);
             self.open(subject, round, witness, now);
-            self.fresh.push((Some(from), note(subject, witness, word, round, 0)));
+            self.pass_back(Some(from), subject, note(subject, witness, word, round, 0), was_down);
             self.contradicted(subject, now);
             return;
         }
@@ -766,7 +792,15 @@ impl Presence {
         self.voices.retain(|_, voice| {
             !voice.accusations.is_full(VOICE, now) || !voice.suspicions.is_full(VOICE, now)
         });
-        self.said()
+        self.backs = 0;
+        let later = std::mem::take(&mut self.later);
+        let mut said = self.said();
+        for peer in self.links.keys() {
+            let untold = later.values().filter(|(_, told)| !told.contains(peer));
+            let notes: Vec<Note> = untold.map(|(note, _)| note.clone()).collect();
+            said.extend(notes.chunks(NOTES_MAX).map(|notes| Said::Notes(*peer, notes.to_vec())));
+        }
+        said
     }
 
     fn look_at_links(&mut self, now: Timestamp) {

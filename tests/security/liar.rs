@@ -176,7 +176,7 @@ impl Lie {
             Self::Asks => {
                 let half = FacetHash::of(&long_facet()).half().0;
                 vec![Message::Want {
-                    heads: pack_heads(&[HeadRow { host: prefix(&victim), epoch: 0, sequence: 0 }]),
+                    heads: pack_heads(&[HeadRow { host: prefix(&victim), epoch: 0, sequence: 0 }], 8),
                     entries: Bytes::default(),
                     facets: pack_halves(&vec![half; 32]),
                 }]

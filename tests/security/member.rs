@@ -320,7 +320,7 @@ fn expired_early_and_out_of_scope_orders_start_nothing_and_are_refused_by_signat
             (
                 "expired long ago",
                 with(&narrow, &[b], &|order| {
-                    (order.issued, order.expires) = (now().before(minutes(200)), now().before(minutes(100)));
+                    (order.issued, order.expires) = (now().before(minutes(250)), now().before(minutes(150)));
                 }),
             ),
             (

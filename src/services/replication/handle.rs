@@ -118,11 +118,13 @@ impl Replication {
         answered.await.ok().flatten()
     }
 
-    /// Named counters: bytes that neighbours sent on their streams, with frames, and of entries and facets alone.
-    pub fn counters(&self) -> [(&'static str, u64); 2] {
+    /// Named counters: bytes that neighbours sent on their streams, with frames, of entries and facets
+    /// alone, and of what is said though nothing changed.
+    pub fn counters(&self) -> [(&'static str, u64); 3] {
         [
             ("sync_bytes_received", self.received.all.load(Ordering::Relaxed)),
             ("sync_payload_bytes_received", self.received.payload.load(Ordering::Relaxed)),
+            ("sync_upkeep_bytes_received", self.received.upkeep.load(Ordering::Relaxed)),
         ]
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Received {
     pub(super) all: AtomicU64,
     /// The entries and facets in them.
     pub(super) payload: AtomicU64,
+    /// Of whole messages, those that are sent though nothing changed.
+    pub(super) upkeep: AtomicU64,
 }
 
 /// What came from a neighbour.
@@ -99,11 +101,15 @@ pub(super) async fn read(
     loop {
         let Ok(permit) = Arc::clone(&turn).acquire_owned().await else { return Done::Other };
         let message = receiver.recv(RECV_WITHIN).await;
-        received.all.fetch_add(receiver.received() - counted, Ordering::Relaxed);
-        counted = receiver.received();
+        let framed = receiver.received() - counted;
+        counted += framed;
+        received.all.fetch_add(framed, Ordering::Relaxed);
         let message = match message {
             Ok(Some(message)) => {
                 received.payload.fetch_add(message.payload() as u64, Ordering::Relaxed);
+                if message.is_upkeep() {
+                    received.upkeep.fetch_add(framed, Ordering::Relaxed);
+                }
                 Inbound::Message(message, permit)
             }
             Ok(None) => Inbound::Ended,

@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn told(rows: &[HeadRow], halves: &[[u8; 16]]) -> Message {
-    Message::Told { lsn: 1, heads: pack_heads(rows), entries: pack_halves(halves) }
+    Message::Told { lsn: 1, heads: pack_heads(rows, 8), entries: pack_halves(halves) }
 }
 
 /// What is asked of a neighbour in these effects: heads, entries, facets.
@@ -17,7 +17,7 @@ fn asked(effects: &[Effect], peer: usize) -> (Vec<HeadRow>, Vec<[u8; 16]>, Vec<[
         if let Effect::Send(to, Message::Want { heads, entries, facets }) = effect
             && *to == id(peer)
         {
-            all.0.extend(unpack_heads(heads).unwrap());
+            all.0.extend(unpack_heads(heads).unwrap().1);
             all.1.extend(unpack_halves(entries).unwrap());
             all.2.extend(unpack_halves(facets).unwrap());
         }
@@ -330,4 +330,25 @@ fn who_said_something_newer_before_it_was_asked_for_the_facets_is_no_liar_and_wh
         let liar = [(id(1), "it announces what it does not deliver")];
         assert_eq!(named, if honest { &[][..] } else { &liar[..] });
     }
+}
+
+#[test]
+fn who_is_told_of_a_host_that_it_cannot_tell_by_a_short_name_compares_instead_and_has_not_read_it() {
+    let mut one = One::with(&[1]);
+    let row = HeadRow { host: [0xee; 8], epoch: 0, sequence: 4 };
+    let short = |row| Message::Told { lsn: 50, heads: pack_heads(&[row], 2), entries: Bytes::default() };
+    let effects = one.says(1, short(row));
+    assert!(matches!(&effects[..], [Effect::Send(_, Message::Tips { .. })]), "{effects:?}");
+    assert_eq!(one.says(1, short(row)), [], "and not at every word");
+    // It is told from where it was.
+    one.event(Event::Down(id(1)));
+    let again = one.event(Event::Up(id(1)));
+    let since = |effects: &[Effect]| match effects {
+        [Effect::Send(_, Message::Hello { since, .. })] => since.map(|since| since.lsn),
+        _ => None,
+    };
+    assert_eq!(since(&again), Some(1));
+    one.says(1, one.hello());
+    let known = HeadRow { host: prefix(&id(3)), ..row };
+    assert_eq!(asked(&one.says(1, short(known)), 1).0.len(), 1);
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Effect, Event,
+    Effect, Event, One,
     network::{Network, id, item_id},
 };
 use crate::{
-    replica::{FacetHash, HeadTips, Item, Packed, Table, Tables},
+    identity::HostId,
+    replica::{FacetHash, HeadTips, Item, Packed, Table, Tables, first_hour},
     sync::{Message, Part},
 };
 
@@ -343,7 +344,7 @@ fn many_changes_within_a_second_are_announced_together() {
 
 #[test]
 fn orders_are_pushed_whole_and_heads_are_not() {
-    let mut one = super::One::with(&[1, 2]);
+    let mut one = One::with(&[1, 2]);
     let order = one.world.order(1, &[], &[]);
     let entry = one.world.verify(&order).unwrap();
     one.replica.merge(entry, &[]).unwrap();
@@ -354,4 +355,40 @@ fn orders_are_pushed_whole_and_heads_are_not() {
     let head = one.world.head(3, 1);
     let effects = one.takes(1, &head);
     assert!(matches!(&effects[..], [Effect::Send(to, Message::Told { .. })] if *to == id(2)), "{effects:?}");
+}
+
+/// Who is told of heads in these effects.
+fn told(effects: &[Effect]) -> Vec<HostId> {
+    let to = |effect: &Effect| match effect {
+        Effect::Send(peer, Message::Told { heads, .. }) if !heads.0.is_empty() => Some(*peer),
+        _ => None,
+    };
+    effects.iter().filter_map(to).collect()
+}
+
+#[test]
+fn who_catches_up_tells_two_neighbours_at_once_two_at_the_tick_and_the_others_if_they_differ() {
+    let mut one = One::with(&[1, 2, 3, 4, 5, 6, 7]);
+    one.pass(1);
+    let net = Network::new(8, 1);
+    let heads: Vec<Item> = (1..7).map(|host| head(&net, host, 2, 0, None)).collect();
+    for item in &heads {
+        one.replica.merge(one.world.verify(item).unwrap(), &item.facets).unwrap();
+    }
+    let items = heads.iter().map(|item| (item_id(item), item.clone())).collect();
+    let first = told(&one.event(Event::Merged { from: Some(id(1)), items }));
+    assert_eq!(first.len(), 2);
+    let mut ring: Vec<HostId> = (1..8).map(id).collect();
+    ring.sort_unstable_by_key(|peer| (*peer < id(0), *peer));
+    ring.retain(|peer| *peer != id(1));
+    assert_eq!(first, ring[..2], "the next of the ring first");
+    assert_eq!(told(&one.pass(1)), ring[2..4]);
+    assert_eq!(told(&one.pass(5)), []);
+    // One of the others asks whether both hold the same.
+    let peer = (2..8).find(|at| id(*at) == ring[4]).unwrap();
+    let ping = Message::Ping { nonce: 1, lsn: 0, hour: first_hour(one.now), root: [0; 16] };
+    assert_eq!(told(&one.says(peer, ping)), [ring[4]]);
+    // News goes to all at once, and what was not told yet with it.
+    let news = head(&net, 7, 2, 0, None);
+    assert_eq!(told(&one.takes(1, &news)).len(), 6);
 }

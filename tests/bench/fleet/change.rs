@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     figures::{Table, least, median, most, span},
-    fleet::{Fleet, Host, PAYLOAD, Plan, RECEIVED},
+    fleet::{Fleet, Host, PAYLOAD, Plan, RECEIVED, UPKEEP},
     options::Options,
 };
 
@@ -22,8 +22,8 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     for run in 0..options.runs {
         let (name, changed) = (format!("muster-bench-{run}"), hosts[(run * 7_919 + 3) % size]);
         fleet.calm();
-        let counted = || (fleet.counters(&hosts, [RECEIVED, PAYLOAD]), Instant::now());
-        let (before, counting) = counted();
+        let counted = || fleet.counters(&hosts, [RECEIVED, PAYLOAD, UPKEEP]);
+        let before = counted();
         let search = format!("deb.{name} = 1.0-1");
         let words = ["-o", "name", "inventory", "search", &search];
         let named = |answer: &str| answer.lines().any(|line| line.trim() == changed.name);
@@ -35,15 +35,13 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
         // The same questions when all know the answer: what asking alone takes.
         asking.push(most(&fleet.until_all(&hosts, Instant::now(), &words, named)));
         sleep(Duration::from_secs(1));
-        let (after, then) = counted();
-        // As long again in which nothing changes: what neighbours say anyhow.
-        sleep((then - counting).saturating_sub(counted().1 - then));
-        let (later, _) = counted();
-        let more = |after: &[[f64; 2]], before: &[[f64; 2]], which: usize| -> Vec<f64> {
-            before.iter().zip(after).map(|(before, after)| after[which] - before[which]).collect()
+        let after = counted();
+        let more = |which: usize| -> Vec<f64> {
+            before.iter().zip(&after).map(|(before, after)| after[which] - before[which]).collect()
         };
-        let (received, payload) = (more(&after, &before, 0), more(&after, &before, 1));
-        let anyhow = more(&later, &after, 0).iter().sum::<f64>();
+        let (received, payload) = (more(0), more(1));
+        // What neighbours say anyhow.
+        let anyhow = more(2).iter().sum::<f64>();
         // The host that changed received nothing of it; each other one needed it at least once.
         let entry = payload.iter().copied().filter(|bytes| *bytes > 0.0).fold(f64::INFINITY, f64::min);
         if entry.is_finite() {

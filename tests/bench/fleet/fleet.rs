@@ -395,6 +395,8 @@ pub(crate) fn root(status: &str) -> String {
 /// that were entries and facets.
 pub(crate) const RECEIVED: &str = "sync_bytes_received";
 pub(crate) const PAYLOAD: &str = "sync_payload_bytes_received";
+/// And of whole frames, those of greetings, pings and words about who is up.
+pub(crate) const UPKEEP: &str = "sync_upkeep_bytes_received";
 
 /// Whether a status has a link to a host of this name.
 pub(crate) fn names_link(status: &str, name: &str) -> bool {
