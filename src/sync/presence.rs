@@ -49,6 +49,8 @@ use crate::{identity::HostId, time::Timestamp, wire_record};
 
 /// Notes in one message that are looked at, and that are put into one.
 pub const NOTES_MAX: usize = 512;
+/// Witnesses of one host that a new neighbour is told of.
+const VIEW_WITNESSES: usize = 2;
 /// Witnesses of one host that are kept.
 pub const WITNESSES_MAX: usize = 8;
 
@@ -493,7 +495,9 @@ impl Presence {
                 up.push(note(*host, known.by, Word::Back, known.round, 0));
             }
             let mut spoke = false;
-            for row in known.accusers().filter(|row| row.witness != self.me || known.own.is_some()) {
+            let heard = known.accusers().filter(|row| row.witness != self.me || known.own.is_some());
+            // As many as it takes: more would be said again on every link that is made after a partition.
+            for row in heard.take(VIEW_WITNESSES) {
                 spoke = true;
                 down.push((row.since, note(*host, row.witness, row.word, known.round, age(row.since, now))));
             }

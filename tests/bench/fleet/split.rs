@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     figures::{Table, least, most},
-    fleet::{Fleet, Host, PAYLOAD, Plan, RECEIVED, names_link, root, wait_for},
+    fleet::{Fleet, Host, PAYLOAD, Plan, RECEIVED, UPKEEP, names_link, root, wait_for},
     options::Options,
     rooms::Rooms,
 };
@@ -46,7 +46,7 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
         });
     }
 
-    let counted = || fleet.counters(&all, [RECEIVED, PAYLOAD]);
+    let counted = || fleet.counters(&all, [RECEIVED, PAYLOAD, UPKEEP]);
     let before = (counted(), fleet.rooms().crossed());
     let healed = Instant::now();
     Rooms::heal();
@@ -86,13 +86,16 @@ pub(crate) fn measure(options: &Options, size: usize, table: &mut Table) {
     // Whoever got each entry and facet of the other half once, got the least.
     let needed = [&payload[..size / 2], &payload[size / 2..]].map(least);
     let payload_all = needed[0] * near.len() as f64 + needed[1] * far.len() as f64;
+    let (received_all, upkeep_all) = (received.iter().sum::<f64>(), more(2).iter().sum::<f64>());
     let seen = format!(
-        "{:.2} ({:.0} B, entries and facets {:.0} of them, of {payload_all:.0} B; a host at most {:.0})",
-        received.iter().sum::<f64>() / payload_all,
-        received.iter().sum::<f64>(),
+        "{:.2} ({received_all:.0} B, entries and facets {:.0} of them, of {payload_all:.0} B; a host at most {:.0})",
+        received_all / payload_all,
         payload.iter().sum::<f64>(),
         most(&received)
     );
+    let without = (received_all - upkeep_all) / payload_all;
+    let what_without = what("the same without greetings, pings and words about who is up");
+    table.row(&what_without, &format!("{without:.2}"), "1.1", "each entry once: 1");
     table.row(&what("sync bytes received by all over what all lacked"), &seen, "1.1", "each entry once: 1");
     let across = needed[0] + needed[1];
     let seen = format!("{:.2} ({crossed} of {across:.0} B)", crossed as f64 / across);
