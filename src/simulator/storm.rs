@@ -535,13 +535,18 @@ impl Storm {
 
 /// The first thing that is not on all hosts that were ever started and do not lie, in words.
 pub fn lacking(net: &Network) -> Option<String> {
-    // The latest clock of all: who swept more compares with what the others would still hold then.
-    let now = latest(net);
-    let root = |host: &Host| host.replica().roots(first_hour(now)).root();
-    let roots: BTreeSet<_> =
-        net.hosts().iter().filter(|host| !host.lies && host.life > 0).map(root).collect();
-    if roots.len() > 1 {
-        return Some(format!("{} different roots; {}", roots.len(), differences(net, now)));
+    // The latest clock of all: who swept more compares with what the others would still hold then. By a clock that
+    // is years ahead no order counts any more, so those with a better one compare among themselves too: an order
+    // that is still on its way to some of them is not everywhere.
+    let now = latest(net, |_| true);
+    let sane = |host: &Host| host.skew_ms < YEARS_MS;
+    for (now, of_all) in [(now, true), (latest(net, sane), false)] {
+        let counts = |host: &&Host| !host.lies && host.life > 0 && (of_all || sane(host));
+        let root = |host: &Host| host.replica().roots(first_hour(now)).root();
+        let roots: BTreeSet<_> = net.hosts().iter().filter(counts).map(root).collect();
+        if roots.len() > 1 {
+            return Some(format!("{} different roots; {}", roots.len(), differences(net, now)));
+        }
     }
     for (id, (at, place)) in net.acknowledged() {
         if !net.host(*at).lies && !stands(net, id, place, now) {
@@ -551,8 +556,8 @@ pub fn lacking(net: &Network) -> Option<String> {
     None
 }
 
-fn latest(net: &Network) -> Timestamp {
-    net.hosts().iter().map(|host| host.clock(net.now())).max().unwrap_or_default()
+fn latest(net: &Network, of: impl Fn(&Host) -> bool) -> Timestamp {
+    net.hosts().iter().filter(|host| of(host)).map(|host| host.clock(net.now())).max().unwrap_or_default()
 }
 
 fn stands(net: &Network, id: &EntryId, place: &Place, now: Timestamp) -> bool {
