@@ -42,8 +42,4 @@ pub use split::{Split, split};
 pub use storm::{Failure, Faults, IDLE_BYTES_MAX, lacking, storm, storm_of};
 
 #[cfg(test)]
-mod away_tests;
-#[cfg(test)]
-mod liar_tests;
-#[cfg(test)]
 mod tests;

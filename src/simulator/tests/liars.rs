@@ -1,6 +1,6 @@
 //! A member that lies in one way, and nothing else goes wrong: who names it, and what it costs the others.
 
-use super::{
+use super::super::{
     liar::{Lie, tell},
     *,
 };

@@ -1,5 +1,8 @@
 //! What holds after any storm; and what users saw.
 
+mod away;
+mod liars;
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Who was away, and who is new: how soon they hold everything, and what it costs them.
 
-use super::*;
+use super::super::*;
 
 const DAY_MS: u64 = 24 * 3_600_000;
 const PACKAGES: usize = 400;
