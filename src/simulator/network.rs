@@ -550,8 +550,7 @@ impl Network {
                 self.tick(host);
             }
             Due::Flush { host, life } if self.lives(host, life) => {
-                let all = self.hosts[host].disk.waiting();
-                self.flush(host, all, true);
+                self.settle(host);
             }
             Due::Dialled { from, to, life } if self.lives(from, life) => {
                 let reached = self.connect(from, to);
@@ -700,6 +699,12 @@ impl Network {
         if let Some(stream) = self.hosts[at].streams.remove(&peer) {
             self.part(at, peer, stream.serial, false);
         }
+    }
+
+    /// Writes all that waits now, as a host does before it says that something is done.
+    pub(super) fn settle(&mut self, at: usize) {
+        let all = self.hosts[at].disk.waiting();
+        self.flush(at, all, true);
     }
 
     fn flush(&mut self, at: usize, count: usize, heard: bool) {

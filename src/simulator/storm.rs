@@ -303,6 +303,8 @@ impl Storm {
             && self.net.submit(sponsor, certificate)
         {
             self.net.struck("late");
+            // A joiner is told that it was admitted when that is on disk: it may be known to nobody else yet.
+            self.net.settle(sponsor);
             let told = self.net.host(sponsor).replica().fleet_items(false);
             self.net.install(at, &told);
             self.net.start(at);
