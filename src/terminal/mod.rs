@@ -18,6 +18,6 @@ pub mod talk;
 pub mod time;
 
 pub use output::{Format, Output, OutputError, Sheet};
-pub use style::{Mark, Style};
+pub use style::{HOST_STATES, Mark, Style};
 pub use table::{Column, Kind};
 pub use talk::{AskError, Talk};

@@ -125,6 +125,17 @@ impl Style {
     }
 }
 
+/// The words for a host's state, with their marks.
+pub const HOST_STATES: &[(&str, Mark)] = &[
+    ("self", Mark::Good),
+    ("up", Mark::Good),
+    ("unreachable", Mark::Bad),
+    ("unknown", Mark::Unknown),
+    ("left", Mark::Warning),
+    ("quarantined", Mark::Bad),
+    ("disowned", Mark::Bad),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,27 +9,16 @@ use crate::{
     control::HostRow,
     identity::HostId,
     replica::Replica,
-    terminal::{Column, Kind, Mark, Sheet, Style, escape, time},
+    terminal::{Column, HOST_STATES, Kind, Mark, Sheet, Style, escape, time},
     time::Timestamp,
 };
-
-/// The words for a host's state, with their marks.
-const STATES: &[(&str, Mark)] = &[
-    ("self", Mark::Good),
-    ("up", Mark::Good),
-    ("unreachable", Mark::Bad),
-    ("unknown", Mark::Unknown),
-    ("left", Mark::Warning),
-    ("quarantined", Mark::Bad),
-    ("disowned", Mark::Bad),
-];
 
 /// `host ls`.
 pub const HOST_SHEET: Sheet = Sheet {
     thing: "host",
     columns: &[
         Column::new("NAME", "name", Kind::Host),
-        Column::new("STATE", "state", Kind::Status(STATES)),
+        Column::new("STATE", "state", Kind::Status(HOST_STATES)),
         Column::new("OS", "os", Kind::Host),
         Column::new("AGENT", "agent", Kind::Host),
         Column::new("SEEN", "seen", Kind::Time),
@@ -167,8 +156,11 @@ pub(super) fn page(details: &Value, style: Style, now: Timestamp) -> String {
         .collect();
 
     let state = details.pointer("/state").and_then(Value::as_str);
-    let (word, mark) =
-        STATES.iter().find(|(word, _)| Some(*word) == state).copied().unwrap_or(("unknown", Mark::Unknown));
+    let (word, mark) = HOST_STATES
+        .iter()
+        .find(|(word, _)| Some(*word) == state)
+        .copied()
+        .unwrap_or(("unknown", Mark::Unknown));
     let mut page = format!("{}  {}", style.bold(&text("/name")), style.mark(mark, word));
     if word == "unreachable" {
         let _always = write!(page, " since {}, seen by {}", when("/since"), text("/witnesses"));

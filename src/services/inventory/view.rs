@@ -6,20 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     control::{FoundRow, HostRow, TablePart},
-    terminal::{Column, Kind, Mark, Style, escape, nodeset, time},
+    terminal::{Column, HOST_STATES, Kind, Mark, Style, escape, nodeset, time},
     time::Timestamp,
 };
 
-/// The words for how an agent sees a host, with their marks.
-pub(super) const STATES: &[(&str, Mark)] = &[
-    ("self", Mark::Good),
-    ("up", Mark::Good),
-    ("unreachable", Mark::Bad),
-    ("unknown", Mark::Unknown),
-    ("left", Mark::Warning),
-    ("quarantined", Mark::Bad),
-    ("disowned", Mark::Bad),
-];
 /// Addresses on a host's page.
 const ADDRESSES_MAX: usize = 8;
 
@@ -64,7 +54,7 @@ pub(super) fn columns<'a>(paths: &'a [String], titles: &'a [String]) -> Vec<Colu
     let shown = paths.iter().zip(titles).filter(|(path, _)| !own.contains(&path.as_str()));
     columns.extend(shown.map(|(path, title)| Column::new(title, path, Kind::Host)));
     columns.extend([
-        Column::new("STATE", "state", Kind::Status(STATES)),
+        Column::new("STATE", "state", Kind::Status(HOST_STATES)),
         Column::new("SEEN", "seen", Kind::Time),
         Column::new("CHANGED", "changed", Kind::Time),
         Column::wide("ID", "id", Kind::Ours),
@@ -165,8 +155,11 @@ impl Shown {
             first(table, column).and_then(|text| text.parse().ok()).map(time::size)
         };
         let state = self.about.state.as_str();
-        let (word, mark) =
-            STATES.iter().find(|(word, _)| *word == state).copied().unwrap_or(("unknown", Mark::Unknown));
+        let (word, mark) = HOST_STATES
+            .iter()
+            .find(|(word, _)| *word == state)
+            .copied()
+            .unwrap_or(("unknown", Mark::Unknown));
         let seen = self
             .about
             .seen
