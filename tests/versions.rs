@@ -23,7 +23,7 @@ use std::{
 };
 
 use muster::selector::version::{
-    Ecosystem, compare,
+    Ecosystem, compare_written,
     deb::{Version, VersionError},
 };
 use support::unavailable;
@@ -241,7 +241,11 @@ fn ours(a: &str, b: &str) -> String {
     let order = first.cmp(&second);
     assert_eq!(order, second.cmp(&first).reverse(), "{a:?} {b:?}");
     // Who writes two versions on a command line is told the same, or which of them is none.
-    assert_eq!(compare(Ecosystem::Deb, a, b).ok(), (of_a == 0 && of_b == 0).then_some(order), "{a:?} {b:?}");
+    assert_eq!(
+        compare_written(Ecosystem::Deb, a, b).ok(),
+        (of_a == 0 && of_b == 0).then_some(order),
+        "{a:?} {b:?}"
+    );
     let word = match order {
         Ordering::Less => "lt",
         Ordering::Equal => "eq",
