@@ -1,6 +1,6 @@
 //! What someone may have meant who wrote a word that the language does not have.
 
-use super::path::Root;
+use super::root::Root;
 
 /// Words that have a meaning of their own, and stand in quotes where they are values.
 pub(super) const KEYWORDS: &[&str] = &[
@@ -30,13 +30,23 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("zone", "site"),
 ];
 
+/// The one of `known` that `word` may be a slip of.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let small = word.to_ascii_lowercase();
+    // A short word is near to everything; one slip is all that it is given.
+    let slips_max = if small.chars().count() <= 3 { 1 } else { 2 };
+    let near = known.into_iter().map(|known| (distance(&small, known), known));
+    near.filter(|(slips, known)| *slips <= slips_max && *slips < known.len()).min().map(|(_, known)| known)
+}
+
 /// Says how to compare, to someone who wrote `word` after a path.
 pub(super) fn comparison(word: &str) -> &'static str {
     match word.to_ascii_lowercase().as_str() {
         "is" | "eq" | "equals" => "compare with =",
         "isnt" | "ne" | "neq" => "compare with !=",
         "gt" | "ge" | "gte" | "lt" | "le" | "lte" => "compare with < <= > or >=",
-        "contains" | "startswith" | "endswith" | "glob" | "match" => "compare with like \"*text*\"",
+        "contains" | "startswith" | "endswith" | "glob" => "compare with like \"*text*\"",
+        "match" | "regex" | "regexp" => "compare with matches \"pattern\"",
         "exists" | "present" => "write has before the path",
         "absent" => "write missing before the path",
         _ => "compare with = != in like, or write has before the path",
@@ -57,15 +67,8 @@ pub(super) fn root(word: &str, longer: bool) -> String {
     if let Some((_, here)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == small) {
         return format!("did you mean {here}?");
     }
-    let roots = Root::EVERY.iter().map(|root| root.name());
-    // A short word is near to everything; one slip is all that it is given.
-    let slips_max = if small.chars().count() <= 3 { 1 } else { 2 };
-    let near = roots
-        .map(|root| (distance(&small, root), root))
-        .filter(|(slips, root)| *slips <= slips_max && *slips < root.len())
-        .min();
-    match near {
-        Some((_, root)) => format!("did you mean {root}?"),
+    match nearest(&small, Root::EVERY.iter().map(|root| root.name())) {
+        Some(root) => format!("did you mean {root}?"),
         None if !longer && super::tag::check_key(word).is_ok() && !word.contains(['.', '/']) => {
             format!("did you mean tag.{word}?")
         }
