@@ -46,7 +46,9 @@ impl Range {
     /// Whether `address` is in it. An IPv4 address that is written as one of IPv6 is one of IPv4.
     pub(super) fn holds(self, address: IpAddr) -> bool {
         match (self.begins(), self.mapped(address)) {
-            (IpAddr::V4(first), IpAddr::V4(address)) => u32::from(address) & mask_of_32(self.bits) == u32::from(first),
+            (IpAddr::V4(first), IpAddr::V4(address)) => {
+                u32::from(address) & mask_of_32(self.bits) == u32::from(first)
+            }
             (IpAddr::V6(first), IpAddr::V6(address)) => {
                 u128::from(address) & mask_of_128(self.bits) == u128::from(first)
             }
@@ -103,7 +105,17 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_refused() {
-        for text in ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "a", "10.0.0.0/8/8", "10.0.0.0/008x"] {
+        for text in [
+            "",
+            "10.0.0",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "::/129",
+            "a",
+            "10.0.0.0/8/8",
+            "10.0.0.0/008x",
+        ] {
             assert_eq!(Range::read(text), None, "{text}");
         }
         assert!(Range::read("10.20.0.1/16").unwrap().is_crooked());

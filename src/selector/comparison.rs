@@ -4,7 +4,7 @@ use super::error::{Position, SelectorError};
 use super::expression::{Expression, Left, Order, Test};
 use super::kind::{Ask, Kind as ValueKind};
 use super::parse::{PATTERNS_MAX, Parser};
-use super::path::{Path, clipped};
+use super::path::clipped;
 use super::pattern::{PATTERN_BYTES_MAX, Pattern};
 use super::root::Root;
 use super::spelling::{self, KEYWORDS};
@@ -42,7 +42,7 @@ impl Parser {
                     return Err(fault("only in follows not here".to_owned())
                         .hint(format!("write not before the path: not {}", clipped(&left.to_string()))));
                 }
-                "and" | "or" => return Err(no_test(&left.path, at)),
+                "and" | "or" => return Err(no_test(&left, at)),
                 other => {
                     let error = fault(format!("{} is no comparison", clipped(other)));
                     return Err(match spelling::keyword(other) {
@@ -51,7 +51,7 @@ impl Parser {
                     });
                 }
             },
-            Kind::End | Kind::Close => return Err(no_test(&left.path, at)),
+            Kind::End | Kind::Close => return Err(no_test(&left, at)),
             _ => {
                 return Err(fault("a comparison should stand here".to_owned())
                     .hint("compare with = != < <= > >= in like or matches"));
@@ -63,7 +63,8 @@ impl Parser {
     fn glob(&mut self) -> Result<Test, SelectorError> {
         let (glob, at) = self.text("like")?;
         if glob.len() > PATTERN_BYTES_MAX {
-            let message = format!("the pattern is {} bytes long; {PATTERN_BYTES_MAX} is the most", glob.len());
+            let message =
+                format!("the pattern is {} bytes long; {PATTERN_BYTES_MAX} is the most", glob.len());
             return Err(SelectorError::new(at, message).hint("a * stands for any characters"));
         }
         Ok(Test::Like(glob))
@@ -133,13 +134,19 @@ impl Parser {
         match &open.kind {
             Kind::ListOpen => {}
             Kind::Word(word) if !KEYWORDS.contains(&word.as_str()) => {
-                return Err(SelectorError::new(open.position, "a list should follow in")
-                    .hint(format!("write in [{}], or = {}", clipped(word), clipped(word))));
+                return Err(SelectorError::new(open.position, "a list should follow in").hint(format!(
+                    "write in [{}], or = {}",
+                    clipped(word),
+                    clipped(word)
+                )));
             }
             _ => {
-                return Err(
-                    SelectorError::new(open.position, "a list should follow in").hint("write in [a, b]")
-                );
+                let (what, example) = match left.kind() {
+                    ValueKind::Address => ("a range", "in 10.20.0.0/16"),
+                    _ => ("a list", "in [a, b]"),
+                };
+                return Err(SelectorError::new(open.position, format!("{what} should follow in"))
+                    .hint(format!("write {example}")));
             }
         }
         if self.peek().kind == Kind::ListClose {
@@ -149,7 +156,7 @@ impl Parser {
         let mut values = Vec::new();
         loop {
             self.count(operator)?;
-            values.push(self.value(if values.is_empty() { "[" } else { "," }, left, Ask::Within)?);
+            values.push(self.value(if values.is_empty() { "[" } else { "the comma" }, left, Ask::Within)?);
             let token = self.next();
             match token.kind {
                 Kind::Comma => {}
@@ -199,8 +206,17 @@ fn unordered(left: &Left, order: Order) -> Option<(String, String)> {
     })
 }
 
-fn no_test(path: &Path, position: Position) -> SelectorError {
-    let path = clipped(&path.to_string());
-    SelectorError::new(position, format!("{path} alone is no test"))
-        .hint(format!("write has {path}, or {path} = value"))
+fn no_test(left: &Left, position: Position) -> SelectorError {
+    let shown = clipped(&left.to_string());
+    let path = clipped(&left.path.to_string());
+    let test = match (left.cast, left.path.incomparable()) {
+        (Some(_), _) => format!("{shown} >= 1.2"),
+        (None, Some((_, hint))) => {
+            let error = SelectorError::new(position, format!("{shown} alone is no test"));
+            return error.hint(format!("write has {path}; or {}", hint.trim_start_matches("write ")));
+        }
+        (None, None) => format!("{shown} = value"),
+    };
+    SelectorError::new(position, format!("{shown} alone is no test"))
+        .hint(format!("write has {path}, or {test}"))
 }

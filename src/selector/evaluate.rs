@@ -142,7 +142,8 @@ impl Path {
         if !self.is_of_tables() {
             return Look::Undecided;
         }
-        let mut columns: Vec<String> = self.column().into_iter().flat_map(cells_of).map(str::to_owned).collect();
+        let mut columns: Vec<String> =
+            self.column().into_iter().flat_map(cells_of).map(str::to_owned).collect();
         let only = self.named().map(|(key, name)| {
             columns.retain(|column| column != key);
             columns.push(key.to_owned());

@@ -1,10 +1,10 @@
 //! A selector as a tree, and the one way to print it.
 
 use super::character::{is_word, quoted};
+use super::kind::Kind;
 use super::path::Path;
 use super::pattern::Pattern;
 use super::quantified::Quantified;
-use super::kind::Kind;
 use super::spelling::KEYWORDS;
 use std::cmp::Ordering;
 use std::fmt;

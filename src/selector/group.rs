@@ -63,29 +63,35 @@ impl Selector {
 
     fn fault(&self, name: &str, fault: Fault) -> SelectorError {
         let named = |kind: &Kind| matches!(kind, Kind::Group(here) if here == name);
-        let found = tokens(self.text()).ok().and_then(|tokens| tokens.into_iter().find(|token| named(&token.kind)));
-        let position = found.map_or(Position { offset: 0, length: self.text().len() }, |token| token.position);
+        let found =
+            tokens(self.text()).ok().and_then(|tokens| tokens.into_iter().find(|token| named(&token.kind)));
+        let position =
+            found.map_or(Position { offset: 0, length: self.text().len() }, |token| token.position);
         match fault {
             Fault::Unknown(unknown) if unknown == name => {
                 SelectorError::new(position, format!("no group is called {}", clipped(name)))
                     .hint("those that there are: muster group ls")
             }
-            Fault::Unknown(unknown) => {
-                SelectorError::new(position, format!("@{name} asks for @{}, which is no group", clipped(&unknown)))
-                    .hint(format!("see what it is: muster group ls {name}"))
-            }
+            Fault::Unknown(unknown) => SelectorError::new(
+                position,
+                format!("@{name} asks for @{}, which is no group", clipped(&unknown)),
+            )
+            .hint(format!("see what it is: muster group ls {name}")),
             Fault::Circle(way) => {
                 let way: Vec<String> = way.iter().map(|name| format!("@{name}")).collect();
                 SelectorError::new(position, format!("a group is within itself: {}", clipped(&way.join(" "))))
                     .hint(format!("see what it is: muster group ls {name}"))
             }
-            Fault::TooDeep => {
-                SelectorError::new(position, format!("groups and parentheses are nested more than {DEPTH_MAX} deep"))
-                    .hint("put a tag on these hosts and select by it")
-            }
+            Fault::TooDeep => SelectorError::new(
+                position,
+                format!("groups and parentheses are nested more than {DEPTH_MAX} deep"),
+            )
+            .hint("put a tag on these hosts and select by it"),
             Fault::TooMany => SelectorError::new(
                 position,
-                format!("with its groups written out, the selector has more than {NODES_MAX} tests and operators"),
+                format!(
+                    "with its groups written out, the selector has more than {NODES_MAX} tests and operators"
+                ),
             )
             .hint("put a tag on these hosts and select by it"),
         }

@@ -8,7 +8,7 @@ use super::number::{Number, Unit, size_meant};
 use super::path::clipped;
 use super::root::Root;
 use super::spelling::nearest;
-use super::version::{Ecosystem, deb, natural};
+use super::version::{self, Ecosystem, natural};
 use std::cmp::Ordering;
 
 /// What the values at a path are.
@@ -93,7 +93,9 @@ impl Kind {
                 let alike = has.unit == unit || has.unit == Unit::Plain;
                 alike.then(|| has.millionths.cmp(&written.millionths))
             }
-            Self::Address => Some(address::read(has)?.to_canonical().cmp(&address::read(written)?.to_canonical())),
+            Self::Address => {
+                Some(address::read(has)?.to_canonical().cmp(&address::read(written)?.to_canonical()))
+            }
             Self::Version(root) => version_order(root, has, written),
             Self::RowVersion => version_order(package?, has, written),
             Self::Natural if has == written => Some(Ordering::Equal),
@@ -119,7 +121,9 @@ impl Kind {
     pub(super) fn is_same(self, has: &str, written: &str, package: Option<Root>) -> Option<bool> {
         match self {
             // Texts that stand in no order are known to differ all the same.
-            Self::Natural => Some(has == written || self.compare(has, written, package).is_some_and(Ordering::is_eq)),
+            Self::Natural => {
+                Some(has == written || self.compare(has, written, package).is_some_and(Ordering::is_eq))
+            }
             _ => self.compare(has, written, package).map(Ordering::is_eq),
         }
     }
@@ -156,36 +160,15 @@ impl Kind {
     }
 }
 
-/// Whose versions are compared as those of `root`.
-fn ecosystem(root: Root) -> Ecosystem {
-    Ecosystem::named(root.name()).unwrap_or(Ecosystem::Deb)
-}
-
 fn version_order(root: Root, has: &str, written: &str) -> Option<Ordering> {
-    match ecosystem(root) {
-        Ecosystem::Deb => {
-            let written = deb::Version::parse(written).ok()?;
-            Some(deb::Version::parse_lax(has).ok()?.cmp(&written))
-        }
-    }
-}
-
-fn version_wrong(root: Root, written: &str) -> Option<String> {
-    match ecosystem(root) {
-        Ecosystem::Deb => deb::Version::parse(written).err().map(|why| why.to_string()),
-    }
+    version::compare(Ecosystem::named(root.name())?, has, written)
 }
 
 fn check_version(root: Root, written: &str) -> Result<(), Wrong> {
-    let Some(why) = version_wrong(root, written) else { return Ok(()) };
-    let (tool, example) = match root {
-        Root::Rpm => ("rpm", "5.14.0-427.13.1.el9_4"),
-        Root::Apk => ("apk", "3.1.4-r5"),
-        Root::Pip => ("pip", "2.31.0"),
-        Root::Npm => ("npm", "4.17.21"),
-        _ => ("dpkg", "3.0.13-1~deb12u1"),
-    };
-    let hint = format!("write a version as {tool} shows it, such as {example}");
+    let Some(ecosystem) = Ecosystem::named(root.name()) else { return Ok(()) };
+    let Err(why) = version::check(ecosystem, written) else { return Ok(()) };
+    let tool = if ecosystem == Ecosystem::Deb { "dpkg" } else { root.name() };
+    let hint = format!("write a version as {tool} shows it, such as {}", ecosystem.example());
     Err((format!("{} is no version of {} package: {why}", shown(written), one(root)), Some(hint)))
 }
 
@@ -196,8 +179,7 @@ fn one(root: Root) -> String {
 }
 
 fn check_row_version(written: &str) -> Result<(), Wrong> {
-    const PACKAGES: [Root; 5] = [Root::Deb, Root::Rpm, Root::Apk, Root::Pip, Root::Npm];
-    if PACKAGES.iter().any(|root| version_wrong(*root, written).is_none()) {
+    if Ecosystem::EVERY.into_iter().any(|ecosystem| version::check(ecosystem, written).is_ok()) {
         return Ok(());
     }
     let hint = "write a version, such as 4.17.21, and before it whose: eco = npm".to_owned();

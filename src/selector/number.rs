@@ -69,7 +69,8 @@ impl Number {
         if text.len() > 2 * DIGITS_MAX + 8 {
             return None;
         }
-        let found = UNITS.iter().find_map(|(mark, unit, base)| Some((text.strip_suffix(mark)?, *unit, *base)));
+        let found =
+            UNITS.iter().find_map(|(mark, unit, base)| Some((text.strip_suffix(mark)?, *unit, *base)));
         let (number, unit, base) = found.unwrap_or((text, Unit::Plain, 1));
         let (sign, digits) = number.strip_prefix('-').map_or((1, number), |digits| (-1, digits));
         let (units, decimals) = match digits.split_once('.') {
@@ -164,8 +165,23 @@ mod tests {
     #[test]
     fn other_texts_are_no_numbers() {
         for text in [
-            "", "-", "--1", "1e3", "+1", " 1", "GiB", ".5GiB", "1.GiB", "1.2.3", "1.0000001", "16gb", "16G", "1,5",
-            "٣", "0x10", "1 GiB",
+            "",
+            "-",
+            "--1",
+            "1e3",
+            "+1",
+            " 1",
+            "GiB",
+            ".5GiB",
+            "1.GiB",
+            "1.2.3",
+            "1.0000001",
+            "16gb",
+            "16G",
+            "1,5",
+            "٣",
+            "0x10",
+            "1 GiB",
         ] {
             assert_eq!(number(text), None, "{text}");
         }

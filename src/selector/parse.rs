@@ -164,8 +164,11 @@ impl Parser {
 
     fn quantified(&mut self, word: &str, at: Position, depth: usize) -> Result<Expression, SelectorError> {
         if self.table.is_some() {
-            return Err(SelectorError::new(at, format!("{word} stands within any or every, whose rows have no rows"))
-                .hint("write it outside of the parentheses"));
+            return Err(SelectorError::new(
+                at,
+                format!("{word} stands within any or every, whose rows have no rows"),
+            )
+            .hint("write it outside of the parentheses"));
         }
         self.count(at)?;
         let token = self.next();
@@ -229,7 +232,9 @@ impl Parser {
                 } else {
                     format!("write {after} {example}")
                 };
-                return Err(SelectorError::new(token.position, format!("a path should follow {after}")).hint(hint));
+                return Err(
+                    SelectorError::new(token.position, format!("a path should follow {after}")).hint(hint)
+                );
             }
         };
         Path::from_parts(parts, token.position, self.table.as_ref())
@@ -276,7 +281,11 @@ impl Parser {
         }
     }
 
-    pub(super) fn counted(&mut self, expression: Expression, position: Position) -> Result<Expression, SelectorError> {
+    pub(super) fn counted(
+        &mut self,
+        expression: Expression,
+        position: Position,
+    ) -> Result<Expression, SelectorError> {
         self.count(position)?;
         Ok(expression)
     }

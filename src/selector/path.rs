@@ -56,6 +56,9 @@ impl Path {
         let longer = parts.len() > 1;
         let mut parts = parts.into_iter();
         let first = parts.next().map(|part| part.text).unwrap_or_default();
+        if first.is_empty() {
+            return Err(fault("a part of the path is empty".into()).hint("write tag.something"));
+        }
         let Some(root) = Root::named(&first) else {
             if let Some(keyword) = spelling::keyword(&first) {
                 return Err(fault(format!("{} is not a path", clipped(&first)))
@@ -169,7 +172,10 @@ impl Path {
             }
             let hint = match root {
                 Root::Fact => "name its table: any fact.mounts(type = ext4)".to_owned(),
-                _ => format!("compare it: {} = value", if root == Root::Tag { "tag.role" } else { root.name() }),
+                _ => format!(
+                    "compare it: {} = value",
+                    if root == Root::Tag { "tag.role" } else { root.name() }
+                ),
             };
             return Err(fault(format!("{} has no rows", root.name())).hint(hint));
         }
@@ -204,7 +210,9 @@ impl Path {
         };
         let word = part.text.as_str();
         if !part.quoted && !word.chars().all(is_segment) {
-            return Err(fault(format!("{} is no column of {self}", clipped(word))).hint(self.columns_hint(word)));
+            return Err(
+                fault(format!("{} is no column of {self}", clipped(word))).hint(self.columns_hint(word))
+            );
         }
         if word.is_empty() || word.len() > NAME_BYTES_MAX {
             return Err(fault(format!("no column of {self} has this name")).hint(self.columns_hint(word)));
@@ -350,7 +358,9 @@ impl Root {
             Self::Name | Self::Id | Self::Site | Self::State | Self::Agent => (0, 0),
             Self::Fact | Self::Unit => (1, 2),
             Self::Tag | Self::Pkg | Self::Deb | Self::Rpm | Self::Apk | Self::Pip | Self::Npm => (1, 1),
-            Self::Ip | Self::Disk | Self::Port | Self::User | Self::Vuln | Self::Patch | Self::Drift => (0, 1),
+            Self::Ip | Self::Disk | Self::Port | Self::User | Self::Vuln | Self::Patch | Self::Drift => {
+                (0, 1)
+            }
         }
     }
 
@@ -400,7 +410,17 @@ fn column_hint(schema: &Schema, word: &str) -> String {
 /// systemd's name of a unit; one without a type is a service, as `systemctl` has it.
 fn unit_id(name: &str) -> String {
     const TYPES: [&str; 11] = [
-        "service", "socket", "target", "timer", "mount", "automount", "path", "slice", "scope", "swap", "device",
+        "service",
+        "socket",
+        "target",
+        "timer",
+        "mount",
+        "automount",
+        "path",
+        "slice",
+        "scope",
+        "swap",
+        "device",
     ];
     match name.rsplit_once('.') {
         Some((_, end)) if TYPES.contains(&end) => name.to_owned(),

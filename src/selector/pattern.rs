@@ -30,6 +30,12 @@ impl Pattern {
                 "match less, or compare with like".to_owned(),
             ));
         }
+        if names_a_class(text) {
+            return Err((
+                "a pattern has no classes of Unicode by name".to_owned(),
+                "write which letters are meant, such as [a-z], or \\\\w for any".to_owned(),
+            ));
+        }
         let build = |text: &str| {
             RegexBuilder::new(text)
                 .size_limit(PROGRAM_BYTES_MAX)
@@ -37,11 +43,11 @@ impl Pattern {
                 .nest_limit(NEST_MAX)
                 .build()
         };
-        build(text).map_err(|error| explained(text, &error))?;
+        build(text).map_err(|error| explained(&error))?;
         // The whole text must match. Read alone first: its parentheses are in pairs, so that they are within
         // these. Only a comment at its end could take in the last one, and is then an error.
         let program = build(&format!("\\A(?:{text})\\z")).map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => explained(text, &error),
+            regex::Error::CompiledTooBig(_) => explained(&error),
             _ => ("a pattern has no comments".to_owned(), "take out what follows #".to_owned()),
         })?;
         Ok(Self { text: text.to_owned(), program })
@@ -58,15 +64,28 @@ impl Pattern {
     }
 }
 
+/// Whether it has `\p` or `\P`. Which names these know is decided where the crate is built, and not the same
+/// everywhere.
+fn names_a_class(text: &str) -> bool {
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        if letter == '\\' && matches!(letters.next(), Some('p' | 'P')) {
+            return true;
+        }
+    }
+    false
+}
+
 /// The last line of the parser's message, which says what is wrong, without its drawing.
-fn explained(text: &str, error: &regex::Error) -> (String, String) {
+fn explained(error: &regex::Error) -> (String, String) {
     if let regex::Error::CompiledTooBig(_) = error {
         let hint = "repeat fewer times, or compare with like".to_owned();
         return ("the pattern becomes too large a program".to_owned(), hint);
     }
     let said = error.to_string();
-    let last = said.lines().rev().find_map(|line| line.trim().strip_prefix("error: ")).unwrap_or("not readable");
-    let hint = if ["(?=", "(?!", "(?<="].iter().any(|mark| text.contains(mark)) || last.contains("backreference") {
+    let last =
+        said.lines().rev().find_map(|line| line.trim().strip_prefix("error: ")).unwrap_or("not readable");
+    let hint = if last.contains("look-around") || last.contains("backreference") {
         "a pattern looks neither ahead nor back: join two tests with and"
     } else {
         "a mark that stands for itself has \\ before it, which in quotes is written \\\\"
@@ -117,7 +136,11 @@ mod tests {
     #[test]
     fn bombs_are_refused_or_end() {
         for bomb in ["(a{1000}){1000}", "((a{100}){100}){100}", "(\\w{200}){10}"] {
-            assert_eq!(Pattern::read(bomb).unwrap_err().0, "the pattern becomes too large a program", "{bomb}");
+            assert_eq!(
+                Pattern::read(bomb).unwrap_err().0,
+                "the pattern becomes too large a program",
+                "{bomb}"
+            );
         }
         assert!(Pattern::read(&"(".repeat(500)).is_err());
         assert!(Pattern::read(&format!("{}a{}", "(".repeat(100), ")".repeat(100))).is_err());
@@ -128,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_would_escape_from_the_ends_is_refused() {
-        for text in ["a)|(b", "(?x)a #", "a\\", "[a", "(?=a)", "\\1"] {
+        for text in ["a)|(b", "(?x)a #", "a\\", "[a", "(?=a)", "\\1", "\\pL", "\\\\\\P{Greek}"] {
             assert!(Pattern::read(text).is_err(), "{text}");
         }
         assert_eq!(Pattern::read("(?x)a # b").unwrap_err().0, "a pattern has no comments");

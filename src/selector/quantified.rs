@@ -44,7 +44,8 @@ impl Quantified {
         let without_rows = Outcomes::only(Truth::from(self.every));
         let settled = Outcomes::only(Truth::from(!self.every));
         let mut sofar = without_rows;
-        let join = |sofar: Outcomes, more: Outcomes| if self.every { sofar.and(more) } else { sofar.or(more) };
+        let join =
+            |sofar: Outcomes, more: Outcomes| if self.every { sofar.and(more) } else { sofar.or(more) };
         for (table, package) in self.table.sources() {
             let only = self.only.as_ref().map(|(column, text)| (*column, text.as_str()));
             // What a row may come to of which nothing is known.
@@ -106,7 +107,8 @@ pub(super) fn cells_of(source: &Source) -> impl Iterator<Item = &str> {
 /// The first cell that a member of a conjunction compares with a text.
 fn required(body: &Expression, columns: &[String]) -> Option<(usize, String)> {
     let one = |member: &Expression| match member {
-        Expression::Compare(left, Test::Equal(text)) if left.kind() == Kind::Text => match left.path.column() {
+        Expression::Compare(left, Test::Equal(text)) if left.kind() == Kind::Text => match left.path.column()
+        {
             Some(Source::Cell(name)) => {
                 columns.iter().position(|column| column == name).map(|column| (column, text.clone()))
             }

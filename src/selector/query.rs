@@ -55,7 +55,9 @@ impl Selector {
         }
         let tests = seen
             .iter()
-            .map(|(key, value)| (Left { path: Path::of_tag(key), cast: None }, Test::Equal((*value).to_owned())))
+            .map(|(key, value)| {
+                (Left { path: Path::of_tag(key), cast: None }, Test::Equal((*value).to_owned()))
+            })
             .map(|(left, test)| Expression::Compare(left, test));
         Self::from_expression(&Expression::and(tests.collect()))
     }

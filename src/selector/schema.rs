@@ -19,16 +19,8 @@ pub(super) const SEVERITIES: &[&str] = &["none", "low", "medium", "high", "criti
 const ECOSYSTEMS: &[&str] = &["deb", "rpm", "apk", "pip", "npm"];
 const PROTOCOLS: &[&str] = &["tcp", "udp"];
 /// What systemd calls `ActiveState`.
-const UNIT_STATES: &[&str] = &[
-    "active",
-    "reloading",
-    "inactive",
-    "failed",
-    "activating",
-    "deactivating",
-    "maintenance",
-    "refreshing",
-];
+const UNIT_STATES: &[&str] =
+    &["active", "reloading", "inactive", "failed", "activating", "deactivating", "maintenance", "refreshing"];
 
 /// Where the value of a column comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -217,7 +209,9 @@ impl Root {
             Self::Apk => &APK,
             Self::Pip => &PIP,
             Self::Npm => &NPM,
-            Self::Name | Self::Id | Self::Site | Self::State | Self::Agent | Self::Tag | Self::Fact => return None,
+            Self::Name | Self::Id | Self::Site | Self::State | Self::Agent | Self::Tag | Self::Fact => {
+                return None;
+            }
         })
     }
 }
@@ -307,10 +301,7 @@ const FACTS: &[(&str, &[(&str, Kind)])] = &[
             ("type", Kind::Text),
         ],
     ),
-    (
-        "deb_packages",
-        &[("name", Kind::Text), ("version", Kind::Version(Root::Deb)), ("arch", Kind::Text)],
-    ),
+    ("deb_packages", &[("name", Kind::Text), ("version", Kind::Version(Root::Deb)), ("arch", Kind::Text)]),
 ];
 
 /// The full name of a table of facts. What is no short name stands for itself.

@@ -46,7 +46,9 @@ pub enum TagError {
     #[error("the name is longer than 63 characters")]
     GroupTooLong,
     /// A character that no name of a group has, or does not start with.
-    #[error("a name is made of small letters, digits and . _ -, and starts with a letter or digit: without {0}")]
+    #[error(
+        "a name is made of small letters, digits and . _ -, and starts with a letter or digit: without {0}"
+    )]
     GroupCharacter(String),
 }
 
@@ -126,7 +128,7 @@ mod tests {
         assert_eq!(check_tag(&"k".repeat(64), "v"), Err(TagError::KeyTooLong));
         assert_eq!(check_tag(".a", "v"), Err(TagError::KeyStart(".".into())));
         assert_eq!(check_tag("Role", "v"), Err(TagError::KeyCharacter("R".into())));
-        assert_eq!(check_tag("a b", "v"), Err(TagError::KeyCharacter(" ".into())));
+        assert_eq!(check_tag("a b", "v"), Err(TagError::KeyCharacter("a space".into())));
         assert_eq!(check_tag("rôle", "v"), Err(TagError::KeyCharacter("ô".into())));
     }
 

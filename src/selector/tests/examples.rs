@@ -5,10 +5,7 @@ use super::*;
 /// The examples, and the hosts that each selects.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("tag.role = web and tag.env = prod", &["web-1"]),
-    (
-        "any disk(mount = / and used > 90%) and fact.mem.total >= 16GiB",
-        &["web-1"],
-    ),
+    ("any disk(mount = / and used > 90%) and fact.mem.total >= 16GiB", &["web-1"]),
     ("tag.env in [staging, dev] and not tag.frozen = true", &["web-2"]),
     ("site = plant-7 and missing tag.owner", &["db-1"]),
     ("name like \"db-*\" or name in [cache-1, cache-2]", &["cache-1", "db-1"]),

@@ -58,7 +58,9 @@ fn deb_version() -> impl Strategy<Value = String> {
 fn value_for(kind: Kind, ask: Ask) -> BoxedStrategy<String> {
     let pool = match kind {
         Kind::Text | Kind::Presence => value().boxed(),
-        Kind::Words(words) | Kind::Ranked(words) => prop::sample::select(words).prop_map(str::to_owned).boxed(),
+        Kind::Words(words) | Kind::Ranked(words) => {
+            prop::sample::select(words).prop_map(str::to_owned).boxed()
+        }
         Kind::Boolean => "true|false".boxed(),
         Kind::Number(Unit::Plain) => "-?[0-9]{1,3}(\\.[0-9])?".boxed(),
         Kind::Number(Unit::Bytes) => "[0-9]{1,3}(GiB|MB|B)?".boxed(),
@@ -107,9 +109,7 @@ fn left(path: &Path) -> impl Strategy<Value = Left> + use<> {
 /// A comparison that can be written.
 fn comparison(path: &Path) -> BoxedStrategy<Expression> {
     left(path)
-        .prop_flat_map(|left| {
-            test(left.kind()).prop_map(move |test| Expression::Compare(left.clone(), test))
-        })
+        .prop_flat_map(|left| test(left.kind()).prop_map(move |test| Expression::Compare(left.clone(), test)))
         .boxed()
 }
 
@@ -138,7 +138,7 @@ fn combined(leaf: BoxedStrategy<Expression>, depth: u32, size: u32) -> BoxedStra
 }
 
 fn parts(text: &str) -> Vec<Part> {
-    crate::selector::token::bare_parts(text).collect()
+    token::bare_parts(text).collect()
 }
 
 const NOWHERE: Position = Position { offset: 0, length: 0 };
@@ -161,7 +161,9 @@ fn quantified() -> impl Strategy<Value = Expression> {
             .map(|column| Path::from_parts(parts(column), NOWHERE, Some(&table)).unwrap())
             .collect();
         let body = combined(prop::sample::select(columns).prop_flat_map(leaf).boxed(), 3, 8);
-        body.prop_map(move |body| Expression::Quantified(Box::new(Quantified::new(every, table.clone(), body))))
+        body.prop_map(move |body| {
+            Expression::Quantified(Box::new(Quantified::new(every, table.clone(), body)))
+        })
     })
 }
 
@@ -351,7 +353,7 @@ fn read_or_refused(text: &str) -> Result<(), TestCaseError> {
         Err(error) => {
             let rendered = error.render(text);
             let said = format!("{rendered}{}", error.hint.unwrap_or_default());
-            prop_assert!(!said.chars().any(|c| c != '\n' && crate::selector::character::is_hidden(c)), "{said:?}");
+            prop_assert!(!said.chars().any(|c| c != '\n' && character::is_hidden(c)), "{said:?}");
             prop_assert_eq!(rendered.lines().count(), 3);
             prop_assert!(rendered.len() < 1500, "{rendered:?}");
         }
@@ -368,7 +370,7 @@ proptest! {
             .map_err(|error| TestCaseError::fail(error.render(&expression.to_string())))?;
         prop_assert_eq!(selector.expression(), &expression);
         prop_assert_eq!(selector.to_string(), expression.to_string());
-        prop_assert!(!selector.to_string().chars().any(crate::selector::character::is_hidden));
+        prop_assert!(!selector.to_string().chars().any(character::is_hidden));
     }
 
     #[test]

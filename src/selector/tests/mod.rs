@@ -61,8 +61,11 @@ impl Subject for Host {
             None | Some(Told::Unknown) => Rows::Unknown,
             Some(Told::Undecided) => Rows::Undecided,
             Some(Told::Rows { columns, rows }) => {
-                let places: Vec<Option<usize>> =
-                    wanted.columns.iter().map(|name| columns.iter().position(|known| known == name)).collect();
+                let places: Vec<Option<usize>> = wanted
+                    .columns
+                    .iter()
+                    .map(|name| columns.iter().position(|known| known == name))
+                    .collect();
                 let mut cells = Cells::of(wanted);
                 for row in rows {
                     let row = places.iter().map(|place| row.get((*place)?).map(String::as_str));

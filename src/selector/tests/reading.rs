@@ -20,7 +20,10 @@ fn not_binds_over_and_over_or() {
         ("has unit.\"a@b.timer\".state", "has unit.\"a@b.timer\".state"),
         ("fact.\"a b\".\"c.d\" = 1", "fact.\"a b\".\"c.d\" = 1"),
         ("any disk ( mount=/ and used>90% )", "any disk(mount = / and used > 90%)"),
-        ("not every fact.mounts(not (type = ext4 or type = xfs))", "not every fact.mounts(not (type = ext4 or type = xfs))"),
+        (
+            "not every fact.mounts(not (type = ext4 or type = xfs))",
+            "not every fact.mounts(not (type = ext4 or type = xfs))",
+        ),
         ("ip.addr in 10.20.0.0/16", "ip.addr in [10.20.0.0/16]"),
         ("ver( tag.release )>=2.1", "ver(tag.release) >= 2.1"),
         ("num(tag.\"a/b\") < 1.5", "num(tag.\"a/b\") < 1.5"),

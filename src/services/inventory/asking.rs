@@ -244,42 +244,42 @@ struct Asked<'a, S> {
 }
 
 impl<S> Asked<'_, S> {
-    /// Whether the host has told of itself, and there was room for all of it.
-    fn is_whole(&self) -> bool {
-        self.index.tells(&self.id) && !self.index.is_left_out(&self.id)
+    /// Whether the host tells of a table. A machine without dpkg tells no packages of dpkg: it has none. Of
+    /// other tables nothing is known until something is told.
+    fn tells(&self, table: &str) -> bool {
+        self.index.tells(&self.id, table)
+            || (table == PACKAGES && self.index.tells_anything(&self.id) && !self.index.is_left_out(&self.id))
     }
 }
 
 impl<S: Subject> Subject for Asked<'_, S> {
     fn look(&self, path: &Path) -> Look<'_> {
-        let found = if let Some(name) = path.deb() {
-            let mut versions: Vec<&str> =
-                self.index.package(&self.id, name).map(|(version, _)| version).collect();
-            versions.sort_unstable();
-            versions.dedup();
-            Look::any(versions)
-        } else {
-            match path.fact() {
-                Some((table, Some(column))) => Look::any(self.index.column(&self.id, table, column)),
-                Some((table, None)) => match self.index.rows(&self.id, table) {
-                    0 => Look::Absent,
-                    rows => Look::Value(rows.to_string().into()),
-                },
-                None if path.tables().next().is_some() => return path.look_in(self),
-                None => return self.known.look(path),
+        let (table, found) = match (path.deb(), path.fact()) {
+            (Some(name), _) => {
+                let mut versions: Vec<&str> =
+                    self.index.package(&self.id, name).map(|(version, _)| version).collect();
+                versions.sort_unstable();
+                versions.dedup();
+                (PACKAGES, Look::any(versions))
             }
+            (_, Some((table, Some(column)))) => {
+                (table, Look::any(self.index.column(&self.id, table, column)))
+            }
+            (_, Some((table, None))) => match self.index.rows(&self.id, table) {
+                0 => (table, Look::Absent),
+                rows => (table, Look::Value(rows.to_string().into())),
+            },
+            _ if path.tables().next().is_some() => return path.look_in(self),
+            _ => return self.known.look(path),
         };
-        // Who has said nothing yet has not said that nothing is there.
-        if found == Look::Absent && !self.is_whole() { Look::Unknown } else { found }
+        // Who has said nothing of it has not said that nothing is there.
+        if found == Look::Absent && !self.tells(table) { Look::Unknown } else { found }
     }
 
     fn rows(&self, wanted: &Wanted<'_>) -> Rows<'_> {
         let mut cells = Cells::of(wanted);
-        let told = self.index.cells(&self.id, wanted.table, wanted.columns, wanted.only, |row| cells.push(row));
-        // A machine without dpkg tells no packages of dpkg: it has none. Of other tables nothing is known
-        // until something is told.
-        let none = wanted.table == PACKAGES && self.is_whole();
-        if told || none { Rows::Known(cells) } else { Rows::Unknown }
+        self.index.cells(&self.id, wanted.table, wanted.columns, wanted.only, |row| cells.push(row));
+        if !cells.is_empty() || self.tells(wanted.table) { Rows::Known(cells) } else { Rows::Unknown }
     }
 }
 

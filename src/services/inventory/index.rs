@@ -205,7 +205,7 @@ impl Index {
 
     /// Calls `each` with cells of every row of a table that a host has, in the order of `columns`: none where
     /// the table has no such column. With `only`, a place in `columns` and a text, rows that have another text
-    /// there may be left out. Says whether the host tells of the table at all.
+    /// there may be left out.
     pub(super) fn cells<'a>(
         &'a self,
         host: &HostId,
@@ -213,13 +213,13 @@ impl Index {
         columns: &[String],
         only: Option<(usize, &str)>,
         mut each: impl FnMut(&[Option<&'a str>]),
-    ) -> bool {
-        let named = only.filter(|(at, _)| table == PACKAGES && columns.get(*at).is_some_and(|name| name == "name"));
+    ) {
+        let named =
+            only.filter(|(at, _)| table == PACKAGES && columns.get(*at).is_some_and(|name| name == "name"));
         let called = |name: &str| self.packages.get(name).map_or(&[][..], Vec::as_slice);
         let named = named.map(|(_, name)| called(name).iter().chain(called("")));
-        let (mut told, mut cells, mut places) = (false, Vec::new(), Vec::new());
+        let (mut cells, mut places) = (Vec::new(), Vec::new());
         for (layout, rows) in self.tables_of(host, table) {
-            told = true;
             places.clear();
             places.extend(columns.iter().map(|column| layout.place(column)));
             let mut visit = |row: RowId| {
@@ -235,11 +235,15 @@ impl Index {
                 None => rows.iter().for_each(|row| visit(*row)),
             }
         }
-        told
+    }
+
+    /// Whether a host tells of a table, be it without rows.
+    pub(super) fn tells(&self, host: &HostId, table: &str) -> bool {
+        self.tables_of(host, table).next().is_some()
     }
 
     /// Whether a host tells of any table.
-    pub(super) fn tells(&self, host: &HostId) -> bool {
+    pub(super) fn tells_anything(&self, host: &HostId) -> bool {
         self.facets_of(host).next().is_some()
     }
 
