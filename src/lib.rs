@@ -30,6 +30,7 @@
 //! | `net` | connections, the gate, typed streams |
 //! | `control` | the socket between command line and agent |
 //! | `terminal` | tables, formats, escaping, prompts |
+//! | `targets` | which hosts a command is for: the flags that say it, and their one meaning |
 //! | `services` | one folder a capability |
 //! | `node` | settings, confinement, start and stop order |
 //! | [`simulator`] | nothing: it runs many hosts on the pure part in virtual time, in every build, and checks what holds |
@@ -108,6 +109,8 @@ pub mod net;
 pub mod control;
 #[cfg(feature = "agent")]
 pub mod terminal;
+#[cfg(feature = "agent")]
+pub mod targets;
 #[cfg(feature = "agent")]
 pub mod services;
 #[cfg(feature = "agent")]

@@ -52,6 +52,13 @@ pub enum TagError {
     GroupCharacter(String),
 }
 
+impl TagError {
+    /// Whether the key is at fault, rather than the value.
+    pub fn is_of_key(&self) -> bool {
+        matches!(self, Self::KeyEmpty | Self::KeyTooLong | Self::KeyStart(_) | Self::KeyCharacter(_))
+    }
+}
+
 /// Checks that a host may be tagged `key=value`.
 ///
 /// A key is 1 to 63 of small letters, digits and `. _ / -`, and starts with a letter or digit. A value is 1 to

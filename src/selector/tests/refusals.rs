@@ -110,7 +110,8 @@ fn unescaped(text: &str) -> String {
             plain.push('\\');
             after
         } else {
-            let (number, after) = after.strip_prefix("u{").and_then(|after| after.split_once('}')).expect(text);
+            let (number, after) =
+                after.strip_prefix("u{").and_then(|after| after.split_once('}')).expect(text);
             plain.push(char::from_u32(u32::from_str_radix(number, 16).expect(text)).expect(text));
             after
         };
@@ -126,7 +127,11 @@ fn every_malformed_selector_has_its_message() {
         let [text, at, message, hint] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let text = unescaped(text);
         let (found_at, found, found_hint) = refused(&text);
-        assert_eq!((found_at, found.as_str(), found_hint.as_str()), (&*unescaped(at), message, hint), "{text:?}");
+        assert_eq!(
+            (found_at, found.as_str(), found_hint.as_str()),
+            (&*unescaped(at), message, hint),
+            "{text:?}"
+        );
         count += 1;
     }
     assert!(count >= 300, "{count}");
