@@ -208,6 +208,7 @@ mod tests {
         (fleet, [ana, bo], ids)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "what a look-up gives")]
     fn set(text: &str) -> Option<GroupState> {
         Some(GroupState::Set(text.to_owned()))
     }

@@ -5,6 +5,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Dur
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+use super::targeting;
 use crate::{
     selector::parse_label,
     terminal::{Format, style::ColorChoice, time::parse_duration},
@@ -14,6 +15,7 @@ use crate::{
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
+    ("Fleet", &["select", "group"]),
     ("Mesh", &["store"]),
     ("This program", &["completion", "man", "version"]),
 ];
@@ -99,6 +101,11 @@ pub enum Verb {
     /// See what hosts say of themselves: systems, disks, addresses, packages
     #[command(subcommand)]
     Inventory(Inventory),
+    /// Show which hosts a selector is true for, and why
+    Select(targeting::Select),
+    /// List, save and remove selectors that have a name
+    #[command(subcommand)]
+    Group(targeting::Group),
     /// Look after what the agent keeps on disk
     #[command(subcommand)]
     Store(Store),
@@ -557,14 +564,18 @@ pub struct InventorySearch {
 
 /// `inventory compare`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "By the rule of the ecosystem, as in a search: deb is dpkg's. No agent is asked.
+#[command(
+    after_help = "By the rule of the ecosystem, as in a search: deb is dpkg's, rpm rpm's, apk Alpine's, pip PEP 440
+and npm node-semver's. No agent is asked.
 
 Examples:
   muster inventory compare deb 1.0~rc1 1.0        lt
   muster inventory compare deb 1:0.9 1.0          gt
-  muster inventory compare deb 1.0-0 1.0          eq")]
+  muster inventory compare deb 1.0-0 1.0          eq
+  muster inventory compare npm 1.0.0-rc.1 1.0.0   lt"
+)]
 pub struct InventoryCompare {
-    /// Whose rule: deb
+    /// Whose rule: deb, rpm, apk, pip or npm
     #[arg(value_name = "ECOSYSTEM", hide_possible_values = true, value_parser = PossibleValuesParser::new(ECOSYSTEMS))]
     pub ecosystem: String,
     /// A version
@@ -576,7 +587,7 @@ pub struct InventoryCompare {
 }
 
 /// The words of those by whose rules versions are compared.
-const ECOSYSTEMS: [&str; 1] = ["deb"];
+const ECOSYSTEMS: [&str; 5] = ["deb", "rpm", "apk", "pip", "npm"];
 
 /// `completion`.
 #[derive(Args, Clone, Debug)]

@@ -21,7 +21,7 @@ use super::{
     },
     chance, demo,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
-    manual, run,
+    manual, run, targeting,
 };
 use crate::{
     authority::TagChange,
@@ -266,6 +266,8 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Run(run) => run::run(context, &run),
         Verb::Job(job) => run::job(context, &job),
         Verb::Inventory(verb) => inventory(context, &verb),
+        Verb::Select(select) => targeting::select(context, &select),
+        Verb::Group(verb) => targeting::group(context, &verb),
         Verb::Store(Store::Check) => wait(store_check(context)),
         Verb::Completion(completion) => text(context, &manual::completion(completion.shell)),
         Verb::Man(man) => match man.dir {

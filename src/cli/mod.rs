@@ -12,6 +12,7 @@ mod dispatch;
 mod failure;
 mod manual;
 mod run;
+mod targeting;
 #[cfg(test)]
 mod tests;
 

@@ -19,7 +19,7 @@ pub use client::{Client, ControlError};
 pub use fleet::fleet;
 pub use message::{
     CONTROL_VERSION, FoundRow, HostRow, JobRow, MESSAGE_BYTES_MAX, PeerRow, Reply, Request, StatusReport,
-    StoreCheck, StoreProblem, StoreRows, StreamName, TablePart, TypeRow,
+    StoreCheck, StoreProblem, StoreRows, StreamName, TablePart, TruthCount, TypeRow,
 };
 pub use pick::{PickError, did_you_mean, host_named, hosts_selected};
 pub use server::{Answer, Caller, Handler, serve};

@@ -313,7 +313,8 @@ impl Script {
             | Request::Output { .. }
             | Request::InventorySearch { .. }
             | Request::InventoryShow { .. }
-            | Request::InventoryTypes {} => no("not in this test"),
+            | Request::InventoryTypes {}
+            | Request::Explain { .. } => no("not in this test"),
         }
     }
 }
@@ -330,6 +331,7 @@ impl Handler for Shared {
                     Request::InventorySearch { .. }
                         | Request::InventoryShow { .. }
                         | Request::InventoryTypes {}
+                        | Request::Explain { .. }
                 ) =>
             {
                 inventory(request).await

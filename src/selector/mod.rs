@@ -54,6 +54,7 @@ mod schema;
 mod spelling;
 mod tag;
 mod token;
+mod tree;
 pub mod version;
 
 pub use error::{Position, SelectorError};
@@ -64,6 +65,7 @@ pub use path::Path;
 pub use query::Selector;
 pub use root::Root;
 pub use tag::{TagError, check_group_name, check_tag, parse_label};
+pub use tree::Node;
 
 #[cfg(test)]
 mod tests;

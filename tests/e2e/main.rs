@@ -13,6 +13,7 @@
 
 mod crashes;
 mod fleet;
+mod groups;
 mod inventory;
 mod lan;
 mod members;

@@ -22,7 +22,7 @@ use crate::{
     authority::{Host, Standing},
     control::{FoundRow, HostRow, PickError, Reply, TablePart, TypeRow, host_named},
     identity::HostId,
-    replica::{FACET_NODE, FacetHash, FacetRef, Head, Replica, Tables},
+    replica::{FACET_NODE, FacetHash, FacetRef, Head, Known, Replica, Tables},
     selector::{Cells, Look, Path, Root, Rows, Selector, SelectorError, Subject, Wanted},
     store::Store,
     time::Timestamp,
@@ -115,6 +115,25 @@ impl Inventory {
     pub(super) fn size(&self) -> String {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.as_ref().map(|held| held.index.size()).unwrap_or_default()
+    }
+
+    /// Gives `count` every member, with all that is known of it and whether that is not all that it says.
+    pub(super) async fn each_member<R: Send + 'static>(
+        &self,
+        count: impl FnOnce(&dyn Fn(&mut dyn FnMut(Member<'_>, bool))) -> R + Send + 'static,
+    ) -> Result<R, Reply> {
+        let store = self.store.clone();
+        let asking = move |index: &Index| {
+            store.read(|replica| {
+                count(&|take| {
+                    for host in replica.authority().members() {
+                        let (id, known) = (host.id(), replica.known(host));
+                        take(Asked { id, known, index }, index.is_left_out(&id));
+                    }
+                })
+            })
+        };
+        self.with_index(asking).await
     }
 
     /// Which tables there are in the fleet.
@@ -236,8 +255,11 @@ pub(super) fn path(text: &str) -> Result<Path, SelectorError> {
     }
 }
 
+/// A member with all that is known of it.
+pub(super) type Member<'a> = Asked<'a, Known<'a>>;
+
 /// A host with all that is known of it, its tables by the index.
-struct Asked<'a, S> {
+pub(super) struct Asked<'a, S> {
     id: HostId,
     known: S,
     index: &'a Index,

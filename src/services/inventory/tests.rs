@@ -89,6 +89,7 @@ impl World {
                     Request::InventorySearch { expression, columns, limit } => {
                         inventory.search(expression, columns, limit, seen).await
                     }
+                    Request::Explain { expression } => vec![inventory.explain(&expression).await],
                     Request::InventoryShow { host, table } => inventory.show(&host, table.as_deref(), &seen),
                     _ => vec![inventory.types().await],
                 }
@@ -567,4 +568,32 @@ async fn a_search_over_a_thousand_hosts_with_a_thousand_packages_is_quick() {
     let said =
         format!("first {first:?}, median {:?}, slowest {:?}, {}", times[25], times[49], inventory.size());
     assert!(times[25] < limit, "{said}");
+}
+
+#[tokio::test]
+async fn each_part_of_an_expression_says_for_how_many_hosts_it_is_true_false_and_unknown() {
+    let world = World::new();
+    let operators = world.agent.dir().join("operators");
+    let explained = async |text: &str, format| {
+        let mut output = Output::new(Vec::new(), format, true, Style::default(), NOW);
+        let done = explain(&mut world.client().await, &operators, text, &mut output, &mut quiet()).await;
+        done.map(|()| String::from_utf8(output.into_inner()).unwrap())
+    };
+    let golden = "\
+TEST                      TRUE  FALSE  UNKNOWN
+and                       1     2      2
+\u{b7} tag.role = web          2     1      2
+\u{b7} not                     1     2      2
+\u{b7} \u{b7} deb.openssl < 3.0.13  2     1      2
+";
+    let text = "tag.role = web and not deb.openssl < 3.0.13";
+    assert_eq!(explained(text, Format::Table).await.unwrap(), golden);
+    let json = read(&explained(text, Format::Json).await.unwrap());
+    assert_eq!(json["schema"], "muster.select-part/v1");
+    assert_eq!(json["items"][3]["test"], "deb.openssl < 3.0.13");
+    assert_eq!(json["items"][3]["depth"], 2);
+    // As many as a search finds.
+    assert_eq!(world.names(text).await, "web-1");
+    let wrong = explained("tag.role ==", Format::Table).await.unwrap_err();
+    assert!(matches!(wrong, InventoryError::Pick(PickError::Selector { .. })), "{wrong}");
 }

@@ -10,18 +10,19 @@ use super::{
     view::{self, Shown},
 };
 use crate::{
-    control::{Client, ControlError, FoundRow, PickError, Reply, Request, did_you_mean},
+    control::{AnchorError, Client, ControlError, FoundRow, PickError, Reply, Request, did_you_mean},
     selector::{
         Position, Selector, SelectorError,
         version::{self, CompareError, Ecosystem},
     },
+    targets::TargetError,
     terminal::{Column, Format, Kind, Output, OutputError, Sheet, Talk, escape, time},
     time::Timestamp,
 };
 
 /// How long the agent may take between two parts of an answer: the first question to a large fleet takes
 /// some seconds.
-const PART_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const PART_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why a command about inventory has nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,12 @@ pub enum InventoryError {
     /// The agent.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// No anchor to verify groups against.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
+    /// A group cannot be put in its place.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// Which host is meant is not clear, or what was typed is no selector.
     #[error(transparent)]
     Pick(#[from] PickError),
@@ -103,7 +110,7 @@ fn in_text(text: &str) -> impl FnOnce(SelectorError) -> PickError {
     move |error| PickError::Selector { text, error }
 }
 
-fn unexpected(reply: Reply) -> ControlError {
+pub(super) fn unexpected(reply: Reply) -> ControlError {
     match reply {
         Reply::Error { why, refused } => ControlError::Refused { why, right: refused },
         _ => ControlError::Malformed("not the answer to a question about inventory".to_owned()),
