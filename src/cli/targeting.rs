@@ -8,13 +8,61 @@ use super::{
     failure::{self, ExitCode, Explain, Failure, Site, selector_failure},
 };
 use crate::{
+    selector::parse_label,
     services::{
         groups::{self, GroupError},
         inventory,
     },
-    targets::TargetError,
+    targets::{Share, TargetError, Targets},
     terminal::escape,
 };
+
+/// Which hosts, in every way that it can be said; all that is given narrows.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Target")]
+#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
+pub struct TargetFlags {
+    /// Hosts that a selector is true for, such as 'tag.role = web and not @change-freeze'
+    #[arg(short, long, value_name = "SELECTOR")]
+    pub target: Option<String>,
+    /// Hosts with this tag; repeated, with all of them
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Hosts by name: `web-[01-10,12],db-1`; may be repeated
+    #[arg(short = 'H', long = "host", value_name = "NODESET")]
+    pub hosts: Vec<String>,
+    /// Hosts of a saved selector; repeated, of all of them
+    #[arg(short, long = "group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// Every host
+    #[arg(long)]
+    pub all: bool,
+    /// A part of them, such as 10% or 5: the same each time for the same selector
+    #[arg(long, value_name = "SHARE")]
+    pub sample: Option<Share>,
+    /// So many at most, the first by name
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Targets in the words of AWS Systems Manager, such as 'Key=tag:role,Values=web,api'
+    #[arg(long, value_name = "TARGETS")]
+    pub ssm_targets: Vec<String>,
+}
+
+impl TargetFlags {
+    /// What they say.
+    pub(super) fn targets(&self) -> Targets {
+        Targets {
+            expression: self.target.clone(),
+            labels: self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+            hosts: self.hosts.clone(),
+            groups: self.groups.clone(),
+            ssm: self.ssm_targets.clone(),
+            all: self.all,
+            sample: self.sample,
+            limit: self.limit,
+        }
+    }
+}
 
 /// `select`.
 #[derive(Args, Clone, Debug)]
@@ -25,14 +73,18 @@ nobody: a test on a tag or a fact that a host does not have.
 Examples:
   muster select 'tag.role = web and deb.openssl < 3.0.13-1~deb12u1'
   muster select --explain '@prod and not tag.frozen = yes'
-  muster select '@prod' -o name"
+  muster select '@prod' -o name
+  muster select -g prod -l role=web --sample 10%"
 )]
 pub struct Select {
     /// A selector over tags, groups, packages and facts
-    #[arg(value_name = "EXPR")]
-    pub expression: String,
+    #[arg(value_name = "EXPR", conflicts_with = "target")]
+    pub expression: Option<String>,
+    /// Which hosts, as other commands have it
+    #[command(flatten)]
+    pub flags: TargetFlags,
     /// Say for each part of it of how many hosts it is true, false and unknown
-    #[arg(long)]
+    #[arg(long, requires = "expression")]
     pub explain: bool,
 }
 
@@ -93,11 +145,14 @@ pub(super) fn select(context: &mut Context, select: &Select) -> Result<ExitCode,
     wait(async {
         let mut client = connect(context).await?;
         let Context { site, output, talk, .. } = context;
-        let (operators, text) = (&site.places.operators, &select.expression);
-        let done = if select.explain {
-            inventory::explain(&mut client, operators, text, output, talk).await
-        } else {
-            inventory::select(&mut client, operators, text, output, talk).await
+        let operators = &site.places.operators;
+        let mut targets = select.flags.targets();
+        targets.expression = select.expression.clone().or(targets.expression);
+        let done = match &select.expression {
+            Some(text) if select.explain => {
+                inventory::explain(&mut client, operators, text, output, talk).await
+            }
+            _ => inventory::select(&mut client, operators, &targets, output, talk).await,
         };
         done.map_err(|error| error.explain(site))?;
         Ok(ExitCode::Success)

@@ -42,7 +42,9 @@ fn gather(expression: &Expression, depth: usize, nodes: &mut Vec<Node>) {
     };
     let within = within(expression);
     nodes.push(Node { depth, text, is_test: within.is_empty() });
-    within.iter().for_each(|part| gather(part, depth + 1, nodes));
+    for part in within {
+        gather(part, depth + 1, nodes);
+    }
 }
 
 fn within(expression: &Expression) -> &[Expression] {

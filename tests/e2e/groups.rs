@@ -35,6 +35,15 @@ fn a_group_saved_on_one_host_selects_on_all_and_outlives_a_restart() {
     assert_eq!(fleet.muster("a", &["select", "@prod", "-o", "name"]).ends(0).text().trim(), "b");
     fleet.muster("a", &["select", "@web"]).ends(3);
     assert_eq!(fleet.muster("c", &["host", "ls", "-t", "@prod", "-o", "name"]).ends(0).text().trim(), "b");
+    let named = |flags: &[&str]| {
+        let words: Vec<&str> = ["select", "-o", "name"].iter().chain(flags).copied().collect();
+        fleet.muster("a", &words).ends(0).text().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(named(&["-g", "prod"]), ["b"]);
+    assert_eq!(named(&["-H", "b,c", "-l", "role=web"]), ["b", "c"]);
+    assert_eq!(named(&["--ssm-targets", "Key=tag:role,Values=web,api"]), ["b", "c"]);
+    assert_eq!(named(&["--all", "--limit", "2"]), ["a", "b"]);
+    assert_eq!(named(&["--all", "--sample", "1%"]).len(), 1);
     // An order carries what the group stood for.
     let ran = fleet.muster("a", &["run", "-t", "@prod", "-o", "json", "--", "true"]).ends(0).json();
     assert_eq!(ran["selector"], "tag.env = prod", "{ran}");

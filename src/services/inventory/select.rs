@@ -1,6 +1,6 @@
 //! `muster select`: which hosts an expression is true for, and what each part of it says of how many.
 
-use std::{io::Write, path::Path};
+use std::{collections::BTreeSet, io::Write, path::Path};
 
 use serde_json::{Value, json};
 
@@ -10,11 +10,14 @@ use super::{
 };
 use crate::{
     control::{Anchor, Client, PickError, Reply, Request, TruthCount, fleet},
+    identity::HostId,
     selector::{Selector, Truth},
-    targets,
+    targets::{self, Targets},
     terminal::{Column, Format, Kind, Output, Sheet, Talk},
 };
 
+/// Hosts that can be named.
+const HOSTS_MAX: usize = 100_000;
 const PARTS: Sheet = Sheet {
     thing: "select-part",
     columns: &[
@@ -72,25 +75,47 @@ async fn expanded(
     Ok(targets::with_groups(&selector, replica.authority())?)
 }
 
-/// `select`: the hosts that an expression is true for.
+/// `select`: the hosts that are meant.
 ///
 /// # Errors
 /// See [`InventoryError`]; [`PickError::NoMatch`] where there is none.
 pub async fn select<W: Write>(
     client: &mut Client,
     operators: &Path,
-    expression: &str,
+    targets: &Targets,
     output: &mut Output<W>,
     talk: &mut Talk,
 ) -> Result<(), InventoryError> {
-    let selector = expanded(client, operators, expression, talk).await?;
-    let asked = Asked {
+    let search = |selector: &Selector| Asked {
         expression: selector.text().to_owned(),
         columns: Vec::new(),
         count_by: None,
         limit: u32::MAX,
     };
-    verb::search(client, &asked, output, talk).await
+    // An expression alone is the agent's to answer, at once.
+    if let Some(text) = &targets.expression
+        && *targets == (Targets { expression: Some(text.clone()), ..Targets::default() })
+    {
+        let selector = expanded(client, operators, text, talk).await?;
+        return verb::search(client, &search(&selector), output, talk).await;
+    }
+    let anchor = Anchor::find(client, operators)?;
+    let (replica, left_out) = fleet(client, anchor.chain().clone(), false).await?;
+    if left_out > 0 {
+        talk.warn(&format!("{left_out} entries from the agent do not hold and were left out"));
+    }
+    let asked = targets.ask(&replica, HOSTS_MAX)?;
+    let told = match asked.of_facts() {
+        Some(selector) => Some(verb::ids(client, &search(selector), talk).await?),
+        None => None,
+    };
+    let resolved = targets::resolve(&asked, told.as_ref(), &replica, HOSTS_MAX)?;
+    let meant: BTreeSet<HostId> = resolved.ids().into_iter().collect();
+    verb::search_among(client, &search(asked.selector()), Some(&meant), output, talk).await?;
+    if meant.len() < resolved.matched {
+        talk.say(&format!("{} of the {} hosts that match", meant.len(), resolved.matched));
+    }
+    Ok(())
 }
 
 /// `select --explain`: what each part says of how many members.

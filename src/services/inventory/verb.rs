@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     control::{AnchorError, Client, ControlError, FoundRow, PickError, Reply, Request, did_you_mean},
+    identity::HostId,
     selector::{
         Position, Selector, SelectorError,
         version::{self, CompareError, Ecosystem},
@@ -127,28 +128,22 @@ pub async fn search<W: Write>(
     output: &mut Output<W>,
     talk: &mut Talk,
 ) -> Result<(), InventoryError> {
+    search_among(client, asked, None, output, talk).await
+}
+
+/// As [`search`], of the hosts `among` alone, if some are given.
+pub(super) async fn search_among<W: Write>(
+    client: &mut Client,
+    asked: &Asked,
+    among: Option<&BTreeSet<HostId>>,
+    output: &mut Output<W>,
+    talk: &mut Talk,
+) -> Result<(), InventoryError> {
     let (selector, wanted) = asked.read()?;
     let columns = asked.columns.iter().chain(&asked.count_by).cloned().collect();
-    let request =
-        Request::InventorySearch { expression: asked.expression.clone(), columns, limit: asked.limit };
-    client.send(&request).await?;
-    let (mut found, mut paths, mut more): (Vec<FoundRow>, _, _) = (Vec::new(), Vec::new(), true);
-    while more {
-        match client.reply_within(PART_WITHIN).await? {
-            Reply::Found { paths: of, rows, left_out, cut, more: another } => {
-                (paths, more) = (of, another);
-                found.extend(rows);
-                if !more && cut {
-                    talk.warn(&format!("only the first {} hosts are shown; --limit shows more", found.len()));
-                }
-                if !more && left_out > 0 {
-                    talk.warn(&format!(
-                        "{left_out} hosts say more than this agent has room for, and were not looked at whole"
-                    ));
-                }
-            }
-            other => return Err(unexpected(other).into()),
-        }
+    let (mut found, paths) = found(client, asked, columns, talk).await?;
+    if let Some(among) = among {
+        found.retain(|row| among.contains(&row.about.host));
     }
     if found.is_empty() {
         return Err(PickError::NoMatch { selector: selector.text().to_owned() }.into());
@@ -171,6 +166,47 @@ pub async fn search<W: Write>(
     let columns = view::columns(&paths, &titles);
     let sheet = Sheet { thing: "inventory-host", columns: &columns };
     Ok(output.rows(&sheet, &view::rows(&paths, &found, flat))?)
+}
+
+/// The hosts that the agent finds, and the paths whose values their rows have.
+async fn found(
+    client: &mut Client,
+    asked: &Asked,
+    columns: Vec<String>,
+    talk: &mut Talk,
+) -> Result<(Vec<FoundRow>, Vec<String>), InventoryError> {
+    let request =
+        Request::InventorySearch { expression: asked.expression.clone(), columns, limit: asked.limit };
+    client.send(&request).await?;
+    let (mut found, mut paths, mut more): (Vec<FoundRow>, _, _) = (Vec::new(), Vec::new(), true);
+    while more {
+        match client.reply_within(PART_WITHIN).await? {
+            Reply::Found { paths: of, rows, left_out, cut, more: another } => {
+                (paths, more) = (of, another);
+                found.extend(rows);
+                if !more && cut {
+                    talk.warn(&format!("only the first {} hosts are shown; --limit shows more", found.len()));
+                }
+                if !more && left_out > 0 {
+                    talk.warn(&format!(
+                        "{left_out} hosts say more than this agent has room for, and were not looked at whole"
+                    ));
+                }
+            }
+            other => return Err(unexpected(other).into()),
+        }
+    }
+    Ok((found, paths))
+}
+
+/// The hosts that the agent says an expression is true for.
+pub(super) async fn ids(
+    client: &mut Client,
+    asked: &Asked,
+    talk: &mut Talk,
+) -> Result<BTreeSet<HostId>, InventoryError> {
+    let (found, _) = found(client, asked, Vec::new(), talk).await?;
+    Ok(found.into_iter().map(|row| row.about.host).collect())
 }
 
 /// `inventory show`.
