@@ -42,8 +42,6 @@ enum State {
     Control,
     /// Inside of OSC, DCS, SOS, PM or APC.
     Text,
-    /// After ESC inside of those.
-    TextEscape,
 }
 
 impl Filter {
@@ -97,18 +95,14 @@ impl Filter {
 
     fn char(&mut self, c: char, out: &mut String) {
         match (self.state, c) {
-            // These abandon whatever was begun.
-            (_, '\x18' | '\x1a') => self.state = State::Ground,
-            (State::Text, '\x1b') => self.state = State::TextEscape,
             (_, '\x1b') => self.state = State::Escape,
             (State::Text, '\x07' | '\u{9c}' | '\n') => {
                 self.state = State::Ground;
-                if c == '\n' {
-                    out.push(c);
-                }
+                out.push_str(if c == '\n' { "\n" } else { "" });
             }
+            // These abandon whatever was begun.
+            (_, '\x18' | '\x1a') => self.state = State::Ground,
             (State::Text, _) => {}
-            (State::TextEscape, '\\') => self.state = State::Ground,
             // A terminal obeys these inside of a sequence too.
             (_, '\n' | '\r' | '\t' | '\x08') => {
                 if self.state != State::Control {
@@ -117,14 +111,16 @@ impl Filter {
                 self.marks = 0;
                 out.push(c);
             }
-            (_, '\u{9b}') => self.begin(),
-            (_, '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') => self.state = State::Text,
-            (State::Ground, _) => self.letter(c, out),
-            (State::Escape | State::TextEscape, '[') => self.begin(),
-            (State::Escape | State::TextEscape, ']' | 'P' | 'X' | '^' | '_') => self.state = State::Text,
-            (State::Escape | State::TextEscape | State::Designation, ' '..='/') => {
-                self.state = State::Designation
+            (_, '\u{9b}') | (State::Escape, '[') => {
+                self.state = State::Control;
+                self.parameters.clear();
             }
+            (_, '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') | (State::Escape, ']' | 'P' | 'X' | '^' | '_') => {
+                self.state = State::Text;
+            }
+            (State::Escape | State::Designation, ' '..='/') => self.state = State::Designation,
+            // One letter or digit after ESC ends it; so does the backslash that ends a string.
+            (State::Escape | State::Designation, '0'..='~') => self.state = State::Ground,
             (State::Control, ' '..='?') => {
                 if self.parameters.len() <= PARAMETERS_BYTES_MAX {
                     self.parameters.push(c);
@@ -134,18 +130,12 @@ impl Filter {
                 self.state = State::Ground;
                 self.command(c, out);
             }
-            (State::Escape | State::TextEscape | State::Designation, '0'..='~') => self.state = State::Ground,
             // No part of any sequence: it was none, and this is a letter again.
             (..) => {
                 self.state = State::Ground;
                 self.letter(c, out);
             }
         }
-    }
-
-    fn begin(&mut self) {
-        self.state = State::Control;
-        self.parameters.clear();
     }
 
     fn letter(&mut self, c: char, out: &mut String) {

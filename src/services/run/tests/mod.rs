@@ -4,4 +4,5 @@ mod account;
 mod agent;
 mod jobs;
 mod running;
+mod screens;
 mod targets;
