@@ -1,9 +1,12 @@
 //! What a person sees of a whole run, as expected text.
 
-use super::agent::{Desk, Fleet, Member, Person, Ran, SHORT, Seen, all, on, told};
+use std::time::Duration;
+
+use super::agent::{Desk, Fleet, Member, NOW, Person, Ran, SHORT, Seen, all, on, told};
 use crate::{
+    control::StreamName,
     replica::Outcome,
-    services::run::{RunRequest, View},
+    services::run::{Chunk, Event, ExitMode, RunRequest, Streams, Tally, View, verify, view::Job},
     terminal::{Format, escape},
 };
 
@@ -166,4 +169,66 @@ async fn a_fleet_of_one_is_one_host() {
     assert_eq!(talk, "1 host · as @agent by grant of ana · job ID\n1 ok          muster job show ID\n");
     let raw = seen(&desk, &on("solo"), None, false).await;
     assert_eq!((raw.text().as_str(), raw.err.as_str()), ("hi\n", ""));
+}
+
+#[tokio::test]
+async fn a_hosts_last_line_is_not_taken_away_where_no_progress_stood() {
+    let desk = Desk::new(Fleet::of(&[("solo", "x")]), |seen, member| told(seen.ok(member, "no end")));
+    let ran = seen(&desk, &patient(View::Auto), Some(80), false).await;
+    assert_eq!(ran.text(), "no end");
+    assert!(!ran.err.contains("\x1b[K"), "{:?}", ran.err);
+    assert!(ran.err.contains("\n\n1 ok "), "what is said after it begins its own line: {:?}", ran.err);
+}
+
+/// Plays live output and a result of one of two hosts, and gives both streams and the exit code.
+async fn live(format: Format, said: &[&str], signed: &str) -> (String, String, u8) {
+    let desk = Desk::new(Fleet::of(&[("a", "x"), ("b", "x")]), |seen, member| told(seen.ok(member, "")));
+    desk.run(&all()).await;
+    let order = desk.state.lock().unwrap().orders[0].clone();
+    let member = desk.fleet.member("a");
+    let seen = Seen { fleet: desk.fleet.replica.fleet(), id: order.id(), order: order.body(), asked: 1 };
+    let result = verify(&seen.ok(member, signed), order.id(), desk.fleet.replica.authority());
+
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut streams = Streams::new(&mut out, &mut err, format);
+    let mut job = Job::new(&order, &desk.fleet.replica, NOW);
+    let mut tally = Tally::new(order.body().roster.hosts());
+    job.begin(&mut streams, View::Live).unwrap();
+    for (seq, text) in said.iter().enumerate() {
+        let data = text.as_bytes().to_vec();
+        let chunk = Chunk { host: member.id, fd: StreamName::Stdout, seq: seq as u64, data };
+        job.happens(&mut streams, &Event::Chunk(chunk), Duration::ZERO).unwrap();
+    }
+    tally.report(member.id, result);
+    job.settled(&mut streams, &mut tally, member.id, Duration::ZERO).unwrap();
+    let code = tally.code(ExitMode::Summary);
+    job.end(&mut streams, &tally, code).unwrap();
+    (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), code)
+}
+
+#[tokio::test]
+async fn what_was_live_is_not_shown_again_and_the_rest_comes_with_the_result() {
+    for said in [&[][..], &["one\n"], &["o", "ne\ntwo"], &["one\n", "two\n"]] {
+        let (out, _, code) = live(Format::Table, said, "one\ntwo\n").await;
+        assert_eq!((out.as_str(), code), ("a: one\na: two\n", 7), "{said:?}");
+        let (out, ..) = live(Format::Jsonl, said, "one\ntwo\n").await;
+        let events: Vec<serde_json::Value> =
+            out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let chunks = events.iter().filter(|event| event["event"] == "chunk");
+        let text: String = chunks.clone().map(|event| event["data"].as_str().unwrap()).collect();
+        assert_eq!(text, "one\ntwo\n", "{said:?}");
+        assert!(chunks.enumerate().all(|(at, event)| event["seq"] == at as u64), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_live_and_is_not_what_was_signed_is_never_success() {
+    for said in [&["evil\n"][..], &["one\nevil"], &["one\ntwo\nmore\n"], &["ONE\ntwo\n"]] {
+        let (_, err, code) = live(Format::Table, said, "one\ntwo\n").await;
+        assert_eq!(code, 6, "{said:?}");
+        assert!(err.contains("✗ output of a: what was shown is not what was signed\n"), "{err}");
+        let (out, ..) = live(Format::Jsonl, said, "one\ntwo\n").await;
+        assert!(out.contains("\"status\":\"failed\""), "{out}");
+        assert!(out.contains("but its output is not what was signed"), "{out}");
+    }
 }
