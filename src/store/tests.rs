@@ -456,13 +456,12 @@ async fn a_check_names_what_is_damaged_and_has_it_written_again() {
 async fn what_was_verified_while_it_waited_is_merged_without_verifying_it_again() {
     let world = World::new();
     let store = world.start(&Disk::default(), NOW);
-    let (_, head) = world.head(1);
-    let mut arrived = Arrived::from(head.clone());
+    let ((_, head), (_, mut forged)) = (world.head(1), world.head(2));
+    let mut arrived = Arrived::from(head);
     arrived.check(store.read(Replica::fleet)).unwrap();
     let before = verifications_here();
     assert_eq!(store.merge_judged(Some(host_id(2)), vec![arrived], NOW).new.len(), 1);
     assert_eq!(verifications_here(), before, "not again");
-    let mut forged = head;
     *forged.entry.0.last_mut().unwrap() ^= 1;
     let merging = store.merge_judged(Some(host_id(2)), vec![forged.into()], NOW);
     assert!(merging.forged && merging.new.is_empty(), "{merging:?}");
