@@ -39,4 +39,4 @@ pub use outcome::{
 };
 pub use roots::{Roots, first_hour};
 pub use state::{Merged, Replica};
-pub use tip::{HeadTips, Sections, Tip, TipForm, put_varint, take_varint};
+pub use tip::{HeadTips, Lacked, Sections, Tip, TipForm, put_varint, take_varint};
