@@ -573,7 +573,7 @@ proptest! {
         let ids = |form, sections: &Sections| -> BTreeSet<EntryId> {
             let tip = some.tip(sections, form, NOW);
             let tip: Tip = wire::decode(&wire::encode(&tip), 1 << 20).unwrap();
-            let items = lacking(&full, &tip, NOW);
+            let items = lacking(full, &tip, NOW);
             items.iter().map(|item| crate::identity::peek(&item.entry.0).unwrap().id).collect()
         };
         let long = ids(TipForm::Full, &Sections::ALL);
@@ -613,7 +613,7 @@ proptest! {
         };
         let strange = Tip { hour, members: next(), set: next(), ops: next(), heads: Some(heads) };
         let everything = replica.all().len();
-        prop_assert!(lacking(&replica, &strange, NOW).len() <= everything);
+        prop_assert!(lacking(replica, &strange, NOW).len() <= everything);
         let bytes = wire::encode(&strange);
         prop_assert_eq!(wire::decode::<Tip>(&bytes, 1 << 20).unwrap(), strange);
     }
@@ -757,9 +757,9 @@ fn what_is_past_is_neither_counted_nor_sent_and_is_swept_together() {
 fn a_dense_tip_of_other_members_says_nothing_of_heads() {
     let (full, none) = (full(), empty());
     let heads = Sections { members: false, set: false, ops: false, heads: true };
-    assert_eq!(lacking(&full, &none.tip(&heads, TipForm::Dense, NOW), NOW), []);
-    assert_eq!(lacking(&full, &none.tip(&heads, TipForm::Rows, NOW), NOW).len(), full.heads().count());
-    assert_eq!(lacking(&full, &Tip::default(), NOW), [], "nor does one that speaks of nothing");
+    assert_eq!(lacking(full, &none.tip(&heads, TipForm::Dense, NOW), NOW), []);
+    assert_eq!(lacking(full, &none.tip(&heads, TipForm::Rows, NOW), NOW).len(), full.heads().count());
+    assert_eq!(lacking(full, &Tip::default(), NOW), [], "nor does one that speaks of nothing");
 }
 
 #[test]
