@@ -144,7 +144,7 @@ fn hostile_texts_are_refused() {
     let globs = format!("name like \"{}\"", "*a".repeat(2000));
     let patterns = ["name matches \"(a{50}){10}\""; 9].join(" or ");
     let nested = format!("name matches \"{}a{}\"", "(".repeat(200), ")".repeat(200));
-    let classes = format!("name matches \"{}\"", "[^a]".repeat(100));
+    let classes = format!("name matches \"{}\"", "[^a]".repeat(20));
     for text in [
         fill("("),
         fill(")"),
