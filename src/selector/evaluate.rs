@@ -99,13 +99,13 @@ pub enum Rows<'a> {
 pub struct Cells<'a> {
     rows: usize,
     width: usize,
-    cells: Vec<Option<&'a str>>,
+    texts: Vec<Option<&'a str>>,
 }
 
 impl<'a> Cells<'a> {
     /// No rows, with cells for `wanted` in each that is added.
     pub fn of(wanted: &Wanted<'_>) -> Self {
-        Self { rows: 0, width: wanted.columns.len(), cells: Vec::new() }
+        Self { rows: 0, width: wanted.columns.len(), texts: Vec::new() }
     }
 
     /// Adds a row: for each wanted cell its text, which is empty where the row says nothing there, and none
@@ -113,9 +113,9 @@ impl<'a> Cells<'a> {
     pub fn push(&mut self, cells: &[Option<&'a str>]) {
         self.rows += 1;
         let end = self.rows * self.width;
-        self.cells.extend_from_slice(cells);
+        self.texts.extend_from_slice(cells);
         // A row of another length must not shift those after it.
-        self.cells.resize(end, None);
+        self.texts.resize(end, None);
     }
 
     /// How many rows there are.
@@ -131,7 +131,7 @@ impl<'a> Cells<'a> {
     pub(super) fn rows(&self) -> impl Iterator<Item = &[Option<&'a str>]> {
         (0..self.rows).map(|row| {
             let start = row * self.width;
-            self.cells.get(start..start + self.width).unwrap_or_default()
+            self.texts.get(start..start + self.width).unwrap_or_default()
         })
     }
 }
@@ -177,10 +177,9 @@ impl Path {
         }
         match self.column() {
             None if rows_met > 0 => Look::Value(rows_met.to_string().into()),
-            None if unknown => Look::Unknown,
-            None => Look::Absent,
             // A column that is not told makes the values that are told not all there is.
-            Some(_) if unknown => Look::Unknown,
+            _ if unknown => Look::Unknown,
+            None => Look::Absent,
             Some(_) => {
                 values.sort_unstable();
                 values.dedup();

@@ -139,7 +139,6 @@ impl Kind {
     /// Checks what was written on the right.
     pub(super) fn check(self, written: &str, ask: Ask) -> Result<(), Wrong> {
         match self {
-            Self::Text | Self::Presence => Ok(()),
             Self::Words(words) | Self::Ranked(words) => check_word(words, written),
             Self::Boolean => check_boolean(written),
             Self::Number(unit) => check_number(unit, written),
@@ -155,7 +154,7 @@ impl Kind {
                 Some(meant) => Err(unit_unknown(written, &meant)),
                 None => Ok(()),
             },
-            Self::Natural | Self::Cell => Ok(()),
+            Self::Text | Self::Natural | Self::Cell | Self::Presence => Ok(()),
         }
     }
 }

@@ -53,6 +53,10 @@ impl Quantified {
                 let row = Row { columns: &self.columns, cells: &[], package, undecided: true };
                 self.body.outcomes_in(&row)
             };
+            // Of several tables most can change nothing: `eco = npm` makes short work of packages of dpkg.
+            if self.table.root() == Root::Pkg && unseen() == without_rows {
+                continue;
+            }
             match rows(&Wanted { table, columns: &self.columns, only }) {
                 Rows::Known(cells) => {
                     for cells in cells.rows() {
