@@ -177,7 +177,7 @@ fn hosts_that_say_as_much_as_they_can_keep_no_other_out_whoever_came_first() {
     for number in 0..50 {
         index.remove(&host(number));
     }
-    assert_eq!((index.by_bytes.len(), index.facets.len(), index.packages.len(), index.bytes), (0, 0, 0, 0));
+    assert_eq!((index.by_bytes.len(), index.facets.len(), index.named.len(), index.bytes), (0, 0, 0, 0));
 }
 
 #[test]
