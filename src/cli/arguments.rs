@@ -14,7 +14,7 @@ use crate::{
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
-    ("Mesh", &["store"]),
+    ("Mesh", &["store", "scenario"]),
     ("This program", &["completion", "man", "version"]),
 ];
 
@@ -102,6 +102,9 @@ pub enum Verb {
     /// Look after what the agent keeps on disk
     #[command(subcommand)]
     Store(Store),
+    /// Play files of hosts, faults and checks on real processes of this machine
+    #[command(subcommand)]
+    Scenario(Scenario),
     /// Print the completion script of a shell
     Completion(Completion),
     /// Print a man page
@@ -373,6 +376,35 @@ pub struct Target {
     /// Every host
     #[arg(long)]
     pub all: bool,
+}
+
+/// `scenario`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Scenario {
+    /// Play files on agents of this program, each on a fleet of its own that is gone afterwards
+    Run(ScenarioRun),
+    /// What stands between the hosts of a scenario, which starts it
+    #[command(hide = true)]
+    Proxy,
+}
+
+/// `scenario run`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Each step is told after it came true. Exit 0 only if all of them did; else it says what was
+missing, and keeps what agents and commands said. Files that cut links take root.
+
+Examples:
+  muster scenario run scenarios/hands-on.toml
+  sudo muster scenario run scenarios/*.toml -o jsonl"
+)]
+pub struct ScenarioRun {
+    /// The files, which are all read before the first is played
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Keep the files of what came true as well
+    #[arg(long)]
+    pub keep: bool,
 }
 
 /// `run`.

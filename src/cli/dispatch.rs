@@ -21,7 +21,7 @@ use super::{
     },
     chance, demo,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
-    manual, run,
+    manual, run, scenario,
 };
 use crate::{
     authority::TagChange,
@@ -267,6 +267,7 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Job(job) => run::job(context, &job),
         Verb::Inventory(verb) => inventory(context, &verb),
         Verb::Store(Store::Check) => wait(store_check(context)),
+        Verb::Scenario(verb) => scenario::scenario(context, &verb),
         Verb::Completion(completion) => text(context, &manual::completion(completion.shell)),
         Verb::Man(man) => match man.dir {
             Some(dir) => {

@@ -12,6 +12,9 @@ mod dispatch;
 mod failure;
 mod manual;
 mod run;
+mod scenario;
+mod signals;
+mod teller;
 #[cfg(test)]
 mod tests;
 
