@@ -238,3 +238,54 @@ fn without_root_a_file_that_cuts_links_is_refused_and_one_that_does_not_is_playe
     assert!(played.status.success(), "{}{}", text(&played.stdout), text(&played.stderr));
     assert_eq!(place.left(), Vec::<PathBuf>::new());
 }
+
+#[test]
+fn a_slow_link_takes_its_time_and_the_others_do_not() {
+    let place = Place::new();
+    let more = "[[host]]\nname = \"b\"\n[[host]]\nname = \"c\"\n[[step]]\nwait = \"linked\"\n\
+                [[step]]\nslow = \"a | b\"\ndelay = \"200ms\"\n\
+                [[step]]\ncheck = \"muster run -H b -- true\"\nat = \"c\"\n\
+                [[step]]\ncheck = \"muster host ping b c -o json\"\nat = \"a\"\n";
+    let file = place.file(&format!("{ONE}{more}"));
+    let played = place.play(&[file.to_str().expect("a path"), "-o", "jsonl"], None);
+    let (out, err) = (text(&played.stdout), text(&played.stderr));
+    if err.contains("cannot be played on this machine") {
+        return unavailable("a slow link", format_args!("{err}"));
+    }
+    assert!(played.status.success(), "{out}{err}");
+    let pinged = out.lines().rev().find(|line| line.contains("host ping")).expect("the ping");
+    let pinged: Value = serde_json::from_str(pinged).expect("an event");
+    let rows: Value = serde_json::from_str(pinged["stdout"].as_str().expect("its output")).expect("JSON");
+    let took = |host: &str| {
+        let rows = rows["items"].as_array().expect("rows");
+        let row = rows.iter().find(|row| row["name"] == host).expect("the host");
+        row["rtt_us"].as_u64().expect("a time")
+    };
+    // There and back over the link, which is the one between them or two that are not slow.
+    assert!(took("b") >= 400_000, "{rows}");
+    assert!(took("c") < 400_000, "{rows}");
+}
+
+#[test]
+fn files_that_the_simulator_has_come_true_there_and_others_are_refused_by_their_step() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    for name in PLAYED {
+        let simulated = Command::new(env!("CARGO_BIN_EXE_muster"))
+            .args(["scenario", "simulate", "--seeds", "0..10", "-o", "json"])
+            .arg(folder.join(format!("{name}.toml")))
+            .output()
+            .expect("muster starts");
+        let (out, err) = (text(&simulated.stdout), text(&simulated.stderr));
+        if SIMULATED.contains(name) {
+            assert!(simulated.status.success(), "{name}: {out}{err}");
+            let told: Value = serde_json::from_str(&out).expect("JSON");
+            assert_eq!(told["events"][0]["seeds"], 10, "{out}");
+        } else {
+            assert_eq!(simulated.status.code(), Some(2), "{name}: {out}{err}");
+            assert!(err.contains("cannot be simulated: "), "{err}");
+        }
+    }
+}
+
+const SIMULATED: &[&str] =
+    &["half-the-hosts-die", "offline-host-catches-up", "outbound-only-host", "partition-heals"];

@@ -13,14 +13,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, interval_at};
 
 use super::{
-    arguments::{Scenario as Verb, ScenarioRun},
+    arguments::{Scenario as Verb, ScenarioRun, ScenarioSimulate},
     dispatch::{Context, wait},
     failure::{ExitCode, Failure, quoted},
     signals::Signals,
     teller::{Teller, Thing},
 };
 use crate::{
-    scenario::{self, FILE_BYTES_MAX, Ground, Kind, Played, Scenario, Told, Trouble},
+    node::clock,
+    scenario::{self, FILE_BYTES_MAX, Ground, Kind, Played, Scenario, Simulated, Told, Trouble},
     terminal::time,
 };
 
@@ -33,6 +34,7 @@ const THING: Thing =
 pub(super) fn scenario(context: &mut Context, verb: &Verb) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Run(run) => wait(play_all(context, run)),
+        Verb::Simulate(simulate) => simulate_all(context, simulate),
         Verb::Proxy => scenario::proxy()
             .map(|()| ExitCode::Success)
             .map_err(|error| Failure::new(ExitCode::Internal, format!("the proxy: {error}"))),
@@ -109,6 +111,51 @@ async fn play_all(context: &mut Context, run: &ScenarioRun) -> Result<ExitCode, 
                 return Err(failure);
             }
         }
+    }
+    teller.finish()?;
+    Ok(ExitCode::Success)
+}
+
+/// `muster scenario simulate`.
+fn simulate_all(context: &mut Context, simulate: &ScenarioSimulate) -> Result<ExitCode, Failure> {
+    let scenarios = simulate.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    for (path, scenario) in simulate.files.iter().zip(&scenarios) {
+        scenario::simulable(path, scenario)?;
+    }
+    let mut teller = Teller::new(&mut context.output, context.out_style, THING)?;
+    let mut said = clock::now();
+    let begun = said;
+    for (path, scenario) in simulate.files.iter().zip(&scenarios) {
+        let (mut count, mut passed_ms, mut last) = (0_u64, 0, Simulated::default());
+        for seed in simulate.seeds.clone() {
+            last = scenario::simulate(path, scenario, seed)?;
+            count += 1;
+            passed_ms += last.passed_ms;
+            let now = clock::now();
+            if now.since(said) > PROGRESS_EVERY {
+                said = now;
+                context.talk.say(&format!(
+                    "{}: seed {seed}, {}",
+                    scenario.name,
+                    time::took(now.since(begun))
+                ));
+            }
+        }
+        let Simulated { steps, left_out, .. } = last;
+        let left = if left_out == 0 { String::new() } else { format!(", {left_out} left out") };
+        teller.tell(
+            "true",
+            &format!("{}: {steps} steps{left}, {count} seeds", scenario.name),
+            &[],
+            json!({
+                "name": scenario.name,
+                "steps": steps,
+                "left_out": left_out,
+                "seeds": count,
+                "first": simulate.seeds.start,
+                "virtual_ms": passed_ms,
+            }),
+        )?;
     }
     teller.finish()?;
     Ok(ExitCode::Success)

@@ -52,6 +52,8 @@ pub struct Step {
     pub name: Option<String>,
     /// The line of the file.
     pub line: usize,
+    /// Whether the simulator plays it too.
+    pub simulated: bool,
     /// What is done.
     pub act: Act,
 }

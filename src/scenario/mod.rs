@@ -23,6 +23,7 @@ mod links;
 mod proxy;
 mod story;
 mod engine;
+mod simulate;
 
 pub use agent::{Agent, LOOK_EVERY};
 pub use engine::{Played, end_all, play};
@@ -33,5 +34,6 @@ pub use file::{
 pub use ground::{Ground, left_over};
 pub use parse::parse;
 pub use proxy::proxy;
+pub use simulate::{Simulated, simulable, simulate};
 pub use story::{Teller, Told};
 pub use trouble::{Kind, Trouble};

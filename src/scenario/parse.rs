@@ -167,9 +167,11 @@ pub fn parse(path: &Path, text: &str) -> Result<Scenario, Trouble> {
     }
     let mut steps = Vec::new();
     for step in raw.step {
-        let (at, table) = (step.span().start, step.into_inner());
+        let (at, mut table) = (step.span().start, step.into_inner());
+        let simulated = table.remove("simulated").map_or(Ok(true), |value| read("simulated", value));
+        let simulated = simulated.map_err(|wrong| place.wrong(at, &wrong))?;
         let (name, act) = Reader { hosts: &hosts }.step(table).map_err(|wrong| place.wrong(at, &wrong))?;
-        steps.push(Step { name, line: place.line(at), act });
+        steps.push(Step { name, line: place.line(at), simulated, act });
     }
     if steps.is_empty() || steps.len() > STEPS_MAX {
         return Err(place

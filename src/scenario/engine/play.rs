@@ -60,7 +60,7 @@ async fn steps(world: &mut World<'_>, tell: &mut Teller<'_>) -> Result<(), Troub
     }
     for (always, count) in scenario.always.iter().zip(&world.held) {
         let what = always.name.clone().unwrap_or_else(|| format!("what line {} says", always.line));
-        tell(Told::new("held", format!("{what}: looked at {count} times")).field("times", *count))?;
+        tell(Told::new("held", format!("{what}, whenever that was looked at")).field("times", *count))?;
     }
     let took = start.elapsed();
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
