@@ -41,6 +41,8 @@ pub struct HostPlan {
     pub segment: Option<String>,
     /// Whether it can be dialled.
     pub listens: bool,
+    /// How much its disk holds, in MiB; without it, as much as there is.
+    pub disk_mib: Option<u32>,
     /// What is installed on it at first, and in which version.
     pub packages: BTreeMap<String, String>,
 }
@@ -119,6 +121,10 @@ pub enum Act {
     Freeze(Vec<String>),
     /// They go on.
     Thaw(Vec<String>),
+    /// Disks that have a size are filled to the last byte.
+    Fill(Vec<String>),
+    /// They have room again.
+    Free(Vec<String>),
     /// Hosts leave the fleet.
     Remove(Vec<String>),
     /// Links are cut.

@@ -24,14 +24,17 @@ const WITHIN: Duration = Duration::from_secs(60);
 const WITHIN_MAX: Duration = Duration::from_secs(3600);
 /// Longest name of a host: a socket is below it.
 const NAME_BYTES_MAX: usize = 16;
+/// Sizes of a disk that is a host's own, in MiB.
+const DISK_MIB_MIN: u32 = 4;
+const DISK_MIB_MAX: u32 = 256;
 /// Packages of a host.
 const PACKAGES_MAX: usize = 1_000;
 /// Keys of a step that say what a command line must print.
 const EXPECTS: [&str; 6] = ["exit", "stdout", "without", "lines", "stderr", "json"];
 /// Keys that say what a step does.
-const ACTS: [&str; 19] = [
-    "enrol", "start", "stop", "kill", "freeze", "thaw", "remove", "cut", "heal", "slow", "install", "run",
-    "check", "begin", "ends", "wait", "spawns", "forge", "always",
+const ACTS: [&str; 21] = [
+    "enrol", "start", "stop", "kill", "freeze", "thaw", "fill", "free", "remove", "cut", "heal", "slow",
+    "install", "run", "check", "begin", "ends", "wait", "spawns", "forge", "always",
 ];
 
 #[derive(Deserialize)]
@@ -56,6 +59,7 @@ struct RawHost {
     tags: Vec<String>,
     segment: Option<String>,
     listens: Option<bool>,
+    disk_mib: Option<u32>,
     #[serde(default)]
     packages: BTreeMap<String, String>,
 }
@@ -235,7 +239,7 @@ impl Place<'_> {
 }
 
 fn host_plan(raw: RawHost, before: &[HostPlan]) -> Result<HostPlan, Wrong> {
-    let RawHost { name, tags, segment, listens, packages } = raw;
+    let RawHost { name, tags, segment, listens, disk_mib, packages } = raw;
     if !check_name(&name) || name.len() > NAME_BYTES_MAX || name == "all" {
         return wrong(
             "name",
@@ -248,6 +252,9 @@ fn host_plan(raw: RawHost, before: &[HostPlan]) -> Result<HostPlan, Wrong> {
     if let Some((tag, error)) = tags.iter().find_map(|tag| Some((tag, parse_label(tag).err()?))) {
         return wrong("tags", format!("{tag:?}: {error}"));
     }
+    if disk_mib.is_some_and(|mib| !(DISK_MIB_MIN..=DISK_MIB_MAX).contains(&mib)) {
+        return wrong("disk_mib", format!("a disk has {DISK_MIB_MIN} to {DISK_MIB_MAX} MiB: it is memory"));
+    }
     let plain = |text: &str| {
         !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || ".+-~:_".contains(c))
     };
@@ -255,7 +262,7 @@ fn host_plan(raw: RawHost, before: &[HostPlan]) -> Result<HostPlan, Wrong> {
     {
         return wrong("packages", "packages are names with versions, of letters, digits and . + - ~ : _");
     }
-    Ok(HostPlan { name, tags, segment, listens: listens.unwrap_or(true), packages })
+    Ok(HostPlan { name, tags, segment, listens: listens.unwrap_or(true), disk_mib, packages })
 }
 
 struct Reader<'a> {
@@ -375,6 +382,11 @@ impl Reader<'_> {
                     "freeze" => Act::Freeze(hosts),
                     "thaw" => Act::Thaw(hosts),
                     "remove" => Act::Remove(hosts),
+                    "fill" | "free" if !hosts.iter().all(|host| self.has_disk(host)) => {
+                        return wrong(act, "a disk that is filled has a size: disk_mib = 16 at its host");
+                    }
+                    "fill" => Act::Fill(hosts),
+                    "free" => Act::Free(hosts),
                     _ => return wrong(act, "what always holds stands under [[always]]"),
                 })
             }
@@ -462,6 +474,10 @@ impl Reader<'_> {
         let Some(Names::One(name)) = names else { return wrong(key, "one host: at = \"a\"") };
         self.known(key, &name)?;
         Ok(name)
+    }
+
+    fn has_disk(&self, name: &str) -> bool {
+        self.hosts.iter().any(|host| host.name == name && host.disk_mib.is_some())
     }
 
     fn known(&self, key: &str, name: &str) -> Result<(), Wrong> {

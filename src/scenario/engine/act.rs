@@ -10,6 +10,7 @@ use super::{
         story::Told,
         words,
     },
+    disk::Disk,
     fleet::{STEP_WITHIN, State, World},
 };
 use crate::terminal::{escape, time};
@@ -76,6 +77,16 @@ impl World<'_> {
                     host.state = State::Up;
                 }
                 Ok(of("thawed", hosts))
+            }
+            Act::Fill(hosts) => {
+                self.disks(hosts, Disk::fill)?;
+                Ok(Told::new("filled", format!("the disk of {}", hosts.join(", ")))
+                    .field("hosts", hosts.clone()))
+            }
+            Act::Free(hosts) => {
+                self.disks(hosts, Disk::free)?;
+                Ok(Told::new("freed", format!("the disk of {}", hosts.join(", ")))
+                    .field("hosts", hosts.clone()))
             }
             Act::Remove(hosts) => {
                 for host in hosts {
@@ -153,6 +164,13 @@ impl World<'_> {
                 Ok(told.line(escape::line(&refused)).field("why", refused))
             }
         }
+    }
+
+    fn disks(&self, hosts: &[String], act: impl Fn(&Disk) -> Result<(), Trouble>) -> Result<(), Trouble> {
+        hosts.iter().try_for_each(|name| match self.hosts.get(name).and_then(|host| host.disk.as_ref()) {
+            Some(disk) => act(disk),
+            None => Err(Trouble::usage(format!("{name} is no member at this step, and has no disk yet"))),
+        })
     }
 
     async fn run(&mut self, command: &Command) -> Result<Told, Trouble> {

@@ -21,6 +21,7 @@ use super::{
         words::Values,
     },
     commands::{Begun, Desk, read},
+    disk::Disk,
     network::{self, Network},
 };
 use crate::{
@@ -56,6 +57,7 @@ pub(super) enum State {
 pub(super) struct Host {
     pub(super) agent: Agent,
     pub(super) state: State,
+    pub(super) disk: Option<Disk>,
 }
 
 /// All that a scenario is played on.
@@ -95,7 +97,7 @@ impl<'a> World<'a> {
         let desk = Desk { program: program.to_owned(), dir: dir.to_owned(), count: 0 };
         let host = |plan: &HostPlan| {
             let agent = Agent::new(&plan.name, dir, &desk.operators());
-            (plan.name.clone(), Host { agent, state: State::Absent })
+            (plan.name.clone(), Host { agent, state: State::Absent, disk: None })
         };
         let values = Values::from([
             ("dir".to_owned(), dir.display().to_string()),
@@ -139,6 +141,10 @@ impl<'a> World<'a> {
     pub(super) async fn enrol(&mut self, name: &str, via: Option<&str>) -> Result<(), Trouble> {
         self.host(name, State::Absent)?;
         let Some(plan) = self.scenario.host(name) else { return Ok(()) };
+        if let Some(mib) = plan.disk_mib {
+            let disk = Disk::mount(&self.desk.dir.join(name), mib)?;
+            self.host(name, State::Absent)?.disk = Some(disk);
+        }
         self.write_settings(plan)?;
         let labels = plan.tags.iter().flat_map(|tag| ["-l".to_owned(), tag.clone()]);
         let member = match via {
