@@ -97,7 +97,7 @@ pub enum Forgery {
     UnknownKey,
     /// Signed by the stream key of a host.
     HostKey,
-    /// Signed by the operator, and one bit of it turned over.
+    /// Signed by the operator, and one bit of what it runs turned over.
     Altered,
 }
 

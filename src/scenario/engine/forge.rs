@@ -61,9 +61,13 @@ impl World<'_> {
             }
             Forgery::Altered => {
                 let mut bytes = Signed::sign(fleet, &operator.key, order).bytes().to_vec();
-                let middle = bytes.len() / 2;
-                if let Some(byte) = bytes.get_mut(middle) {
-                    *byte ^= 1;
+                // A letter of what it runs: all of it can still be read, and only the signature tells.
+                let argv = counted.as_bytes();
+                let at = bytes.windows(argv.len()).position(|window| window == argv);
+                let last = at.map(|at| at + argv.len().saturating_sub(1));
+                match last.and_then(|last| bytes.get_mut(last)) {
+                    Some(byte) => *byte ^= 1,
+                    None => return Err(failed(&"what it runs is not in its bytes")),
                 }
                 bytes
             }
