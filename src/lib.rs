@@ -34,6 +34,7 @@
 //! | `services` | one folder a capability |
 //! | `node` | settings, confinement, start and stop order |
 //! | [`simulator`] | nothing: it runs many hosts on the pure part in virtual time, in every build, and checks what holds |
+//! | `scenario` | how a scenario file is played on real processes, and what it says came true |
 //! | `cli` | what was typed; words for what went wrong; exit codes |
 //!
 //! # The words
@@ -56,6 +57,7 @@
 //! | keeper | a host that keeps an order's results until the issuer has them |
 //! | order, roster, job | a signed command; the hosts it is for; an order as a person sees it |
 //! | claim | a synced record that an order was taken on, before anything is started |
+//! | scenario | a file: a fleet, steps and faults, and what must come of them |
 //! | shield | the fleet's pre-shared transport key: keeps strangers away, proves nothing |
 //!
 //! # Four walks
@@ -116,5 +118,7 @@ pub mod services;
 #[cfg(feature = "agent")]
 pub mod node;
 pub mod simulator;
+#[cfg(feature = "agent")]
+pub mod scenario;
 #[cfg(feature = "agent")]
 pub mod cli;

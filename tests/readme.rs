@@ -180,6 +180,9 @@ fn every_transcript_of_the_readme_is_what_the_program_prints() {
     let dir = tempfile::tempdir().unwrap();
     // Under root the mesh processes are other users, who must reach their own directories.
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    // Its reader is in a clone.
+    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    std::os::unix::fs::symlink(scenarios, dir.path().join("scenarios")).unwrap();
     let mut shell = Shell::start(dir.path());
     for step in &steps {
         let expected: Vec<String> = step.expected.iter().map(|line| plain(line)).collect();

@@ -1,6 +1,6 @@
 //! The argument tree. Completion, man pages and help are made from it, so it says all there is to say.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, ops::Range, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -16,7 +16,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
     ("Fleet", &["select", "group"]),
-    ("Mesh", &["store"]),
+    ("Mesh", &["store", "scenario"]),
     ("This program", &["completion", "man", "version"]),
 ];
 
@@ -109,6 +109,9 @@ pub enum Verb {
     /// Look after what the agent keeps on disk
     #[command(subcommand)]
     Store(Store),
+    /// Play files of hosts, faults and checks on real processes of this machine
+    #[command(subcommand)]
+    Scenario(Scenario),
     /// Print the completion script of a shell
     Completion(Completion),
     /// Print a man page
@@ -383,6 +386,64 @@ pub struct Target {
     /// Every host
     #[arg(long)]
     pub all: bool,
+}
+
+/// `scenario`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Scenario {
+    /// Play files on agents of this program, each on a fleet of its own that is gone afterwards
+    Run(ScenarioRun),
+    /// Play files on the simulator, in virtual time, as often as there are seeds
+    Simulate(ScenarioSimulate),
+    /// What stands between the hosts of a scenario, which starts it
+    #[command(hide = true)]
+    Proxy,
+}
+
+/// `scenario run`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Each step is told after it came true. Exit 0 only if all of them did; else it says what was
+missing, and keeps what agents and commands said. Files that cut links take root.
+
+Examples:
+  muster scenario run scenarios/hands-on.toml
+  sudo muster scenario run scenarios/*.toml -o jsonl"
+)]
+pub struct ScenarioRun {
+    /// The files, which are all read before the first is played
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Keep the files of what came true as well
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `scenario simulate`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "No process is started: the replication of this program runs in virtual time. A step that the
+simulator has not is named, unless the file says simulated = false of it.
+
+Examples:
+  muster scenario simulate scenarios/partition-heals.toml
+  muster scenario simulate scenarios/partition-heals.toml --seeds 0..500"
+)]
+pub struct ScenarioSimulate {
+    /// The files
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Which seeds: from, up to and without
+    #[arg(long, value_name = "A..B", default_value = "0..20", value_parser = seeds)]
+    pub seeds: Range<u64>,
+}
+
+/// Reads `A..B`.
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("write it as 0..500")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text}: {error}"));
+    let seeds = number(from)?..number(to)?;
+    if seeds.is_empty() { Err("there is none in it".to_owned()) } else { Ok(seeds) }
 }
 
 /// `run`.

@@ -21,7 +21,7 @@ use super::{
     },
     chance, demo,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
-    manual, run, targeting,
+    manual, run, scenario, targeting,
 };
 use crate::{
     authority::TagChange,
@@ -274,6 +274,7 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Select(select) => targeting::select(context, &select),
         Verb::Group(verb) => targeting::group(context, &verb),
         Verb::Store(Store::Check) => wait(store_check(context)),
+        Verb::Scenario(verb) => scenario::scenario(context, &verb),
         Verb::Completion(completion) => text(context, &manual::completion(completion.shell)),
         Verb::Man(man) => match man.dir {
             Some(dir) => {

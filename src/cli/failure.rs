@@ -12,6 +12,7 @@ use crate::{
     control::{AnchorError, ControlError, PickError},
     journal::{HostHome, HostHomeError, KeyFileError, OperatorError},
     node::{Places, SettingsError},
+    scenario::{self, Trouble},
     selector::{Selector, SelectorError},
     services::{
         hosts::{HostsError, TagError},
@@ -139,6 +140,14 @@ impl Failure {
             let _always = writeln!(text, "{} {}", style.bold("hint:"), escape::line(hint));
         }
         text
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        let Trouble { message, pointer, hints, kind } = trouble;
+        let kind = if kind == scenario::Kind::Usage { ExitCode::Usage } else { ExitCode::Internal };
+        Self { kind, message, pointer, hints }
     }
 }
 

@@ -12,7 +12,10 @@ mod dispatch;
 mod failure;
 mod manual;
 mod run;
+mod scenario;
+mod signals;
 mod targeting;
+mod teller;
 #[cfg(test)]
 mod tests;
 

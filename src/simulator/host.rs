@@ -127,6 +127,11 @@ impl Host {
         self.settled.contains(order)
     }
 
+    /// Whether its executor has run this order.
+    pub fn has_run(&self, order: &EntryId) -> bool {
+        self.settled.contains(order) || self.unsettled.contains_key(order)
+    }
+
     /// Its clock, when this is the right time.
     pub(super) fn clock(&self, right: Timestamp) -> Timestamp {
         Timestamp(right.0.saturating_add_signed(self.skew_ms))

@@ -168,6 +168,11 @@ impl Network {
         &self.hosts
     }
 
+    /// Takes a host's address away, before it is started: it can only dial.
+    pub fn only_dials(&mut self, at: usize) {
+        self.hosts[at].dials_only = true;
+    }
+
     /// A host, to change what it is before it is started.
     pub(super) fn host_mut(&mut self, at: usize) -> &mut Host {
         &mut self.hosts[at]

@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::{
     super::failure::{Explain as _, Failure, Site},
-    fleet::{Agent, LOOK_EVERY},
     packages::{MACHINES, Packages},
     story::{Story, missing, ms},
 };
 use crate::{
     control::{Client, ControlError, FoundRow, Reply, Request},
     node::clock,
+    scenario::{Agent, LOOK_EVERY},
     services::inventory::{self, Asked},
     terminal::{Format, Output, Style, Talk, escape, time},
 };
@@ -90,7 +90,9 @@ impl Until<'_> {
                 return Ok(found);
             }
             if Instant::now() > until {
-                return Err(agent.failed(&format!("not {} within {} s", self.what, self.within.as_secs())));
+                return Err(agent
+                    .failed(&format!("not {} within {} s", self.what, self.within.as_secs()))
+                    .into());
             }
             tokio::time::sleep(self.every).await;
         }

@@ -12,14 +12,11 @@
 //! the other way; it costs the executor one more descriptor to watch, for this command alone.
 
 mod fleet;
-mod ground;
 mod inventory;
 mod orders;
 mod packages;
-mod signals;
 mod story;
 mod suggestions;
-mod teller;
 mod verb;
 
 pub(super) use verb::demo;

@@ -4,12 +4,9 @@ use std::{collections::BTreeMap, future::pending, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    super::{
-        chance,
-        failure::{ExitCode, Explain as _, Failure, Site},
-    },
-    fleet::Agent,
+use super::super::{
+    chance,
+    failure::{ExitCode, Explain as _, Failure, Site},
 };
 use crate::{
     control::{self, Client, Reply, Request},
@@ -17,6 +14,7 @@ use crate::{
     journal::OperatorHome,
     node::clock,
     replica::{Order, Replica},
+    scenario::Agent,
     services::run::{self, RunError, RunRequest, Streams, Target, Verified, View, World},
     terminal::{Format, Style},
 };

@@ -12,18 +12,19 @@ use super::{
     super::{
         chance,
         failure::{ExitCode, Explain as _, Failure, Site, quoted},
+        teller::Teller,
     },
-    fleet::{Agent, Fleet},
+    fleet::{Fleet, role_of},
     orders::{Counts, Given, Issuer, counts_until},
     packages::Packages,
     suggestions::ASKS_FROM_HOSTS,
-    teller::Teller,
 };
 use crate::{
     control::Client,
     identity::{HostId, JoinToken},
     journal::OperatorHome,
     node::{Settings, clock},
+    scenario::Agent,
     services::{
         membership::{self, FoundRequest, InviteRequest, JoinWith},
         run::{Target, Verified},
@@ -250,16 +251,16 @@ impl Story<'_, '_> {
         let start = Instant::now();
         let mut tokens = BTreeMap::new();
         let roles: BTreeSet<&'static str> =
-            self.fleet.agents.iter().skip(1).map(|agent| agent.role).collect();
+            self.fleet.agents.iter().skip(1).map(|agent| role_of(agent)).collect();
         for role in roles {
-            let uses = self.fleet.agents.iter().skip(1).filter(|agent| agent.role == role).count();
+            let uses = self.fleet.agents.iter().skip(1).filter(|agent| role_of(agent) == role).count();
             tokens.insert(role, self.invite(home, role, uses).await?);
         }
         let all: Vec<usize> = (1..self.fleet.agents.len()).collect();
         let mut admitted_by = BTreeSet::new();
         for some in all.chunks(JOINING_AT_ONCE) {
             let joining = some.iter().filter_map(|at| self.fleet.agents.get(*at)).map(|agent| {
-                let token = tokens.get(agent.role);
+                let token = tokens.get(role_of(agent));
                 async move { join(agent, token.ok_or_else(|| missing("there is no token"))?, within).await }
             });
             let joined = futures::future::join_all(joining).await;
@@ -322,14 +323,14 @@ impl Story<'_, '_> {
                 status.executor_pid,
                 status.mesh_pid,
                 escape::line(&status.listen.join(" ")),
-                agent.role
+                role_of(agent)
             ));
             rows.push(json!({
                 "host": agent.name,
                 "executor_pid": status.executor_pid,
                 "mesh_pid": status.mesh_pid,
                 "listen": status.listen,
-                "tags": { ROLE: agent.role },
+                "tags": { ROLE: role_of(agent) },
             }));
         }
         let took = start.elapsed();
@@ -390,11 +391,11 @@ impl Story<'_, '_> {
         // Long enough for every host that is up; it ends when all have answered.
         let given =
             issuer.give(target, &["uname", "-sr"], self.within).await.map_err(|(_, failure)| failure)?;
-        let web = self.list(|agent| agent.role == "web").len();
+        let web = self.list(|agent| role_of(agent) == "web").len();
         if given.code != 0 {
             return Err(missing(format!("exit code {} and not 0: {}", given.code, given.lines.join(" | "))));
         }
-        let ids = self.list(|agent| agent.role == "web").into_iter().map(|name| self.id(name));
+        let ids = self.list(|agent| role_of(agent) == "web").into_iter().map(|name| self.id(name));
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
         let results = issuer.results(given.job, &ids, self.within).await?;
         let ok = results.values().filter(|result| result.record().outcome.ok()).count();
@@ -419,7 +420,7 @@ impl Story<'_, '_> {
                 "target": "role=web",
                 "command": ["uname", "-sr"],
                 "exit": given.code,
-                "ok": self.list(|agent| agent.role == "web"),
+                "ok": self.list(|agent| role_of(agent) == "web"),
                 "results": results_json(&results, &self.ids),
                 "ms": ms(given.took),
             }),
@@ -433,7 +434,7 @@ impl Story<'_, '_> {
         let mut groups: BTreeMap<(std::cmp::Reverse<&'static str>, Counts), Vec<String>> = BTreeMap::new();
         let mut rows = Vec::new();
         for agent in &mut self.fleet.agents {
-            let wanted = u64::from(agent.role == "web");
+            let wanted = u64::from(role_of(agent) == "web");
             let what = "in possession of the order, or done with it";
             let counts =
                 counts_until(agent, what, within, |counts| counts.mesh > 0 && counts.spawns >= wanted)
@@ -442,7 +443,8 @@ impl Story<'_, '_> {
                 return Err(agent.failed(&format!(
                     "{} commands started and {} orders verified by its executor, where {wanted} should be",
                     counts.spawns, counts.executor
-                )));
+                ))
+                .into());
             }
             rows.push(json!({
                 "host": agent.name,
@@ -450,7 +452,7 @@ impl Story<'_, '_> {
                 "order_verifications_executor": counts.executor,
                 "spawns": counts.spawns,
             }));
-            groups.entry((std::cmp::Reverse(agent.role), counts)).or_default().push(agent.name.clone());
+            groups.entry((std::cmp::Reverse(role_of(agent)), counts)).or_default().push(agent.name.clone());
         }
         let shown: Vec<(String, Counts)> =
             groups.into_iter().map(|((_, counts), names)| (nodeset::fold(names), counts)).collect();
@@ -466,7 +468,7 @@ impl Story<'_, '_> {
                 )
             })
             .collect();
-        let sentence = if self.fleet.agents.iter().any(|agent| agent.role != "web") {
+        let sentence = if self.fleet.agents.iter().any(|agent| role_of(agent) != "web") {
             "run once on each host that its tag names, on no other; by each host's own count:"
         } else {
             "run once on each host; by its own count:"
@@ -544,7 +546,7 @@ impl Story<'_, '_> {
         let start = Instant::now();
         self.fleet.start(self.fleet.agents.len() - 1)?;
         let results = issuer.results(queued.job, &[host], self.within).await.map_err(|failure| {
-            self.fleet.agents.last().map_or(failure.clone(), |agent| agent.failed(&failure.message))
+            self.fleet.agents.last().map_or(failure.clone(), |agent| agent.failed(&failure.message).into())
         })?;
         let took = start.elapsed();
         let result = results.get(&host).ok_or_else(|| missing("its result is not there"))?;
@@ -557,7 +559,7 @@ impl Story<'_, '_> {
         let status = agent.until(ran, within, |status| Counts::of(&status.counters).spawns > 0).await?;
         let counts = Counts::of(&status.counters);
         if counts.spawns != 1 {
-            return Err(agent.failed(&format!("{} commands started, and not 1", counts.spawns)));
+            return Err(agent.failed(&format!("{} commands started, and not 1", counts.spawns)).into());
         }
         let said = escape::line_bytes(result.stdout().unwrap_or_default()).trim_end().to_owned();
         self.teller.tell(
@@ -621,7 +623,7 @@ impl Story<'_, '_> {
         let took = start.elapsed();
         let counts = Counts::of(&status.counters);
         if counts.spawns != 0 {
-            return Err(agent.failed(&format!("{} commands started again", counts.spawns)));
+            return Err(agent.failed(&format!("{} commands started again", counts.spawns)).into());
         }
         let results = issuer.results(first.job, &[host], within).await?;
         self.teller.tell(

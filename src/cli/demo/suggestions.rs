@@ -9,10 +9,12 @@ use std::{
 use serde_json::json;
 
 use super::{
-    super::failure::{Failure, quoted},
+    super::{
+        failure::{Failure, quoted},
+        teller::Teller,
+    },
     fleet::Fleet,
     packages::Packages,
-    teller::Teller,
 };
 
 /// From so many hosts on `run` asks, which it cannot where no terminal is.

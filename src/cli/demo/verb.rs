@@ -9,16 +9,18 @@ use super::{
         arguments::Demo,
         dispatch::{Context, wait},
         failure::{ExitCode, Failure, quoted},
+        signals::Signals,
+        teller::{Teller, Thing},
     },
     fleet::{Fleet, nobody_reads},
-    ground::{self, Ground},
     packages::{MACHINES, Packages},
-    signals::Signals,
     story,
     suggestions::Suggestions,
-    teller::Teller,
 };
-use crate::terminal::time;
+use crate::{
+    scenario::{self, Ground},
+    terminal::time,
+};
 
 /// How often it is looked whether anybody reads still.
 const LISTENED_EVERY: Duration = Duration::from_secs(1);
@@ -26,6 +28,9 @@ const LISTENED_EVERY: Duration = Duration::from_secs(1);
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// Most leftovers that are named.
 const LEFT_OVER_MAX: usize = 3;
+
+/// What is told.
+const THING: Thing = Thing { whole: "demo", event: "demo-event", command: "muster demo" };
 
 /// How the story ended.
 enum End {
@@ -44,13 +49,13 @@ pub(in super::super) fn demo(context: &mut Context, demo: &Demo) -> Result<ExitC
 
 async fn play(context: &mut Context, demo: &Demo) -> Result<ExitCode, Failure> {
     let Context { output, talk, out_style, .. } = context;
-    let mut teller = Teller::new(output, *out_style)?;
+    let mut teller = Teller::new(output, *out_style, THING)?;
     let mut signals = Signals::take()?;
     let base = env::temp_dir();
-    for dir in ground::left_over(&base).iter().take(LEFT_OVER_MAX) {
+    for dir in scenario::left_over(&base, "demo").iter().take(LEFT_OVER_MAX) {
         talk.warn(&format!("an earlier demo left its files: rm -r {}", quoted(dir)));
     }
-    let ground = Ground::make(&base, rustix::process::geteuid().is_root())?;
+    let ground = Ground::make(&base, "demo", rustix::process::geteuid().is_root())?;
     let mut fleet = Fleet::plan(ground, usize::from(demo.hosts))?;
     let packages = Packages::of(Path::new(MACHINES));
     let told = {

@@ -1,4 +1,4 @@
-//! The directory that all of a demo is in: made fresh, locked while the demo lives, removed with it.
+//! The directory that all of a throw-away fleet is in: made fresh, locked while the fleet lives, removed with it.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -9,58 +9,52 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::super::{
-    chance,
-    failure::{ExitCode, Failure, quoted},
-};
+use super::Trouble;
 
-/// What the names of these directories begin with.
-const NAME: &str = "muster-demo-";
 /// Letters and digits that cannot be taken for another: 32 of them, 4 in a name.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Longest path of a socket, in bytes: 108 in `sockaddr_un`, the last of them 0 (unix(7)).
 const SOCKET_BYTES_MAX: usize = 107;
 /// The longest path of a socket below the directory.
-const LONGEST_SOCKET: &str = "web-99/agent.sock";
-/// The file that a living demo holds a lock on.
+const LONGEST_SOCKET: &str = "0123456789abcdef/agent.sock";
+/// The file that a living fleet holds a lock on.
 const LOCK: &str = "lock";
 /// Names that are tried.
 const TRIES: usize = 64;
 
-/// A demo's directory. Dropping it removes it, unless it is kept.
+/// A throw-away fleet's directory. Dropping it removes it, unless it is kept.
 #[derive(Debug)]
-pub(super) struct Ground {
+pub struct Ground {
     dir: PathBuf,
     kept: bool,
     _lock: File,
 }
 
 impl Ground {
-    /// Makes one in `base`. Under `root` others may pass through it, as the mesh processes must.
-    pub(super) fn make(base: &Path, root: bool) -> Result<Self, Failure> {
+    /// Makes one in `base`, for what `verb` does: `demo`, `scenario`. Under `root` others may pass through it, as the
+    /// mesh processes must.
+    ///
+    /// # Errors
+    /// When there can be none, or no socket in it, or under `root` nobody else could get there.
+    pub fn make(base: &Path, verb: &str, root: bool) -> Result<Self, Trouble> {
         let base = std::path::absolute(base).map_err(|error| unusable(base, &error))?;
-        let longest = base.as_os_str().len() + 1 + NAME.len() + 4 + 1 + LONGEST_SOCKET.len();
+        let name = name_of(verb);
+        let longest = base.as_os_str().len() + 1 + name.len() + 4 + 1 + LONGEST_SOCKET.len();
         if longest > SOCKET_BYTES_MAX {
-            return Err(Failure::new(
-                ExitCode::Internal,
-                format!(
-                    "{} is too long a path: with it a socket's would have {longest} bytes, where {SOCKET_BYTES_MAX} may be",
-                    base.display()
-                ),
-            )
-            .hint("use a shorter one: TMPDIR=/tmp muster demo"));
+            return Err(Trouble::new(format!(
+                "{} is too long a path: with it a socket's would have {longest} bytes, where {SOCKET_BYTES_MAX} may be",
+                base.display()
+            ))
+            .hint("use a shorter one: export TMPDIR=/tmp"));
         }
         if root && let Some(closed) = closed_to_others(&base) {
-            return Err(Failure::new(
-                ExitCode::Internal,
-                format!(
-                    "{} is closed to other users, as one of whom the mesh processes run under root",
-                    closed.display()
-                ),
-            )
-            .hint("use a directory that is not: TMPDIR=/tmp muster demo"));
+            return Err(Trouble::new(format!(
+                "{} is closed to other users, as one of whom the mesh processes run under root",
+                closed.display()
+            ))
+            .hint("use a directory that is not: export TMPDIR=/tmp"));
         }
-        let dir = fresh_dir(&base, if root { 0o711 } else { 0o700 })?;
+        let dir = fresh_dir(&base, &name, if root { 0o711 } else { 0o700 })?;
         let lock = OpenOptions::new()
             .create_new(true)
             .write(true)
@@ -77,22 +71,25 @@ impl Ground {
     }
 
     /// Where it is.
-    pub(super) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Leaves it where it is.
-    pub(super) fn keep(&mut self) {
+    /// Leaves it where it is when it is dropped.
+    pub fn keep(&mut self) {
         self.kept = true;
     }
 
     /// Whether it stays.
-    pub(super) fn is_kept(&self) -> bool {
+    pub fn is_kept(&self) -> bool {
         self.kept
     }
 
     /// Removes it, with all that is in it.
-    pub(super) fn remove(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When some of it cannot be removed.
+    pub fn remove(&mut self) -> io::Result<()> {
         match fs::remove_dir_all(&self.dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -108,12 +105,13 @@ impl Drop for Ground {
     }
 }
 
-/// Directories in `base` that demos of this user left, and no living one holds.
-pub(super) fn left_over(base: &Path) -> Vec<PathBuf> {
+/// Directories in `base` that what `verb` does left for this user, and no living one holds.
+pub fn left_over(base: &Path, verb: &str) -> Vec<PathBuf> {
+    let name = name_of(verb);
     let me = rustix::process::geteuid().as_raw();
     let entries = fs::read_dir(base).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(NAME))
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&name))
         .filter(|entry| entry.metadata().is_ok_and(|about| about.is_dir() && about.uid() == me))
         .map(|entry| entry.path())
         .filter(|dir| {
@@ -126,13 +124,20 @@ pub(super) fn left_over(base: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn fresh_dir(base: &Path, mode: u32) -> Result<PathBuf, Failure> {
+/// What the names of these directories begin with.
+fn name_of(verb: &str) -> String {
+    format!("muster-{verb}-")
+}
+
+fn fresh_dir(base: &Path, name: &str, mode: u32) -> Result<PathBuf, Trouble> {
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
     for _ in 0..TRIES {
-        let drawn: [u8; 4] = chance::draw()?;
+        let mut drawn = [0; 4];
+        getrandom::fill(&mut drawn)
+            .map_err(|error| Trouble::new(format!("no randomness from the system: {error}")))?;
         let letters = drawn.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 32)));
         let dir =
-            base.join(letters.fold(NAME.to_owned(), |name, letter| name + &char::from(*letter).to_string()));
+            base.join(letters.fold(name.to_owned(), |name, letter| name + &char::from(*letter).to_string()));
         let made = DirBuilder::new().mode(0o700).create(&dir);
         // Set apart from the making, which the umask has a say in.
         match made.and_then(|()| fs::set_permissions(&dir, Permissions::from_mode(mode))) {
@@ -144,12 +149,9 @@ fn fresh_dir(base: &Path, mode: u32) -> Result<PathBuf, Failure> {
     Err(unusable(base, &last))
 }
 
-fn unusable(base: &Path, error: &io::Error) -> Failure {
-    Failure::new(
-        ExitCode::Internal,
-        format!("cannot make a directory for the demo in {}: {error}", quoted(base)),
-    )
-    .hint("name a directory that can be written: TMPDIR=/var/tmp muster demo")
+fn unusable(base: &Path, error: &io::Error) -> Trouble {
+    Trouble::new(format!("cannot make a directory in {}: {error}", base.display()))
+        .hint("name a directory that can be written: export TMPDIR=/var/tmp")
 }
 
 /// The first directory on the way to `base` that other users cannot pass through.
@@ -164,32 +166,32 @@ mod tests {
     #[test]
     fn a_directory_goes_with_its_demo_and_one_that_nobody_holds_is_named() {
         let base = tempfile::tempdir().unwrap();
-        let ground = Ground::make(base.path(), false).unwrap();
+        let ground = Ground::make(base.path(), "demo", false).unwrap();
         let dir = ground.dir().to_owned();
         assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
-        assert_eq!(left_over(base.path()), Vec::<PathBuf>::new(), "it is in use");
+        assert_eq!(left_over(base.path(), "demo"), Vec::<PathBuf>::new(), "it is in use");
         drop(ground);
         assert!(!dir.exists());
 
-        let mut ground = Ground::make(base.path(), false).unwrap();
+        let mut ground = Ground::make(base.path(), "demo", false).unwrap();
         let dir = ground.dir().to_owned();
         ground.keep();
         drop(ground);
-        assert_eq!(left_over(base.path()), [dir]);
+        assert_eq!(left_over(base.path(), "demo"), [dir]);
     }
 
     #[test]
     fn a_path_that_no_socket_can_have_is_named_with_a_way_out() {
         let long = PathBuf::from(format!("/tmp/{}", "x".repeat(90)));
-        let failure = Ground::make(&long, false).unwrap_err();
-        assert!(failure.message.contains("too long a path"), "{failure:?}");
-        assert!(failure.hints.last().unwrap().contains("TMPDIR=/tmp"), "{failure:?}");
+        let trouble = Ground::make(&long, "demo", false).unwrap_err();
+        assert!(trouble.message.contains("too long a path"), "{trouble:?}");
+        assert!(trouble.hints.last().unwrap().contains("TMPDIR=/tmp"), "{trouble:?}");
     }
 
     #[test]
     fn a_place_that_is_not_there_is_named() {
-        let failure = Ground::make(Path::new("/nonexistent"), false).unwrap_err();
-        assert!(failure.message.contains("/nonexistent: No such file"), "{failure:?}");
+        let trouble = Ground::make(Path::new("/nonexistent"), "demo", false).unwrap_err();
+        assert!(trouble.message.contains("/nonexistent: No such file"), "{trouble:?}");
     }
 
     #[test]
@@ -199,7 +201,7 @@ mod tests {
         fs::create_dir(&closed).unwrap();
         fs::set_permissions(base.path(), Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
-        let failure = Ground::make(&closed, true).unwrap_err();
-        assert!(failure.message.contains("closed to other users"), "{failure:?}");
+        let trouble = Ground::make(&closed, "demo", true).unwrap_err();
+        assert!(trouble.message.contains("closed to other users"), "{trouble:?}");
     }
 }

@@ -1,10 +1,10 @@
-//! The signals that end a demo.
+//! The signals that end what stays.
 
 use std::{io, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::super::failure::{ExitCode, Failure};
+use super::failure::{ExitCode, Failure};
 
 /// Those signals, taken: from here on none of them ends this process by itself.
 pub(super) struct Signals([Signal; 3]);

@@ -1,10 +1,10 @@
-//! How the story is told: lines for people as they come true, or events.
+//! How a story is told: lines for people as they come true, or events.
 
 use std::io::Write;
 
 use serde_json::{Map, Value};
 
-use super::super::failure::{ExitCode, Failure};
+use super::failure::{ExitCode, Failure};
 use crate::terminal::{Format, Mark, Output, OutputError, Style};
 
 /// Columns of the first word of a line.
@@ -17,15 +17,31 @@ pub(super) struct Teller<'a> {
     output: &'a mut Output<Box<dyn Write>>,
     style: Style,
     events: Vec<Value>,
+    thing: Thing,
+}
+
+/// What is told: the names of its schemas, and how its command is written.
+#[derive(Clone, Copy)]
+pub(super) struct Thing {
+    /// All of it.
+    pub(super) whole: &'static str,
+    /// One event of it.
+    pub(super) event: &'static str,
+    /// The command.
+    pub(super) command: &'static str,
 }
 
 impl<'a> Teller<'a> {
     /// Tells it to `output`.
-    pub(super) fn new(output: &'a mut Output<Box<dyn Write>>, style: Style) -> Result<Self, Failure> {
+    pub(super) fn new(
+        output: &'a mut Output<Box<dyn Write>>,
+        style: Style,
+        thing: Thing,
+    ) -> Result<Self, Failure> {
         match output.format() {
             Format::Csv | Format::Name => Err(Failure::usage("a story has no csv or name form")
-                .hint("write -o json, -o jsonl, or nothing: muster demo")),
-            _ => Ok(Self { output, style, events: Vec::new() }),
+                .hint(format!("write -o json, -o jsonl, or nothing: {}", thing.command))),
+            _ => Ok(Self { output, style, events: Vec::new(), thing }),
         }
     }
 
@@ -65,7 +81,7 @@ impl<'a> Teller<'a> {
         }
         let event = Value::Object(object);
         match self.output.format() {
-            Format::Jsonl => self.output.event("demo-event", &event),
+            Format::Jsonl => self.output.event(self.thing.event, &event),
             Format::Json => {
                 self.events.push(event);
                 Ok(())
@@ -82,7 +98,9 @@ impl<'a> Teller<'a> {
         }
         let events = std::mem::take(&mut self.events);
         let document = Value::Object(Map::from_iter([("events".to_owned(), Value::Array(events))]));
-        self.output.document("demo", &document, |_| String::new()).map_err(|error| unwritable(&error))
+        self.output
+            .document(self.thing.whole, &document, |_| String::new())
+            .map_err(|error| unwritable(&error))
     }
 }
 
