@@ -3,5 +3,7 @@
 mod account;
 mod agent;
 mod jobs;
+mod managed;
 mod running;
 mod targets;
+mod waves;
