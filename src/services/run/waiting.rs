@@ -235,7 +235,8 @@ pub(super) struct Watcher<'a> {
     told_at: Duration,
 }
 
-/// What ended a sleep.
+/// What ended a sleep. Each lives for one turn of a loop.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would be one a reply")]
 enum Woken {
     Interrupt(Interrupt),
     Told(Told),
