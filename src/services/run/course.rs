@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ExitMode, Patience, RunError, Status, Streams, Tally, Withheld, ending,
+    Event, ExitMode, Note, Patience, RunError, Status, Streams, Tally, Withheld, ending,
     output::Reader,
     rollout::Rollout,
     verb::{CANCELLED_WITHIN, INTERRUPTED, SUBMIT_WITHIN, Work},
@@ -133,11 +133,11 @@ impl<'a> Course<'a> {
             }
             if let Some(text) = self.over_budget() {
                 self.stop(Withheld::Budget, Stop::Budget {}, streams);
-                streams.say(&text);
+                self.note(Note::warning(text), job, streams)?;
                 self.call_off(job, streams, clock()).await;
                 break Ended::Answered;
             }
-            match self.next_wave(streams, clock()).await {
+            match self.next_wave(job, streams, clock()).await {
                 Ok(true) => {}
                 Ok(false) => {
                     self.stop(Withheld::Cancelled, Stop::Cancelled {}, streams);
@@ -189,6 +189,10 @@ impl<'a> Course<'a> {
         })
     }
 
+    fn note(&self, note: Note, job: &mut Job<'_>, streams: &mut Streams<'_>) -> Result<(), RunError> {
+        job.happens(streams, &Event::Note(note), self.watcher.elapsed())
+    }
+
     /// Takes that no other wave is signed.
     fn stop(&mut self, why: Withheld, stop: Stop, streams: &mut Streams<'_>) {
         if self.rollout.rest().is_empty() {
@@ -223,21 +227,24 @@ impl<'a> Course<'a> {
     }
 
     /// The next wave begins; false if somebody cancelled the job meanwhile.
-    async fn next_wave(&mut self, streams: &mut Streams<'_>, now: Timestamp) -> Result<bool, RunError> {
+    async fn next_wave(
+        &mut self,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+        now: Timestamp,
+    ) -> Result<bool, RunError> {
         let order = {
-            let job = self.rollout.id();
-            let _step = job.map(|job| self.work.home.step(&job)).transpose()?;
-            if job.is_some_and(|job| self.work.home.is_cancelled(&job)) {
+            let id = self.rollout.id();
+            let _step = id.map(|id| self.work.home.step(&id)).transpose()?;
+            if id.is_some_and(|id| self.work.home.is_cancelled(&id)) {
                 return Ok(false);
             }
             self.sign(now).await?.0
         };
         let (wave, waves) = (self.rollout.orders().len(), self.rollout.waves_total());
         self.submit(&order, vec![Item::bare(order.bytes())]).await?;
-        if !self.work.request.is_quiet() {
-            let hosts = view::counted(order.body().roster.hosts().len());
-            streams.say(&format!("wave {wave} of {waves}: {hosts}"));
-        }
+        let hosts = view::counted(order.body().roster.hosts().len());
+        self.note(Note::remark(format!("wave {wave} of {waves}: {hosts}")), job, streams)?;
         Ok(true)
     }
 
@@ -250,13 +257,12 @@ impl<'a> Course<'a> {
     ) -> Result<(), RunError> {
         self.stop(Withheld::Cancelled, Stop::Cancelled {}, streams);
         let items = ending::sign(self.work.home, &self.rollout, &self.watcher.tally, now);
-        streams.say("cancelling");
+        self.note(Note::warning("cancelling"), job, streams)?;
         ending::submit(&mut self.client, items).await?;
         for order in self.rollout.orders() {
             job.cancelled(order);
         }
-        self.watcher.wait_cancelled(CANCELLED_WITHIN).await;
-        Ok(())
+        self.watcher.wait_cancelled(job, streams, CANCELLED_WITHIN).await
     }
 
     /// Shows what came of it, and what the process exits with.
@@ -267,7 +273,6 @@ impl<'a> Course<'a> {
         streams: &mut Streams<'_>,
         mode: ExitMode,
     ) -> Result<u8, RunError> {
-        let view = self.work.request.view;
         for order in self.rollout.orders() {
             job.expires(order);
         }
@@ -279,7 +284,7 @@ impl<'a> Course<'a> {
             let reader = Reader::sign(self.work.home, self.work.socket, self.rollout.orders(), job.now);
             // Long output is still to come, so a person may want out here too.
             tokio::select! {
-                whole = job.show(streams, &mut tally, view, &reader) => Some(whole?),
+                whole = job.show(streams, &mut tally, &reader) => Some(whole?),
                 () = self.watcher.interrupt() => None,
             }
             .map(|whole| match (ended, tally.code(mode)) {
@@ -297,7 +302,7 @@ impl<'a> Course<'a> {
             streams.say(&self.detached(job, &tally));
             INTERRUPTED
         });
-        job.end(streams, &tally, view, code)?;
+        job.end(streams, &tally, code)?;
         Ok(code)
     }
 

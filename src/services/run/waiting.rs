@@ -9,23 +9,18 @@ use futures::{
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    RunError, Seat, Streams, Taken, Tally, report,
-    rollout::Rollout,
-    view::{self, Job},
-};
+use super::{Event, Note, RunError, Seat, Streams, Taken, Tally, report, rollout::Rollout, view::Job};
 use crate::{
     authority::Authority,
     control::{Client, ControlError, Reply, Request},
     identity::{EntryId, HostId, Signed},
     replica::Order,
-    terminal::Format,
 };
 
 /// How long after the first Ctrl-C a second one cancels.
 pub const CANCEL_WITHIN: Duration = Duration::from_secs(2);
-/// How often a terminal, or else a log, is told how far it is.
-const PROGRESS_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// How often whoever waits may be told how far it is.
+const TICK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the agent may take between two replies to a question that it answers from what it holds.
 const REPLY_WITHIN: Duration = Duration::from_secs(30);
@@ -117,7 +112,18 @@ pub(super) fn is_open(order: &Signed<Order>, tally: &Tally) -> bool {
         .any(|host| tally.seat(host).is_some_and(|seat| seat.verified().is_none()))
 }
 
-/// Puts what an agent told in the accounting; the host whose result is known now, if one is.
+/// What changed in an accounting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Changed {
+    /// Nothing that shows.
+    Nothing,
+    /// A host says that it works on it.
+    Running(HostId),
+    /// A host's result is known, or contradicted, or claimed.
+    Settled(HostId),
+}
+
+/// Puts what an agent told in the accounting.
 ///
 /// # Errors
 /// When the agent has nothing more to tell, or it cannot be understood.
@@ -126,18 +132,19 @@ pub(super) fn take(
     tally: &mut Tally,
     authority: &Authority,
     elapsed: Duration,
-) -> Result<Option<HostId>, ControlError> {
+) -> Result<Changed, ControlError> {
     match reply? {
         Reply::Report { report } => {
-            let taken = tally.report(report.host, report::verify(&report, order, authority));
-            Ok((taken == Taken::Settled).then_some(report.host))
-        }
-        Reply::Running { order: of, host } => {
-            if of == order {
-                tally.running(host, elapsed);
+            match tally.report(report.host, report::verify(&report, order, authority)) {
+                Taken::Settled | Taken::Conflict | Taken::Claimed => Ok(Changed::Settled(report.host)),
+                Taken::Known | Taken::Stray => Ok(Changed::Nothing),
             }
-            Ok(None)
         }
+        Reply::Running { order: of, host } if of == order => {
+            tally.running(host, elapsed);
+            Ok(Changed::Running(host))
+        }
+        Reply::Running { .. } => Ok(Changed::Nothing),
         Reply::Error { why, refused } => Err(ControlError::Refused { why, right: refused }),
         Reply::End {} => Err(ControlError::Gone(io::ErrorKind::UnexpectedEof.into())),
         _ => Err(ControlError::Malformed("not what came of an order".to_owned())),
@@ -232,7 +239,7 @@ pub(super) struct Watcher<'a> {
     start: Instant,
     /// Until when a second Ctrl-C cancels, after the first.
     leaving: Option<Instant>,
-    told_at: Duration,
+    next_tick: Duration,
 }
 
 /// What ended a sleep. Each lives for one turn of a loop.
@@ -253,7 +260,7 @@ impl<'a> Watcher<'a> {
             interrupts,
             start: Instant::now(),
             leaving: None,
-            told_at: Duration::ZERO,
+            next_tick: TICK_EVERY,
         }
     }
 
@@ -262,7 +269,21 @@ impl<'a> Watcher<'a> {
         self.start.elapsed()
     }
 
-    fn take(&mut self, told: Told) -> Result<Option<HostId>, ControlError> {
+    fn show(
+        &mut self,
+        changed: Changed,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+    ) -> Result<(), RunError> {
+        let elapsed = self.elapsed();
+        match changed {
+            Changed::Nothing => Ok(()),
+            Changed::Running(host) => job.happens(streams, &Event::Running { host }, elapsed),
+            Changed::Settled(host) => job.settled(streams, &mut self.tally, host, elapsed),
+        }
+    }
+
+    fn take(&mut self, told: Told) -> Result<Changed, ControlError> {
         let elapsed = self.elapsed();
         take(told, &mut self.tally, self.authority, elapsed)
     }
@@ -283,7 +304,6 @@ impl<'a> Watcher<'a> {
         streams: &mut Streams<'_>,
         until: impl Fn(&Tally, Duration) -> Option<Duration>,
     ) -> Result<Ended, RunError> {
-        let every = if streams.err_terminal { PROGRESS_EVERY.0 } else { PROGRESS_EVERY.1 };
         let ended = loop {
             let elapsed = self.elapsed();
             if self.leaving.is_some_and(|leaving| leaving <= Instant::now()) {
@@ -292,12 +312,11 @@ impl<'a> Watcher<'a> {
             let Some(until) = until(&self.tally, elapsed) else {
                 break if self.leaving.is_some() { Ended::Detached } else { Ended::Answered };
             };
-            if elapsed >= self.told_at.saturating_add(every) {
-                self.told_at = elapsed;
-                let text = view::progress(&self.tally.counts());
-                if streams.err_terminal { streams.progress(&text) } else { streams.say(&text) }
+            if elapsed >= self.next_tick {
+                self.next_tick = elapsed.saturating_add(TICK_EVERY);
+                job.happens(streams, &Event::Tick, elapsed)?;
             }
-            let wake = self.start + until.min(self.told_at.saturating_add(every));
+            let wake = self.start + until.min(self.next_tick);
             let wake = self.leaving.map_or(wake, |leaving| leaving.min(wake));
             let woken = tokio::select! {
                 interrupt = next(&mut self.interrupts) => Woken::Interrupt(interrupt),
@@ -310,14 +329,11 @@ impl<'a> Watcher<'a> {
                 Woken::Interrupt(Interrupt::Key) if self.leaving.is_some() => break Ended::Cancelled,
                 Woken::Interrupt(Interrupt::Key) => {
                     self.leaving = Some(Instant::now() + CANCEL_WITHIN);
-                    streams.progress("");
-                    streams.say("leaving: Ctrl-C again within 2 s cancels it on the hosts");
+                    let text = "leaving: Ctrl-C again within 2 s cancels it on the hosts";
+                    job.happens(streams, &Event::Note(Note::warning(text)), elapsed)?;
                 }
                 Woken::Told(told) => match self.take(told) {
-                    Ok(Some(host)) if streams.format == Format::Jsonl => {
-                        job.tell_if_here(streams, &self.tally, host)?;
-                    }
-                    Ok(_) => {}
+                    Ok(changed) => self.show(changed, job, streams)?,
                     Err(error) => break Ended::AgentGone(error),
                 },
             }
@@ -327,22 +343,30 @@ impl<'a> Watcher<'a> {
     }
 
     /// Waits at most `within` for those that were told to stop. Any interrupt ends it.
-    pub(super) async fn wait_cancelled(&mut self, within: Duration) {
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub(super) async fn wait_cancelled(
+        &mut self,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+        within: Duration,
+    ) -> Result<(), RunError> {
         let until = Instant::now() + within;
         while unanswered(&self.tally) > 0 {
             let woken = tokio::select! {
                 interrupt = next(&mut self.interrupts) => Woken::Interrupt(interrupt),
                 told = self.followed.next() => Woken::Told(told),
-                () = sleep_until(until) => return,
+                () = sleep_until(until) => Woken::Time,
             };
             match woken {
-                Woken::Told(told) => {
-                    if self.take(told).is_err() {
-                        return;
-                    }
-                }
-                Woken::Interrupt(_) | Woken::Time => return,
+                Woken::Told(told) => match self.take(told) {
+                    Ok(changed) => self.show(changed, job, streams)?,
+                    Err(_) => break,
+                },
+                Woken::Interrupt(_) | Woken::Time => break,
             }
         }
+        Ok(())
     }
 }

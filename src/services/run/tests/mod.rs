@@ -5,5 +5,6 @@ mod agent;
 mod jobs;
 mod managed;
 mod running;
+mod screens;
 mod targets;
 mod waves;
