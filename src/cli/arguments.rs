@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use crate::{
     selector::parse_label,
     services::run::{Pace, Share},
+    targets,
     terminal::{Format, style::ColorChoice, time::parse_duration},
 };
 
@@ -371,9 +372,21 @@ pub struct Target {
     /// Hosts by name: `web-[01-10,12],db-1`; may be repeated
     #[arg(short = 'H', long = "host", value_name = "NODESET")]
     pub hosts: Vec<String>,
+    /// A saved selector, by name; repeated, in all of them
+    #[arg(short, long = "group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// Systems Manager's words, such as Key=tag:role,Values=web,api
+    #[arg(long, value_name = "KEY,VALUES")]
+    pub ssm_targets: Vec<String>,
     /// Every host
     #[arg(long)]
     pub all: bool,
+    /// Only a part of them, such as 10% or 5, the same one each time
+    #[arg(long, value_name = "N", value_parser = targets::Share::from_str)]
+    pub sample: Option<targets::Share>,
+    /// So many at most, the first by name
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
 }
 
 /// How many hosts are asked at a time, and how many may fail.

@@ -17,10 +17,11 @@ use crate::{
         hosts::{HostsError, TagError},
         inventory::InventoryError,
         membership::{FoundError, InviteError},
-        run::{RunError, TargetError},
+        run::RunError,
         status::StatusError,
         upkeep::OfflineError,
     },
+    targets::TargetError,
     terminal::{AskError, OutputError, Style, escape, style::Mark},
 };
 

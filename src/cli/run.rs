@@ -6,7 +6,7 @@ use futures::{StreamExt as _, stream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    arguments::{Job, JobRerun, Pacing, Run, RunExit, RunView},
+    arguments::{Job, JobRerun, Pacing, Run, RunExit, RunView, Target},
     chance,
     dispatch::{Context, connect, wait},
     failure::{self, ExitCode, Explain as _, Failure},
@@ -17,8 +17,9 @@ use crate::{
     node::clock,
     services::run::{
         self, CancelRequest, ExitMode, Interrupt, Interrupts, JOBS_SHOWN_DEFAULT, OutputRequest,
-        RerunRequest, RunRequest, Share, Streams, Target, View, WatchRequest, World,
+        RerunRequest, RunRequest, Share, Streams, View, WatchRequest, World,
     },
+    targets::Targets,
     terminal::prompt,
 };
 
@@ -73,6 +74,19 @@ fn interrupts() -> Interrupts {
     stream::select_all(streams).boxed()
 }
 
+fn targets(target: &Target) -> Targets {
+    Targets {
+        expression: target.target.clone(),
+        labels: target.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        hosts: target.hosts.clone(),
+        groups: target.groups.clone(),
+        ssm: target.ssm_targets.clone(),
+        all: target.all,
+        sample: target.sample,
+        limit: target.limit,
+    }
+}
+
 fn view(view: RunView) -> View {
     match view {
         RunView::Auto => View::Auto,
@@ -99,12 +113,7 @@ fn pace(pacing: &Pacing, request: &mut RunRequest) {
 }
 
 pub(super) fn run(context: &mut Context, run: &Run) -> Result<ExitCode, Failure> {
-    let target = Target {
-        expression: run.target.target.clone(),
-        labels: run.target.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
-        hosts: run.target.hosts.clone(),
-        all: run.target.all,
-    };
+    let target = targets(&run.target);
     let argv = match &run.command {
         Some(line) => vec![b"/bin/sh".to_vec(), b"-c".to_vec(), line.as_bytes().to_vec()],
         None => run.argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
@@ -137,7 +146,7 @@ pub(super) fn run(context: &mut Context, run: &Run) -> Result<ExitCode, Failure>
 }
 
 fn rerun_request(rerun: &JobRerun, yes: bool) -> RerunRequest {
-    let mut run = RunRequest::new(Target::default(), Vec::new());
+    let mut run = RunRequest::new(Targets::default(), Vec::new());
     run.queue = rerun.queue;
     run.wait = rerun.wait;
     run.reason.clone_from(&rerun.reason);

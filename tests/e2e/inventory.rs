@@ -218,5 +218,5 @@ fn an_order_goes_to_the_hosts_that_a_package_selects_and_only_where_the_tag_is()
     fleet
         .muster("a", &["run", "-t", "deb.openssl > 4", "--", "true"])
         .ends(3)
-        .says(&["muster inventory search"]);
+        .says(&["muster select --explain"]);
 }

@@ -17,7 +17,8 @@ use crate::{
     journal::OperatorHome,
     node::clock,
     replica::{Order, Replica},
-    services::run::{self, RunError, RunRequest, Streams, Target, Verified, View, World},
+    services::run::{self, RunError, RunRequest, Streams, Verified, View, World},
+    targets::Targets,
     terminal::{Format, Style},
 };
 
@@ -47,7 +48,7 @@ impl Issuer<'_> {
     /// Gives an order, and waits for it as `muster run` does.
     pub(super) async fn give(
         &self,
-        target: Target,
+        target: Targets,
         argv: &[&str],
         wait: Duration,
     ) -> Result<Given, (u8, Failure)> {

@@ -307,12 +307,18 @@ impl<'a> Course<'a> {
     }
 
     fn detached(&self, job: &Job<'_>, tally: &Tally) -> String {
-        let (total, id) = (tally.counts().total(), job.id.short());
+        let (counts, id) = (tally.counts(), job.id.short());
         let (open, later) = (waiting::unanswered(tally), self.rollout.rest().len());
+        let running = counts.of(Status::Running);
         let expires = self.rollout.orders().last().map(|order| order.body().expires).unwrap_or_default();
-        let mut parts = vec![format!("detached: {} of {total} hosts answered", total - open - later)];
-        if open > 0 {
-            parts.push(format!("{open} may start it until {}", view::clock_time(expires, job.now)));
+        let (total, answered) = (counts.total(), counts.total() - open - later);
+        let mut parts = vec![format!("detached: {answered} of {total} hosts answered")];
+        if running > 0 {
+            parts.push(format!("{running} run it"));
+        }
+        if open > running {
+            let until = view::clock_time(expires, job.now);
+            parts.push(format!("{} may start it until {until}", open - running));
         }
         let mut next = vec![format!("muster job watch {id}")];
         if later > 0 {

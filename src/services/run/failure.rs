@@ -1,7 +1,7 @@
 //! Why a command about orders did not come to its end.
 
-use super::{Foreseen, TargetError};
-use crate::{control::ControlError, journal::OperatorError, terminal::OutputError};
+use super::Foreseen;
+use crate::{control::ControlError, journal::OperatorError, targets::TargetError, terminal::OutputError};
 
 /// Why a command about orders did not come to its end. Unless a variant says otherwise, no order was
 /// sent.
@@ -108,7 +108,7 @@ impl RunError {
         let one = |hint: &str| vec![hint.to_owned()];
         match self {
             Self::Usage { hint, .. } => one(hint),
-            Self::Target(error) => error.hints(),
+            Self::Target(error) => error.hints("muster run", "-- uptime"),
             Self::Foreseen(_) => one("nothing was sent; muster status says who you are in this fleet"),
             Self::Control(ControlError::NoAgent { .. }) => one("start it: muster agent"),
             Self::Control(ControlError::NotAllowed { .. }) => {

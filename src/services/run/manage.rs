@@ -249,6 +249,7 @@ async fn end(
         streams
             .say("it has expired too long ago for hosts to be told; what still runs ends by its time limit");
     }
+    streams.say("cancelling");
     let items = ending::sign(home, rollout, &watcher.tally, now);
     ending::submit(client, items).await?;
     for order in rollout.orders() {

@@ -3,20 +3,10 @@
 use std::time::Duration;
 
 use super::{Pace, RunError, Share};
-use crate::authority::{AGENT_USER, ORDER_VALID_MAX};
-
-/// Which hosts, as they were given. All that is given narrows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Target {
-    /// `-t EXPR`: a selector.
-    pub expression: Option<String>,
-    /// `-l key=value`, each as written.
-    pub labels: Vec<String>,
-    /// `-H`: names, unique prefixes, ids, or sets such as `web-[01-10]`, each as written.
-    pub hosts: Vec<String>,
-    /// `--all`.
-    pub all: bool,
-}
+use crate::{
+    authority::{AGENT_USER, ORDER_VALID_MAX},
+    targets::Targets,
+};
 
 /// What the exit code is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +39,7 @@ pub enum View {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRequest {
     /// Which hosts.
-    pub target: Target,
+    pub target: Targets,
     /// The program and its arguments.
     pub argv: Vec<Vec<u8>>,
     /// As whom. Default [`AGENT_USER`].
@@ -83,7 +73,7 @@ pub struct RunRequest {
 
 impl RunRequest {
     /// A request for `argv` on `target` with the defaults.
-    pub fn new(target: Target, argv: Vec<Vec<u8>>) -> Self {
+    pub fn new(target: Targets, argv: Vec<Vec<u8>>) -> Self {
         Self {
             target,
             argv,

@@ -7,14 +7,21 @@
 use std::{io, path::Path, time::Duration};
 
 use super::{
-    ExitMode, Pace, RunError, RunRequest, Streams, ask, course::Course, draft::Draft, facts, foresee,
-    plan::Plan, resolve, rollout::Rollout, view::Job, waiting::Interrupts,
+    ExitMode, Pace, RunError, RunRequest, Streams,
+    course::Course,
+    draft::Draft,
+    facts, foresee,
+    plan::Plan,
+    rollout::Rollout,
+    view::{self, Job},
+    waiting::Interrupts,
 };
 use crate::{
     control::{self, Client},
     identity::HostId,
     journal::OperatorHome,
-    replica::{Item, Replica},
+    replica::{Item, ROSTER_INLINE_MAX, Replica},
+    targets::resolve,
     terminal::prompt::{self, Consequence, Decision, Question},
     time::Timestamp,
 };
@@ -63,12 +70,15 @@ pub async fn run(
     if left_out > 0 {
         streams.say(&format!("warning: {left_out} entries that the agent handed over did not hold"));
     }
-    let asked = ask(&request.target, &replica)?;
+    let asked = request.target.ask(&replica, ROSTER_INLINE_MAX)?;
     let told = match asked.of_facts() {
         Some(selector) => Some(facts::told(&mut client, selector).await?),
         None => None,
     };
-    let resolved = resolve(asked, told.as_ref(), &replica)?;
+    let resolved = resolve(&asked, told.as_ref(), &replica, ROSTER_INLINE_MAX)?;
+    if resolved.matched > resolved.hosts.len() {
+        streams.say(&format!("{} of {}", resolved.hosts.len(), view::counted(resolved.matched)));
+    }
     let selector = resolved.selector.text().to_owned();
     let draft = Draft::new(request, home, &replica, selector, client.host, world.nonce);
     let (hosts, one_named) = (resolved.ids(), resolved.one_named);

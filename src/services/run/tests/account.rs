@@ -33,7 +33,7 @@ fn outcomes() -> Vec<Outcome> {
 
 fn verified(fleet: &Fleet, at: usize, outcome: Outcome) -> Verified {
     let member = &fleet.members[at];
-    let order = super::targets::order(fleet, |_| {});
+    let order = super::foreseen::order(fleet, |_| {});
     let seen = Seen { fleet: fleet.chain.fleet(), id: ID, order: order.body(), asked: 1, cancelled: false };
     verify(&seen.report(member, outcome, b"", b""), ID, fleet.replica.authority()).unwrap()
 }

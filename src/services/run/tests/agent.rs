@@ -26,7 +26,8 @@ use crate::{
         Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Order, Outcome, Output, Packed,
         ReadRequest, Replica, Report, ResultRecord,
     },
-    services::run::{Interrupt, Interrupts, RunError, RunRequest, Streams, Target, World, run},
+    services::run::{Interrupt, Interrupts, RunError, RunRequest, Streams, World, run},
+    targets::Targets,
     terminal::{Format, Style, prompt::Question},
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
@@ -467,7 +468,6 @@ pub(super) fn interrupts(interrupts: &[Interrupt]) -> Interrupts {
 }
 
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about a person")]
 pub(super) struct Person {
     pub(super) at_terminal: bool,
     pub(super) agrees: bool,
@@ -499,14 +499,14 @@ impl Ran {
 }
 
 pub(super) fn all() -> RunRequest {
-    request(Target { all: true, ..Target::default() })
+    request(Targets::everyone())
 }
 
 pub(super) fn on(host: &str) -> RunRequest {
-    request(Target { hosts: vec![host.to_owned()], ..Target::default() })
+    request(Targets { hosts: vec![host.to_owned()], ..Targets::default() })
 }
 
-pub(super) fn request(target: Target) -> RunRequest {
+pub(super) fn request(target: Targets) -> RunRequest {
     let mut request = RunRequest::new(target, vec![b"uname".to_vec(), b"-r".to_vec()]);
     request.wait = LONG;
     request

@@ -7,9 +7,10 @@ use crate::{
     journal::{Stop, Waves},
     replica::{Order, Outcome},
     services::run::{
-        CancelRequest, ExitMode, Interrupt, Pace, RerunRequest, RunError, RunRequest, Share, Streams, Target,
-        View, WatchRequest, World, cancel, rerun, watch,
+        CancelRequest, ExitMode, Interrupt, Pace, RerunRequest, RunError, RunRequest, Share, Streams, View,
+        WatchRequest, World, cancel, rerun, watch,
     },
+    targets::Targets,
     terminal::Format,
 };
 
@@ -65,7 +66,7 @@ async fn rerun_of(desk: &Desk, job: EntryId, run: RunRequest) -> Said {
 }
 
 fn again() -> RunRequest {
-    RunRequest { wait: SHORT, ..RunRequest::new(Target::default(), Vec::new()) }
+    RunRequest { wait: SHORT, ..RunRequest::new(Targets::default(), Vec::new()) }
 }
 
 fn orders(desk: &Desk) -> Vec<Signed<Order>> {
@@ -145,7 +146,7 @@ async fn only_who_ordered_a_job_cancels_it() {
     let other = SecretKey::<Operator>::from_seed(&[3; 32]);
     let mut order = None;
     let of_another = {
-        let theirs = super::targets::order(&desk.fleet, |body| {
+        let theirs = super::foreseen::order(&desk.fleet, |body| {
             body.certificate = desk.fleet.inviting;
             order = Some(body.clone());
         });
@@ -214,7 +215,7 @@ async fn what_a_budget_stopped_is_rerun_on_all_that_did_not_run_it() {
 fn begun(desk: &Desk, stop: Option<Stop>) -> EntryId {
     let mut ids: Vec<HostId> = desk.fleet.members.iter().map(|member| member.id).collect();
     ids.sort();
-    let first = super::targets::order(&desk.fleet, |body| {
+    let first = super::foreseen::order(&desk.fleet, |body| {
         body.roster = crate::replica::Roster::Inline { hosts: ids[..1].to_vec() };
     });
     desk.home.keep_order(&first.id(), first.bytes()).unwrap();

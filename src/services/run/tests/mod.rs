@@ -2,9 +2,10 @@
 
 mod account;
 mod agent;
+mod foreseen;
 mod jobs;
 mod managed;
 mod running;
 mod screens;
-mod targets;
+
 mod waves;

@@ -8,9 +8,8 @@ use crate::{
     control::{Reply, StreamName},
     identity::{EntryId, Executor, SecretKey},
     replica::{Outcome, Output, Report},
-    services::run::{
-        ExitMode, Interrupt, Pace, RunError, RunRequest, Share, Streams, Target, View, World, run,
-    },
+    services::run::{ExitMode, Interrupt, Pace, RunError, RunRequest, Share, Streams, View, World, run},
+    targets::Targets,
     terminal::{Format, prompt::Question},
     wire::Bytes,
 };
@@ -231,7 +230,7 @@ async fn one_named_host_gives_its_own_bytes_and_code() {
     let mut remote = all();
     remote.exit = Some(ExitMode::Remote);
     assert_eq!(desk.run(&remote).await.error().code(), 2);
-    let tagged = request(Target { labels: vec!["role=db".to_owned()], ..Target::default() });
+    let tagged = request(Targets { labels: vec!["role=db".to_owned()], ..Targets::default() });
     assert_eq!(desk.run(&tagged).await.code(), 6, "only a host called by name lends its code");
 }
 
