@@ -299,8 +299,9 @@ pub async fn cancel(
     shown.now = clock();
     streams.rows(shown.now, &view::HOSTS, &shown.rows(&tally))?;
     streams.say(&format!(
-        "{:10}{}",
+        "{}{:10}{}",
         view::summary(&tally.counts(), 0),
+        "",
         view::next_step(&tally.counts(), &shown.id.short())
     ));
     Ok(if waiting::unanswered(&tally) == 0 { 0 } else { 7 })
