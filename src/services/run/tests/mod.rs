@@ -2,10 +2,10 @@
 
 mod account;
 mod agent;
+pub(super) mod attacks;
 mod foreseen;
 mod jobs;
 mod managed;
 mod running;
 mod screens;
-
 mod waves;

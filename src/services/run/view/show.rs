@@ -211,6 +211,7 @@ impl Job<'_> {
         tally: &mut Tally,
         reader: &Reader<'_>,
     ) -> Result<bool, RunError> {
+        streams.progress("");
         match streams.format {
             Format::Json => self.gather(streams, tally, reader).await,
             Format::Csv | Format::Name => {
