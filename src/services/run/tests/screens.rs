@@ -191,7 +191,13 @@ async fn live(format: Format, said: &[&str], signed: &str) -> (String, String, u
     desk.run(&all()).await;
     let order = desk.state.lock().unwrap().orders[0].clone();
     let member = desk.fleet.member("a");
-    let seen = Seen { fleet: desk.fleet.replica.fleet(), id: order.id(), order: order.body(), asked: 1 };
+    let seen = Seen {
+        fleet: desk.fleet.replica.fleet(),
+        id: order.id(),
+        order: order.body(),
+        asked: 1,
+        cancelled: false,
+    };
     let result = verify(&seen.ok(member, signed), order.id(), desk.fleet.replica.authority());
 
     let (mut out, mut err) = (Vec::new(), Vec::new());
