@@ -18,7 +18,7 @@ use crate::{
         hosts::{HostsError, TagError},
         inventory::InventoryError,
         membership::{FoundError, InviteError},
-        run::{RunError, TargetError},
+        run::RunError,
         status::StatusError,
         upkeep::OfflineError,
     },
@@ -587,11 +587,6 @@ impl Explain for RunError {
                     text.split_once('\n').map_or((text.as_str(), None), |(m, p)| (m, Some(p)));
                 let mut failure = Failure::new(kind, message);
                 failure.pointer = pointer.map(str::to_owned);
-                if let RunError::Target(TargetError::NoHost { selector, .. }) = &error
-                    && let Some(hint) = looked_up_first(selector)
-                {
-                    return failure.hint(escape::line(&hint));
-                }
                 for hint in error.hints() {
                     failure = failure.hint(escape::line(&hint));
                 }

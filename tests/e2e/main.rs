@@ -15,6 +15,7 @@ mod crashes;
 mod fleet;
 mod groups;
 mod inventory;
+mod jobs;
 mod lan;
 mod members;
 mod orders;

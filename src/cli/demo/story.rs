@@ -27,8 +27,9 @@ use crate::{
     scenario::Agent,
     services::{
         membership::{self, FoundRequest, InviteRequest, JoinWith},
-        run::{Target, Verified},
+        run::Verified,
     },
+    targets::Targets,
     terminal::{escape, nodeset, time},
 };
 
@@ -387,7 +388,7 @@ impl Story<'_, '_> {
 
     /// The order for one role.
     async fn order(&mut self, issuer: &Issuer<'_>) -> Result<Given, Failure> {
-        let target = Target { labels: vec![format!("{ROLE}=web")], ..Target::default() };
+        let target = Targets { labels: vec![format!("{ROLE}=web")], ..Targets::default() };
         // Long enough for every host that is up; it ends when all have answered.
         let given =
             issuer.give(target, &["uname", "-sr"], self.within).await.map_err(|(_, failure)| failure)?;
@@ -493,7 +494,7 @@ impl Story<'_, '_> {
         let last = self.last()?;
         let wait = WAIT.max(first.took * WAIT_MARGIN);
         let wait = Duration::from_secs(wait.as_secs());
-        let target = Target { all: true, ..Target::default() };
+        let target = Targets::everyone();
         let given = issuer.give(target, &["uname", "-n"], wait).await.map_err(|(_, failure)| failure)?;
         let said = given.lines.join(" | ");
         if given.code != 7 {
@@ -593,7 +594,7 @@ impl Story<'_, '_> {
         let Some(agent) = self.fleet.agents.last_mut() else { return Ok(()) };
         let (executor, mesh) = agent.kill_both().await?;
         let name = agent.name.clone();
-        let target = Target { all: true, ..Target::default() };
+        let target = Targets::everyone();
         let code = match issuer.give(target, &["uname", "-n"], WAIT).await {
             Ok(given) => given.code,
             Err((code, _)) => code,

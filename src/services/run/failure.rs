@@ -1,7 +1,7 @@
 //! Why a command about orders did not come to its end.
 
-use super::{Foreseen, TargetError};
-use crate::{control::ControlError, journal::OperatorError, terminal::OutputError};
+use super::Foreseen;
+use crate::{control::ControlError, journal::OperatorError, targets::TargetError, terminal::OutputError};
 
 /// Why a command about orders did not come to its end. Unless a variant says otherwise, no order was
 /// sent.
@@ -61,6 +61,14 @@ pub enum RunError {
         /// What it could be; not all, if there are many.
         jobs: Vec<String>,
     },
+    /// Somebody else ordered it, so only they can end it.
+    #[error("job {job} was ordered by {person}, and only who ordered it can cancel it")]
+    NotYours {
+        /// The job.
+        job: String,
+        /// Who ordered it.
+        person: String,
+    },
     /// The host gave no result that could have output.
     #[error("no output of {host}: {why}")]
     NoOutput {
@@ -77,7 +85,7 @@ impl RunError {
         match self {
             Self::Usage { .. } | Self::NobodyToAsk | Self::NoJob(_) | Self::AmbiguousJob { .. } => 2,
             Self::Target(error) => error.code(),
-            Self::Foreseen(_) => 4,
+            Self::Foreseen(_) | Self::NotYours { .. } => 4,
             Self::Declined | Self::Output(_) | Self::Terminal(_) | Self::NoOutput { .. } => 1,
             Self::Control(error) | Self::NotTaken(error) => match error {
                 ControlError::NotAllowed { .. } | ControlError::Refused { right: true, .. } => 4,
@@ -100,7 +108,7 @@ impl RunError {
         let one = |hint: &str| vec![hint.to_owned()];
         match self {
             Self::Usage { hint, .. } => one(hint),
-            Self::Target(error) => error.hints(),
+            Self::Target(error) => error.hints("muster run", "-- uptime"),
             Self::Foreseen(_) => one("nothing was sent; muster status says who you are in this fleet"),
             Self::Control(ControlError::NoAgent { .. }) => one("start it: muster agent"),
             Self::Control(ControlError::NotAllowed { .. }) => {
@@ -110,6 +118,7 @@ impl RunError {
             Self::Control(_) | Self::NotTaken(_) => one("muster status says how the agent is"),
             Self::Unconfirmed { job, .. } => vec![format!("muster job show {job}")],
             Self::NoJob(_) | Self::AmbiguousJob { .. } => one("muster job ls"),
+            Self::NotYours { job, .. } => vec![format!("muster job watch {job}")],
             Self::NobodyToAsk
             | Self::Declined
             | Self::Operator(_)

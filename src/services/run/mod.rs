@@ -12,31 +12,43 @@
 //! Folded outputs are after `ClusterShell`'s `clubak`; the exit codes of one host are `OpenSSH`'s.
 
 mod accounting;
+mod course;
+mod draft;
+mod ending;
 mod event;
+mod facts;
 mod failure;
 mod job;
+mod manage;
 mod message;
 mod output;
+mod pace;
+mod plan;
 mod report;
 mod request;
+mod rollout;
 mod roster;
 mod serve;
 mod streams;
 mod verb;
 mod view;
+mod waiting;
 
-pub use accounting::{Counts, Patience, Seat, Status, Taken, Tally};
+pub use accounting::{Counts, Patience, Seat, Status, Taken, Tally, Withheld};
 pub use event::{CHUNK_BYTES_MAX, Chunk, Event, Exit, Note, Start, Summary, Weight, fd};
 pub use failure::RunError;
 pub use job::{JOBS_SHOWN_DEFAULT, OutputRequest, ls, output, show};
+pub use manage::{CancelRequest, RerunRequest, WatchRequest, cancel, rerun, watch};
 pub use message::FetchRequest;
 pub use output::FetchError;
+pub use pace::{Pace, PaceError, RAMP_MAX, Share};
 pub use report::{Claim, Verified, verify};
-pub use request::{ExitMode, RunRequest, Target, View};
-pub use roster::{Foreseen, Resolved, TargetError, foresee, keepers, resolve};
+pub use request::{ExitMode, RunRequest, View};
+pub use roster::{Forecast, Foreseen, foresee, keepers};
 pub use serve::{News, Parts, Runs, Sink, Ways};
 pub use streams::Streams;
 pub use verb::{World, run};
+pub use waiting::{CANCEL_WITHIN, Interrupt, Interrupts};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use crate::{
     control::{Client, ControlError, Reply, Request, StreamName},
     identity::{EntryId, HostId, Signed},
     journal::OperatorHome,
-    replica::{Output, ReadRequest},
+    replica::{Order, Output, ReadRequest},
     time::Timestamp,
     wire::Bytes,
 };
@@ -33,19 +33,28 @@ pub enum FetchError {
 /// Takes pieces as they come.
 pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + Send + 'a;
 
-/// The right to read one order's output, and where to ask for it.
+/// The right to read the output of a job's orders, and where to ask for it.
 pub(super) struct Reader<'a> {
     socket: &'a Path,
-    order: EntryId,
-    read: Signed<ReadRequest>,
+    /// Each order's right, and the hosts that it is about, in order.
+    reads: Vec<(EntryId, Signed<ReadRequest>, &'a [HostId])>,
 }
 
 impl<'a> Reader<'a> {
-    /// Signs the request to read `order`'s output.
-    pub(super) fn sign(home: &OperatorHome, socket: &'a Path, order: EntryId, now: Timestamp) -> Self {
-        let body =
-            ReadRequest { certificate: home.certificate, order, issued: now, expires: now.after(READ_VALID) };
-        Self { socket, order, read: Signed::sign(home.chain.fleet(), &home.key, body) }
+    /// Signs the requests to read the output of these orders.
+    pub(super) fn sign(
+        home: &OperatorHome,
+        socket: &'a Path,
+        orders: &'a [Signed<Order>],
+        now: Timestamp,
+    ) -> Self {
+        let (certificate, fleet) = (home.certificate, home.chain.fleet());
+        let read = |order: &'a Signed<Order>| {
+            let id = order.id();
+            let body = ReadRequest { certificate, order: id, issued: now, expires: now.after(READ_VALID) };
+            (id, Signed::sign(fleet, &home.key, body), order.body().roster.hosts())
+        };
+        Self { socket, reads: orders.iter().map(read).collect() }
     }
 
     /// Hands one output stream of `host` on to `sink`, piece by piece; `signed` is what its executor
@@ -63,9 +72,13 @@ impl<'a> Reader<'a> {
         if signed.kept == 0 {
             return Ok(());
         }
+        let read = self.reads.iter().find(|(_, _, hosts)| hosts.binary_search(&host).is_ok());
+        let Some((order, read, _)) = read else {
+            return Err(ControlError::Malformed("no order is for this host".to_owned()).into());
+        };
         let mut client = Client::connect(self.socket).await?;
-        let read = Bytes::from(self.read.bytes());
-        client.send(&Request::Output { read, order: self.order, host, stream }).await?;
+        let read = Bytes::from(read.bytes());
+        client.send(&Request::Output { read, order: *order, host, stream }).await?;
         let (mut hasher, mut left) = (blake3::Hasher::new(), signed.kept);
         loop {
             match client.reply_within(PIECE_WITHIN).await? {

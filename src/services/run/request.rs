@@ -2,21 +2,11 @@
 
 use std::time::Duration;
 
-use super::RunError;
-use crate::authority::{AGENT_USER, ORDER_VALID_MAX};
-
-/// Which hosts, as they were given. All that is given narrows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Target {
-    /// `-t EXPR`: a selector.
-    pub expression: Option<String>,
-    /// `-l key=value`, each as written.
-    pub labels: Vec<String>,
-    /// `-H`: names, unique prefixes, ids, or sets such as `web-[01-10]`, each as written.
-    pub hosts: Vec<String>,
-    /// `--all`.
-    pub all: bool,
-}
+use super::{Pace, RunError, Share};
+use crate::{
+    authority::{AGENT_USER, ORDER_VALID_MAX},
+    targets::Targets,
+};
 
 /// What the exit code is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +39,7 @@ pub enum View {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRequest {
     /// Which hosts.
-    pub target: Target,
+    pub target: Targets,
     /// The program and its arguments.
     pub argv: Vec<Vec<u8>>,
     /// As whom. Default [`AGENT_USER`].
@@ -64,6 +54,10 @@ pub struct RunRequest {
     pub wait: Duration,
     /// How long past its time limit a running host's result is waited for. Default 30 s.
     pub grace: Duration,
+    /// In which waves hosts are asked. Default: all at once, or with a budget [`Pace::Ramp`].
+    pub pace: Pace,
+    /// How many hosts may fail before no other wave begins. Default: any number.
+    pub errors_max: Option<Share>,
     /// How much of each output stream a host keeps, in bytes. Default 128 MiB.
     pub output_bytes_max: u64,
     /// What the exit code is made of. Default: one host named by `-H` gives its own code, else the
@@ -79,7 +73,7 @@ pub struct RunRequest {
 
 impl RunRequest {
     /// A request for `argv` on `target` with the defaults.
-    pub fn new(target: Target, argv: Vec<Vec<u8>>) -> Self {
+    pub fn new(target: Targets, argv: Vec<Vec<u8>>) -> Self {
         Self {
             target,
             argv,
@@ -89,6 +83,8 @@ impl RunRequest {
             queue: Duration::from_secs(3600),
             wait: Duration::from_secs(5),
             grace: Duration::from_secs(30),
+            pace: Pace::AtOnce,
+            errors_max: None,
             output_bytes_max: 128 << 20,
             exit: None,
             view: View::Auto,

@@ -3,7 +3,9 @@
 mod account;
 mod agent;
 pub(super) mod attacks;
+mod foreseen;
 mod jobs;
+mod managed;
 mod running;
 mod screens;
-mod targets;
+mod waves;

@@ -59,7 +59,7 @@ async fn equal_outputs_fold_and_what_differs_shows_its_lines() {
          ? web-12 (1)                 no answer, last seen 3h ago · queued until 01:00 UTC\n"
     );
     assert_eq!(ran.code(), 7);
-    assert!(ran.err.contains("11 ok (1 differs) · 1 silent          muster job show "), "{}", ran.err);
+    assert!(ran.err.contains("11 ok (1 differs) · 1 silent          muster job watch "), "{}", ran.err);
     let group = seen(&twelve(), &patient(View::Group), Some(100), false).await;
     assert_eq!(group.text(), ran.text());
 }
@@ -101,7 +101,7 @@ async fn twenty_columns_hold_everything_too() {
     );
     assert!(ran.text().lines().all(|row| escape::width(row) <= 20), "{}", ran.text());
     let talk = talk(&ran, &desk);
-    assert!(talk.contains("11 ok (1 differs) ·\n1 silent\nmuster job show"), "{talk}");
+    assert!(talk.contains("11 ok (1 differs) ·\n1 silent\nmuster job watch"), "{talk}");
 }
 
 #[tokio::test]
@@ -191,7 +191,13 @@ async fn live(format: Format, said: &[&str], signed: &str) -> (String, String, u
     desk.run(&all()).await;
     let order = desk.state.lock().unwrap().orders[0].clone();
     let member = desk.fleet.member("a");
-    let seen = Seen { fleet: desk.fleet.replica.fleet(), id: order.id(), order: order.body(), asked: 1 };
+    let seen = Seen {
+        fleet: desk.fleet.replica.fleet(),
+        id: order.id(),
+        order: order.body(),
+        asked: 1,
+        cancelled: false,
+    };
     let result = verify(&seen.ok(member, signed), order.id(), desk.fleet.replica.authority());
 
     let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -14,9 +14,9 @@ use crate::{
     control::{Client, Reply, Request},
     identity::{EntryId, HostId, Signed},
     replica::{Action, Order, Outcome, Replica},
-    services::run::{RunError, Seat, Status, Streams, Tally, Verified, event::Exit},
+    services::run::{Seat, Status, Tally, Verified, Withheld, event::Exit},
     terminal::{
-        Format, Style, escape, nodeset,
+        Style, escape, nodeset,
         time::{ago, duration, rfc3339},
     },
     time::Timestamp,
@@ -38,6 +38,8 @@ pub(in crate::services::run) struct Job<'a> {
     pub(in crate::services::run) now: Timestamp,
     /// When the agent last heard of hosts that have not answered.
     pub(in crate::services::run) seen: BTreeMap<HostId, Timestamp>,
+    /// When the order for a host expires, where that is not the job's own, and whether it was cancelled.
+    ends: BTreeMap<HostId, (Timestamp, bool)>,
     person: String,
     labels: BTreeMap<HostId, String>,
     pub(super) shown: Shown,
@@ -71,9 +73,19 @@ pub(super) struct Live {
 }
 
 impl<'a> Job<'a> {
-    /// A job of this fleet.
+    /// A job of this fleet, of one order.
     pub(in crate::services::run) fn new(
         order: &'a Signed<Order>,
+        replica: &'a Replica,
+        now: Timestamp,
+    ) -> Self {
+        Self::of(order, order.body().roster.hosts(), replica, now)
+    }
+
+    /// A job of this fleet whose first order is `order`, on all of `roster`.
+    pub(in crate::services::run) fn of(
+        order: &'a Signed<Order>,
+        roster: &[HostId],
         replica: &'a Replica,
         now: Timestamp,
     ) -> Self {
@@ -81,13 +93,14 @@ impl<'a> Job<'a> {
             .authority()
             .certificate_of(&order.body().certificate, order.signer())
             .map_or_else(|_| "somebody unknown".to_owned(), |certificate| certificate.person.clone());
-        let labels = words::labels(order.body().roster.hosts(), replica);
+        let labels = words::labels(roster, replica);
         Self {
             id: order.id(),
             order,
             replica,
             now,
             seen: BTreeMap::new(),
+            ends: BTreeMap::new(),
             person,
             labels,
             shown: Shown::default(),
@@ -110,6 +123,20 @@ impl<'a> Job<'a> {
         exact.or_else(|| found.next().filter(|_| found.next().is_none()))
     }
 
+    /// Takes when the order for its hosts expires, which is not the same for each wave.
+    pub(in crate::services::run) fn expires(&mut self, order: &Signed<Order>) {
+        for host in order.body().roster.hosts() {
+            self.ends.entry(*host).or_insert((order.body().expires, false));
+        }
+    }
+
+    /// Takes that the order for its hosts was cancelled.
+    pub(in crate::services::run) fn cancelled(&mut self, order: &Signed<Order>) {
+        for host in order.body().roster.hosts() {
+            self.ends.insert(*host, (order.body().expires, true));
+        }
+    }
+
     /// Who ordered it.
     pub(in crate::services::run) fn person(&self) -> &str {
         &self.person
@@ -118,7 +145,7 @@ impl<'a> Job<'a> {
     /// What would be sent: what, as whom, until when, where.
     pub(in crate::services::run) fn plan_lines(&self) -> Vec<String> {
         let body = self.order.body();
-        let hosts = body.roster.hosts().len();
+        let hosts = self.labels.len();
         let mut lines = vec![
             format!("command  {}", escape::line(&words::command(&body.action))),
             format!("as       {} by grant of {}", escape::line(&body.run_as), escape::line(&self.person)),
@@ -133,41 +160,19 @@ impl<'a> Job<'a> {
         lines
     }
 
-    /// Shows what would be sent, and that it was not.
-    pub(in crate::services::run) fn show_plan(&self, streams: &mut Streams<'_>) -> Result<(), RunError> {
-        match streams.format {
-            Format::Csv | Format::Name => {
-                let rows: Vec<Value> = self
-                    .by_label()
-                    .into_iter()
-                    .map(|(label, host)| json!({"host": label, "id": host.to_string()}))
-                    .collect();
-                streams.rows(self.now, &record::HOSTS, &rows)?;
-            }
-            Format::Table | Format::Wide | Format::Json | Format::Jsonl => {
-                let lines = self.plan_lines();
-                streams.document(self.now, "plan", &Value::Object(self.facts()), |_| {
-                    lines.iter().fold(String::new(), |text, line| text + line + "\n")
-                })?;
-            }
-        }
-        streams.say("dry run: nothing was sent");
-        Ok(())
-    }
-
     pub(super) fn conflicts(&self, tally: &Tally) -> Vec<String> {
         tally.seats().filter(|(_, seat)| seat.conflict()).map(|(host, _)| self.label(&host)).collect()
     }
 
     /// Hosts in order of their labels.
-    pub(super) fn by_label(&self) -> Vec<(String, HostId)> {
+    pub(in crate::services::run) fn by_label(&self) -> Vec<(String, HostId)> {
         let mut hosts: Vec<_> = self.labels.iter().map(|(host, label)| (label.clone(), *host)).collect();
         hosts.sort();
         hosts
     }
 
     /// What an event, a document and a plan have in common.
-    pub(super) fn facts(&self) -> Map<String, Value> {
+    pub(in crate::services::run) fn facts(&self) -> Map<String, Value> {
         let body = self.order.body();
         let Action::Argv { argv } = &body.action;
         record::object(json!({
@@ -242,6 +247,9 @@ impl<'a> Job<'a> {
         let mut words = match (seat.verified().map(Verified::record), seat.claim()) {
             (Some(record), _) => words::outcome(&record.outcome),
             (None, Some(claim)) => format!("claimed by {}: {claim}", self.label(&host)),
+            (None, None) if seat.withheld().is_some() => {
+                seat.withheld().map(Withheld::words).unwrap_or_default().to_owned()
+            }
             (None, None) if seat.status() == Status::Running => "still running".to_owned(),
             (None, None) => self.silence(host),
         };
@@ -261,12 +269,15 @@ impl<'a> Job<'a> {
     }
 
     fn silence(&self, host: HostId) -> String {
-        let expires = self.order.body().expires;
+        let (expires, cancelled) =
+            self.ends.get(&host).copied().unwrap_or((self.order.body().expires, false));
         let mut words = "no answer".to_owned();
         if let Some(seen) = self.seen.get(&host) {
             let _ = write!(words, ", last seen {}", ago(*seen, self.now));
         }
-        if expires > self.now {
+        if cancelled {
+            words.push_str(" · cancelled: it will not start it");
+        } else if expires > self.now {
             let _ = write!(words, " · queued until {}", words::clock_time(expires, self.now));
         } else {
             let _ = write!(words, " · expired {}", ago(expires, self.now));

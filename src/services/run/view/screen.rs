@@ -421,7 +421,7 @@ impl Screen {
                 summary.strays
             )));
         }
-        let next = format!("muster job show {}", self.job);
+        let next = words::next_step(&summary.counts, &self.job);
         if self.is_bare() {
             for exit in self.exits.values() {
                 let usual = matches!(exit.status, Status::Ok | Status::Failed);

@@ -134,6 +134,18 @@ impl Job<'_> {
         self.end_of(streams, tally, host)
     }
 
+    /// Shows what is known already, before anything is waited for.
+    pub(in crate::services::run) fn known(
+        &mut self,
+        streams: &mut Streams<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), RunError> {
+        for (_, host) in self.by_label() {
+            self.settled(streams, tally, host, Duration::ZERO)?;
+        }
+        Ok(())
+    }
+
     fn spoil(&mut self, streams: &mut Streams<'_>, tally: &mut Tally, host: HostId) -> Result<(), RunError> {
         tally.spoil(host);
         let text = format!("✗ output of {}: what was shown is not what was signed", self.label(&host));

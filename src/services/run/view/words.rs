@@ -32,7 +32,7 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
 }
 
 /// `12 hosts`.
-pub(super) fn counted(hosts: usize) -> String {
+pub(in crate::services::run) fn counted(hosts: usize) -> String {
     format!("{hosts} host{}", if hosts == 1 { "" } else { "s" })
 }
 
@@ -45,6 +45,15 @@ pub(in crate::services::run) fn summary(counts: &Counts, differing: usize) -> St
         (status, _) => format!("{count} {}", status.word()),
     };
     counts.columns().map(column).collect::<Vec<_>>().join(" · ")
+}
+
+/// What to do next about a job, by where its hosts stand.
+pub(in crate::services::run) fn next_step(counts: &Counts, job: &str) -> String {
+    if counts.of(Status::Ok) == counts.total() {
+        return format!("muster job show {job}");
+    }
+    let open = counts.of(Status::Running) + counts.of(Status::Silent) > 0;
+    format!("muster job {} {job} · muster job rerun {job} --failed", if open { "watch" } else { "show" })
 }
 
 /// The time of day in UTC where that is clear, else the whole time.
