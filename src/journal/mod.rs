@@ -13,6 +13,7 @@ mod host;
 pub mod keyfile;
 mod operator;
 mod slots;
+pub mod spool;
 
 pub use claims::{CLAIMS_MAX, Claimed, Claims, RESULT_BYTES_MAX};
 pub use disk::JournalError;

@@ -20,6 +20,7 @@ mod outcome;
 mod roots;
 mod state;
 mod tip;
+mod waiting;
 
 pub use base::{Base, choose_base};
 pub use entry::{Entry, EntryError, Item, Place};
@@ -29,8 +30,8 @@ pub use heads::{HeadPlace, Missing};
 pub use known::Known;
 pub use ledger::Element;
 pub use order::{
-    Action, CARD_VALID_MAX, Cancellation, Card, KEEPERS_MAX, Limits, Order, ROSTER_INLINE_MAX, ReadRequest,
-    Roster,
+    Action, BLOB_BYTES_MAX, Blob, CARD_VALID_MAX, Cancellation, Card, KEEPERS_MAX, Limits, Order,
+    ROSTER_INLINE_MAX, ReadRequest, Roster,
 };
 pub use outcome::{
     INLINE_OUTPUT_BYTES_MAX, Kept, Outcome, Output, RECEIPT_REPORTS_MAX, Receipt, Report, ResultRecord,
@@ -38,3 +39,4 @@ pub use outcome::{
 pub use roots::{Roots, first_hour};
 pub use state::{Merged, Replica};
 pub use tip::{HeadTips, Sections, Tip, TipForm, put_varint, take_varint};
+pub use waiting::{Cancelled, WAITING_MAX, Waiting};

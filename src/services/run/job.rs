@@ -246,7 +246,7 @@ pub async fn output(
     let mut jobs = Jobs::gather(home, socket).await?;
     let order = jobs.find(&request.job)?;
     let mut tally = jobs.tally(home, &order).await?;
-    let job = Job::new(&order, &jobs.replica, now);
+    let mut job = Job::new(&order, &jobs.replica, now);
     let host = match (&request.host, order.body().roster.hosts()) {
         (Some(name), _) => job.find(name).ok_or_else(|| RunError::NoOutput {
             host: escape::line(name),

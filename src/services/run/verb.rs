@@ -5,9 +5,11 @@ use std::{io, path::Path, pin::pin, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    ExitMode, Patience, Resolved, RunError, RunRequest, Status, Streams, Taken, Tally, foresee, keepers,
+    ExitMode, Patience, Resolved, RunError, RunRequest, Status, Streams, Taken, Tally, View, foresee,
+    keepers,
+    live::Live,
     output::Reader,
-    report, resolve,
+    report, resolve, shipment,
     view::{self, Job},
 };
 use crate::{
@@ -15,13 +17,12 @@ use crate::{
     control::{self, Client, ControlError, Reply, Request},
     identity::{Payload as _, Signed},
     journal::OperatorHome,
-    replica::{Action, Item, Limits, Order, Replica, Roster},
+    replica::{Item, Limits, Order, Replica, Roster},
     terminal::{
         Format,
         prompt::{self, Consequence, Decision, Question},
     },
     time::Timestamp,
-    wire::Bytes,
 };
 
 /// How long an agent may take to take an order.
@@ -90,14 +91,22 @@ pub async fn run(
             self::draft(request, home, &client, &replica, &resolved, world)?
         }
     };
+    shipment::ship(&mut client, request).await?;
+    let mut job = Job::new(order.signed(), &replica, (world.clock)());
+    let mut reader = Reader::sign(home, socket, job.id, job.now);
+    // Before the order is handed over: no start is missed. Without it the output is shown all the same, later.
+    let mut live = Live::none();
+    if job.is_live(streams, request.view) {
+        live = Live::ask(socket, &reader, job.id).await.unwrap_or_else(|_| Live::none());
+    }
     submit(&mut client, home, &order).await?;
 
-    let mut job = Job::new(order.signed(), &replica, (world.clock)());
     job.begin(streams, request.view)?;
     let mut tally = Tally::new(order.body().roster.hosts());
     let patience = Patience { silent: request.wait, running: request.timeout.saturating_add(request.grace) };
-    let ended = watch(&mut client, &mut job, &mut tally, patience, streams, &mut interrupt).await;
-    drop(client);
+    let answers = Answers { client: &mut client, live: &mut live, reader: &reader, view: request.view };
+    let ended = watch(answers, &mut job, &mut tally, patience, streams, &mut interrupt).await;
+    drop((client, live));
     if let Err(error) = home.keep_reports(&order.signed().id(), &tally.reports()) {
         streams.say(&format!("warning: the results are not remembered here: {error}"));
     }
@@ -107,7 +116,7 @@ pub async fn run(
         None
     } else {
         job.seen = view::last_seen(socket, &tally).await;
-        let reader = Reader::sign(home, socket, job.id, job.now);
+        reader.renew(home, job.now);
         // Long output is still to come, so a person may want out here too.
         tokio::select! {
             whole = job.show(streams, &mut tally, request.view, &reader) => Some(whole?),
@@ -172,7 +181,7 @@ fn draft(
         expires: now.after(request.queue),
         selector: resolved.selector.text().to_owned(),
         roster: Roster::Inline { hosts: resolved.ids() },
-        action: Action::Argv { argv: request.argv.iter().map(|arg| Bytes(arg.clone())).collect() },
+        action: shipment::action(request),
         run_as: request.run_as.clone(),
         limits: Limits {
             timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -227,15 +236,24 @@ enum Ended {
     AgentGone(ControlError),
 }
 
+/// Where answers come from, and how they are shown.
+struct Answers<'a> {
+    client: &'a mut Client,
+    live: &'a mut Live,
+    reader: &'a Reader,
+    view: View,
+}
+
 /// Takes answers until no host is worth waiting for.
 async fn watch(
-    client: &mut Client,
+    answers: Answers<'_>,
     job: &mut Job<'_>,
     tally: &mut Tally,
     patience: Patience,
     streams: &mut Streams<'_>,
     interrupt: &mut impl AsyncFnMut(),
 ) -> Result<Ended, RunError> {
+    let Answers { client, live, reader, view } = answers;
     let start = Instant::now();
     if let Err(error) = client.send(&Request::Watch { order: job.id, follow: true }).await {
         return Ok(Ended::AgentGone(error));
@@ -251,8 +269,11 @@ async fn watch(
             reply = client.reply() => match reply {
                 Ok(Reply::Report { report }) => {
                     let result = report::verify(&report, job.id, job.replica.authority());
-                    if tally.report(report.host, result) == Taken::Settled && streams.format == Format::Jsonl {
-                        job.tell_if_here(streams, tally, report.host)?;
+                    if tally.report(report.host, result) == Taken::Settled {
+                        if streams.format == Format::Jsonl {
+                            job.tell_if_here(streams, tally, report.host)?;
+                        }
+                        job.fetch_ahead(streams, view, tally, report.host, reader);
                     }
                 }
                 Ok(Reply::Running { order, host }) if order == job.id => tally.running(host, start.elapsed()),
@@ -269,6 +290,7 @@ async fn watch(
                 }
                 Err(error) => break Ended::AgentGone(error),
             },
+            piece = live.next() => job.hear(piece, streams)?,
             () = sleep_until(wake) => {}
         }
         if start.elapsed() >= next_progress {

@@ -13,9 +13,12 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::event::fd;
 use super::{
     Counts, FetchError, RunError, Seat, Status, Streams, Tally, Verified, View,
-    output::{Reader, Sink},
+    live::{Ledger, Piece},
+    output::{Begun, Reader, Sink},
+    shipment,
 };
 use crate::{
     control::{Client, Reply, Request, StreamName},
@@ -86,6 +89,8 @@ pub(super) struct Job<'a> {
     person: String,
     labels: BTreeMap<HostId, String>,
     told: BTreeSet<HostId>,
+    ledger: Ledger,
+    escapers: BTreeMap<(HostId, StreamName), escape::Stream>,
     outputs: BTreeMap<HostId, (Value, Value)>,
 }
 
@@ -106,6 +111,8 @@ impl<'a> Job<'a> {
             person,
             labels,
             told: BTreeSet::new(),
+            ledger: Ledger::default(),
+            escapers: BTreeMap::new(),
             outputs: BTreeMap::new(),
         }
     }
@@ -143,6 +150,7 @@ impl<'a> Job<'a> {
                 duration(Duration::from_millis(body.limits.timeout_ms))
             ),
         ];
+        lines.splice(1..1, shipment::words(&body.action));
         lines.extend(body.reason.iter().map(|reason| format!("reason   {}", escape::line(reason))));
         lines.push(format!("on       {} ({})", nodeset::fold(self.labels.values()), counted(hosts)));
         lines
@@ -209,7 +217,7 @@ impl<'a> Job<'a> {
         streams: &mut Streams<'_>,
         tally: &mut Tally,
         view: View,
-        reader: &Reader<'_>,
+        reader: &Reader,
     ) -> Result<bool, RunError> {
         match streams.format {
             Format::Table | Format::Wide if view == View::Quiet => Ok(true),
@@ -283,7 +291,7 @@ impl<'a> Job<'a> {
     /// What an event, a document and a plan have in common.
     fn facts(&self) -> serde_json::Map<String, Value> {
         let body = self.order.body();
-        let Action::Argv { argv } = &body.action;
+        let argv = body.action.argv();
         let facts = json!({
             "job": self.id.to_string(),
             "by": self.person,
@@ -423,7 +431,7 @@ impl<'a> Job<'a> {
         &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
     ) -> Result<bool, RunError> {
         let groups = self.groups(tally);
         let labels: Vec<String> = groups.iter().map(Group::label).collect();
@@ -462,7 +470,7 @@ impl<'a> Job<'a> {
         &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
         group: &Group,
         stream: StreamName,
         output: Output,
@@ -480,7 +488,7 @@ impl<'a> Job<'a> {
                     stop_if_closed(streams)?;
                     streams.out_bytes(block.push(piece).as_bytes())
                 };
-                copy(tally, reader, *host, stream, output, &mut sink).await
+                copy(tally, reader, Begun::default(), *host, stream, output, &mut sink).await
             };
             let rest = block.finish();
             streams.out_bytes(rest.as_bytes())?;
@@ -499,7 +507,7 @@ impl<'a> Job<'a> {
         &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
     ) -> Result<bool, RunError> {
         let mut whole = true;
         for (_, host) in self.by_label() {
@@ -515,17 +523,19 @@ impl<'a> Job<'a> {
     /// terminal would act on it. Says where it was cut.
     #[expect(clippy::too_many_arguments, reason = "one call site each in two files; a struct would say less")]
     pub(super) async fn pass_on(
-        &self,
+        &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
         host: HostId,
         stream: StreamName,
         output: Output,
         to_err: bool,
     ) -> Result<bool, RunError> {
         let terminal = if to_err { streams.err_terminal } else { streams.out_terminal };
-        let mut escaper = escape::Stream::new();
+        // Goes on where live output ended.
+        let mut escaper = self.escapers.remove(&(host, stream)).unwrap_or_default();
+        let (begun, _) = self.ledger.settle(host, stream);
         let result = {
             let mut sink = |piece: &[u8]| {
                 stop_if_closed(streams)?;
@@ -538,7 +548,7 @@ impl<'a> Job<'a> {
                 };
                 if to_err { streams.err_bytes(bytes) } else { streams.out_bytes(bytes) }
             };
-            copy(tally, reader, host, stream, output, &mut sink).await
+            copy(tally, reader, begun, host, stream, output, &mut sink).await
         };
         if terminal {
             let rest = escaper.finish();
@@ -558,7 +568,7 @@ impl<'a> Job<'a> {
         &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
     ) -> Result<bool, RunError> {
         let (mut left, mut whole) = (JSON_OUTPUT_BYTES_MAX, true);
         for (_, host) in self.by_label() {
@@ -576,7 +586,7 @@ impl<'a> Job<'a> {
                     bytes.extend_from_slice(piece);
                     Ok(())
                 };
-                let result = copy(tally, reader, host, stream, output, &mut sink).await;
+                let result = copy(tally, reader, Begun::default(), host, stream, output, &mut sink).await;
                 let good = self.settle(result, streams, tally, host)?;
                 whole &= good;
                 values.push(if good { data(&bytes) } else { json!({"omitted": true}) });
@@ -588,22 +598,82 @@ impl<'a> Job<'a> {
         Ok(whole)
     }
 
+    /// Whether output is shown as it is written.
+    pub(super) fn is_live(&self, streams: &Streams<'_>, view: View) -> bool {
+        let raw = is_text(streams.format) && self.raw(view) && self.labels.len() == 1;
+        raw || streams.format == Format::Jsonl
+    }
+
+    /// Shows a piece of live output.
+    pub(super) fn hear(&mut self, piece: Piece, streams: &mut Streams<'_>) -> Result<(), RunError> {
+        let Some(chunk) = self.ledger.hear(piece, &self.order.body().roster) else { return Ok(()) };
+        if streams.format == Format::Jsonl {
+            return Ok(
+                streams.event(self.now, &self.chunk(chunk.host, fd(chunk.fd), chunk.seq, &chunk.data))?
+            );
+        }
+        streams.progress("");
+        let to_err = chunk.fd == StreamName::Stderr;
+        let text;
+        let bytes = if if to_err { streams.err_terminal } else { streams.out_terminal } {
+            text = self.escapers.entry((chunk.host, chunk.fd)).or_default().push(&chunk.data);
+            text.as_bytes()
+        } else {
+            &chunk.data
+        };
+        if to_err {
+            streams.err_bytes(bytes)?;
+        } else {
+            streams.out_bytes(bytes)?;
+        }
+        Ok(streams.flush()?)
+    }
+
+    /// Begins to fetch what a host's result left with it, if it will be shown.
+    pub(super) fn fetch_ahead(
+        &self,
+        streams: &Streams<'_>,
+        view: View,
+        tally: &Tally,
+        host: HostId,
+        reader: &Reader,
+    ) {
+        let shown = match streams.format {
+            Format::Table | Format::Wide => view != View::Quiet,
+            Format::Json | Format::Jsonl => true,
+            Format::Csv | Format::Name => false,
+        };
+        let Some(verified) = tally.seat(&host).and_then(Seat::verified).filter(|_| shown) else { return };
+        let record = verified.record();
+        for (stream, here, output) in [
+            (StreamName::Stdout, verified.stdout(), record.stdout),
+            (StreamName::Stderr, verified.stderr(), record.stderr),
+        ] {
+            if here.is_none() && !self.ledger.heard(host, stream) {
+                reader.fetch_ahead(host, stream, output);
+            }
+        }
+    }
+
     /// Tells at once what came of `host`, if its output came along.
     pub(super) fn tell_if_here(
         &mut self,
         streams: &mut Streams<'_>,
-        tally: &Tally,
+        tally: &mut Tally,
         host: HostId,
     ) -> Result<(), RunError> {
-        let Some(seat) = tally.seat(&host) else { return Ok(()) };
-        let Some(verified) = seat.verified() else { return Ok(()) };
+        let Some(verified) = tally.seat(&host).and_then(Seat::verified).cloned() else { return Ok(()) };
         let (Some(stdout), Some(stderr)) = (verified.stdout(), verified.stderr()) else { return Ok(()) };
-        for (fd, bytes) in [(1, stdout), (2, stderr)] {
-            if !bytes.is_empty() {
-                streams.event(self.now, &self.chunk(host, fd, 0, bytes))?;
+        for (stream, bytes) in [(StreamName::Stdout, stdout), (StreamName::Stderr, stderr)] {
+            let (begun, sequence) = self.ledger.settle(host, stream);
+            let rest = begun.rest(bytes);
+            if let Ok(rest @ [_, ..]) = rest {
+                streams.event(self.now, &self.chunk(host, fd(stream), sequence, rest))?;
             }
+            self.settle(rest.map(|_| ()), streams, tally, host)?;
         }
         self.told.insert(host);
+        let Some(seat) = tally.seat(&host) else { return Ok(()) };
         Ok(streams.event(self.now, &self.exit(host, seat))?)
     }
 
@@ -611,7 +681,7 @@ impl<'a> Job<'a> {
         &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
     ) -> Result<bool, RunError> {
         let mut whole = true;
         for (_, host) in self.by_label() {
@@ -622,7 +692,7 @@ impl<'a> Job<'a> {
                 let outputs = [(1, verified.record().stdout), (2, verified.record().stderr)];
                 for (fd, output) in outputs {
                     let stream = if fd == 1 { StreamName::Stdout } else { StreamName::Stderr };
-                    let mut sequence = 0;
+                    let (begun, mut sequence) = self.ledger.settle(host, stream);
                     let result = {
                         let mut sink = |piece: &[u8]| {
                             stop_if_closed(streams)?;
@@ -630,7 +700,7 @@ impl<'a> Job<'a> {
                             sequence += 1;
                             streams.event(self.now, &event).map_err(io::Error::other)
                         };
-                        copy(tally, reader, host, stream, output, &mut sink).await
+                        copy(tally, reader, begun, host, stream, output, &mut sink).await
                     };
                     whole &= self.settle(result, streams, tally, host)?;
                 }
@@ -689,10 +759,12 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Hands one output stream to `sink`, from the result if it came along, else from the host.
+/// Hands on to `sink` what of one output stream follows `begun`, from the result if it came along, else from the
+/// host.
 async fn copy(
     tally: &Tally,
-    reader: &Reader<'_>,
+    reader: &Reader,
+    begun: Begun,
     host: HostId,
     stream: StreamName,
     output: Output,
@@ -704,9 +776,12 @@ async fn copy(
         StreamName::Stderr => verified.stderr(),
     });
     match here {
-        Some([]) => Ok(()),
-        Some(bytes) => Ok(sink(bytes)?),
-        None => reader.copy(host, stream, output, sink).await,
+        Some(bytes) => match begun.rest(bytes)? {
+            [] => Ok(()),
+            rest => Ok(sink(rest)?),
+        },
+        None if begun.at() == 0 => reader.copy(host, stream, output, sink).await,
+        None => reader.go_on(host, stream, output, begun, sink).await,
     }
 }
 
@@ -850,7 +925,7 @@ pub(super) fn clock_time(at: Timestamp, now: Timestamp) -> String {
 
 /// The command as a shell would take it.
 pub(super) fn command(action: &Action) -> String {
-    let Action::Argv { argv } = action;
+    let argv = action.argv();
     let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%^".contains(c);
     let word = |arg: &crate::wire::Bytes| {
         let text = String::from_utf8_lossy(&arg.0).into_owned();

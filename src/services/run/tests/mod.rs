@@ -3,5 +3,6 @@
 mod account;
 mod agent;
 mod jobs;
+mod live;
 mod running;
 mod targets;
