@@ -322,7 +322,7 @@ impl Replica {
                     None => bytes.push(0),
                 }
             }
-            if let Some(places) = compress(&bytes, &[], LEVEL) {
+            if let Some(places) = compress(&bytes, LEVEL) {
                 return HeadTips::Dense { members: self.roots(0).members, places: Bytes(places) };
             }
             bytes.clear();
