@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     selector::parse_label,
+    services::run::{Pace, Share},
     terminal::{Format, style::ColorChoice, time::parse_duration},
 };
 
@@ -375,6 +376,24 @@ pub struct Target {
     pub all: bool,
 }
 
+/// How many hosts are asked at a time, and how many may fail.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Pace")]
+pub struct Pacing {
+    /// So many hosts at a time, such as 5 or 20%
+    #[arg(long, value_name = "N", value_parser = Pace::batch, conflicts_with = "waves")]
+    pub batch: Option<Pace>,
+    /// Stages, each by how many have been asked when it ends, such as 1,10%,100%
+    #[arg(long, value_name = "N,…", value_parser = Pace::stages)]
+    pub waves: Option<Pace>,
+    /// Start no other hosts once more than so many have failed, such as 2 or 5%
+    #[arg(long, value_name = "N", conflicts_with = "fail_fast")]
+    pub max_errors: Option<Share>,
+    /// Start no other hosts once one has failed
+    #[arg(long)]
+    pub fail_fast: bool,
+}
+
 /// `run`.
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
@@ -402,6 +421,9 @@ pub struct Run {
     /// How long to wait for hosts that do not answer
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub wait: Duration,
+    /// How many hosts at a time
+    #[command(flatten)]
+    pub pacing: Pacing,
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -461,6 +483,12 @@ pub enum Job {
     Show(JobShow),
     /// Print what a host wrote while it ran an order
     Output(JobOutput),
+    /// Wait for an order that was given before
+    Watch(JobWatch),
+    /// End an order on its hosts: what has not begun will not, what runs is ended
+    Cancel(JobCancel),
+    /// Give an order again
+    Rerun(JobRerun),
 }
 
 /// `job show`.
@@ -483,6 +511,77 @@ pub struct JobOutput {
     /// Standard error instead of standard output
     #[arg(long)]
     pub stderr: bool,
+}
+
+/// `job watch`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Exit codes are those of run, and 124 when --wait ran out before all hosts answered.
+Ctrl-C leaves; twice within 2 s cancels it on the hosts.")]
+pub struct JobWatch {
+    /// The job, by unique beginning of its id
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// How long to wait at most [default: until no host may start it any more]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+    /// What text output looks like: auto, group, raw or quiet
+    #[arg(long, value_name = "VIEW", default_value = "group", hide_default_value = true)]
+    pub view: RunView,
+    /// What the exit code is made of: summary, max or remote
+    #[arg(long, value_name = "WHAT", default_value = "summary")]
+    pub exit: RunExit,
+}
+
+/// `job cancel`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Asks nothing: stopping is cheap. Exit code 0 when every host said what came of it, 7 when some have
+yet to hear of it; those will not start it."
+)]
+pub struct JobCancel {
+    /// The job, by unique beginning of its id
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// Show where it stands and end nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `job rerun`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "The same command as the same user on the same hosts, as a job of its own. Where hosts have not answered and
+could still start the old one, that is cancelled first.
+
+Examples:
+  muster job rerun 7f3k --failed
+  muster job rerun 7f3k --failed --batch 5 --max-errors 1"
+)]
+pub struct JobRerun {
+    /// The job, by unique beginning of its id
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// Only on the hosts that did not succeed
+    #[arg(long)]
+    pub failed: bool,
+    /// How long hosts that are away may still start it
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub queue: Duration,
+    /// How long to wait for hosts that do not answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub wait: Duration,
+    /// How many hosts at a time
+    #[command(flatten)]
+    pub pacing: Pacing,
+    /// Why, for the record [default: the job's reason]
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Show who would run it and sign nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What text output looks like: auto, group, raw or quiet
+    #[arg(long, value_name = "VIEW", default_value = "auto", hide_default_value = true)]
+    pub view: RunView,
 }
 
 /// `store`.

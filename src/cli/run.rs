@@ -7,8 +7,11 @@ use std::{
     path::Path,
 };
 
+use futures::{StreamExt as _, stream};
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{
-    arguments::{Job, Run, RunExit, RunView},
+    arguments::{Job, JobRerun, Pacing, Run, RunExit, RunView},
     chance,
     dispatch::{Context, connect, wait},
     failure::{self, ExitCode, Explain as _, Failure},
@@ -19,7 +22,8 @@ use crate::{
     node::clock,
     replica::BLOB_BYTES_MAX,
     services::run::{
-        self, ExitMode, JOBS_SHOWN_DEFAULT, OutputRequest, RunRequest, Streams, Target, View, World,
+        self, CancelRequest, ExitMode, Interrupt, Interrupts, JOBS_SHOWN_DEFAULT, OutputRequest,
+        RerunRequest, RunRequest, Share, Streams, Target, View, WatchRequest, World,
     },
     terminal::{escape, prompt},
 };
@@ -93,6 +97,46 @@ fn shipped(run: &Run, terminal: bool) -> Result<[Option<Vec<u8>>; 2], Failure> {
     Ok([script, stdin.map_err(failed("standard input"))?])
 }
 
+/// Ctrl-C, a hang-up and the request to end, as they come from now on.
+fn interrupts() -> Interrupts {
+    let signals = [
+        (SignalKind::interrupt(), Interrupt::Key),
+        (SignalKind::terminate(), Interrupt::Leave),
+        (SignalKind::hangup(), Interrupt::Leave),
+    ];
+    // Without one of them it simply ends this process.
+    let heard = signals.into_iter().filter_map(|(kind, interrupt)| Some((signal(kind).ok()?, interrupt)));
+    let streams = heard.map(|(heard, interrupt)| {
+        stream::unfold(heard, move |mut heard| async move { heard.recv().await.map(|()| (interrupt, heard)) })
+            .boxed()
+    });
+    stream::select_all(streams).boxed()
+}
+
+fn view(view: RunView) -> View {
+    match view {
+        RunView::Auto => View::Auto,
+        RunView::Group => View::Group,
+        RunView::Raw => View::Raw,
+        RunView::Quiet => View::Quiet,
+    }
+}
+
+fn exit_mode(exit: RunExit) -> ExitMode {
+    match exit {
+        RunExit::Summary => ExitMode::Summary,
+        RunExit::Max => ExitMode::Max,
+        RunExit::Remote => ExitMode::Remote,
+    }
+}
+
+fn pace(pacing: &Pacing, request: &mut RunRequest) {
+    if let Some(pace) = pacing.batch.as_ref().or(pacing.waves.as_ref()) {
+        request.pace = pace.clone();
+    }
+    request.errors_max = if pacing.fail_fast { Some(Share::Hosts(0)) } else { pacing.max_errors };
+}
+
 pub(super) fn run(context: &mut Context, run: &Run) -> Result<ExitCode, Failure> {
     let target = Target {
         expression: run.target.target.clone(),
@@ -117,35 +161,37 @@ pub(super) fn run(context: &mut Context, run: &Run) -> Result<ExitCode, Failure>
     request.wait = run.wait;
     request.dry_run = run.dry_run;
     request.yes = context.global.yes;
-    request.view = match run.view {
-        RunView::Auto => View::Auto,
-        RunView::Group => View::Group,
-        RunView::Raw => View::Raw,
-        RunView::Quiet => View::Quiet,
-    };
-    request.exit = run.exit.map(|exit| match exit {
-        RunExit::Summary => ExitMode::Summary,
-        RunExit::Max => ExitMode::Max,
-        RunExit::Remote => ExitMode::Remote,
-    });
+    request.view = view(run.view);
+    request.exit = run.exit.map(exit_mode);
+    pace(&run.pacing, &mut request);
     let nonce = chance::draw()?;
     let (mut out, mut err) = streams()?;
     let code = wait(async {
         let home = operator(context).await?;
         let mut streams = prepared(context, &mut out, &mut err);
-        let mut world = World { clock: &clock::now, nonce, ask: &mut prompt::ask_terminal };
-        let interrupt = async || {
-            // Without the signal the key simply ends this process.
-            let _unavailable = tokio::signal::ctrl_c().await;
-        };
-        run::run(&request, &home, &context.site.places.socket, &mut streams, &mut world, interrupt)
+        let mut world =
+            World { clock: &clock::now, nonce, ask: &mut prompt::ask_terminal, listen: &mut interrupts };
+        run::run(&request, &home, &context.site.places.socket, &mut streams, &mut world)
             .await
             .map_err(|error| error.explain(&context.site))
     })?;
     Ok(ExitCode::Host(code))
 }
 
+fn rerun_request(rerun: &JobRerun, yes: bool) -> RerunRequest {
+    let mut run = RunRequest::new(Target::default(), Vec::new());
+    run.queue = rerun.queue;
+    run.wait = rerun.wait;
+    run.reason.clone_from(&rerun.reason);
+    run.dry_run = rerun.dry_run;
+    run.yes = yes;
+    run.view = view(rerun.view);
+    pace(&rerun.pacing, &mut run);
+    RerunRequest { job: rerun.job.clone(), failed: rerun.failed, run }
+}
+
 pub(super) fn job(context: &mut Context, job: &Job) -> Result<ExitCode, Failure> {
+    let nonce = chance::draw()?;
     let (mut out, mut err) = streams()?;
     let code = wait(async {
         let home = operator(context).await?;
@@ -162,6 +208,21 @@ pub(super) fn job(context: &mut Context, job: &Job) -> Result<ExitCode, Failure>
                     stderr: output.stderr,
                 };
                 run::output(&request, &home, socket, &mut streams, now).await
+            }
+            Job::Watch(watch) => {
+                let (view, exit) = (view(watch.view), exit_mode(watch.exit));
+                let request = WatchRequest { job: watch.job.clone(), wait: watch.wait, exit, view };
+                run::watch(&request, &home, socket, &mut streams, &clock::now, &mut interrupts).await
+            }
+            Job::Cancel(cancel) => {
+                let request = CancelRequest { job: cancel.job.clone(), dry_run: cancel.dry_run };
+                run::cancel(&request, &home, socket, &mut streams, &clock::now, &mut interrupts).await
+            }
+            Job::Rerun(rerun) => {
+                let request = rerun_request(rerun, context.global.yes);
+                let ask = &mut prompt::ask_terminal;
+                let mut world = World { clock: &clock::now, nonce, ask, listen: &mut interrupts };
+                run::rerun(&request, &home, socket, &mut streams, &mut world).await
             }
         };
         done.map_err(|error| error.explain(&context.site))

@@ -10,6 +10,7 @@
 mod claims;
 mod disk;
 mod host;
+mod jobs;
 pub mod keyfile;
 mod operator;
 mod slots;
@@ -18,6 +19,7 @@ pub mod spool;
 pub use claims::{CLAIMS_MAX, Claimed, Claims, RESULT_BYTES_MAX};
 pub use disk::JournalError;
 pub use host::{Candidate, HostHome, HostHomeError, Member, MeshHome};
+pub use jobs::{JobLock, Stop, Waves};
 pub use keyfile::KeyFileError;
 pub use operator::{OperatorError, OperatorHome, Writer, WriterState};
 pub use slots::{SLOT_BODY_BYTES_MAX, Slots};

@@ -6,7 +6,7 @@
 //!   operator.key   secret key, 0600
 //!   fleet          the signed genesis and root updates: what everything else must chain to
 //!   writer         this directory's writer id and its place in the stream; locked while signing
-//!   jobs/ID/       order and reports, as received
+//!   jobs/ID/       order and reports, as received; what else there is of a job stands in `jobs`
 //! ```
 
 use std::{
@@ -240,7 +240,7 @@ impl OperatorHome {
         Ok(orders)
     }
 
-    fn job_dir(&self, id: &EntryId) -> PathBuf {
+    pub(super) fn job_dir(&self, id: &EntryId) -> PathBuf {
         self.dir.join("jobs").join(id.to_string())
     }
 }
@@ -276,7 +276,7 @@ fn write_chain(dir: &Path, chain: &RootChain) -> Result<(), OperatorError> {
     write_file(&dir.join("fleet"), &FleetFile { fleet: chain.fleet(), updates }, true)
 }
 
-fn read_file<T: wire::Wire>(path: &Path) -> Result<Option<T>, OperatorError> {
+pub(super) fn read_file<T: wire::Wire>(path: &Path) -> Result<Option<T>, OperatorError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -289,7 +289,7 @@ fn read_file<T: wire::Wire>(path: &Path) -> Result<Option<T>, OperatorError> {
 }
 
 /// Replaces a file in one step, so that a reader or a crash sees the old one or the new one.
-fn write_file<T: wire::Wire>(path: &Path, value: &T, sync: bool) -> Result<(), OperatorError> {
+pub(super) fn write_file<T: wire::Wire>(path: &Path, value: &T, sync: bool) -> Result<(), OperatorError> {
     let io = |source| OperatorError::Io { path: path.to_owned(), source };
     let new = path.with_extension("new");
     let mut file =

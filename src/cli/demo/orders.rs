@@ -1,6 +1,6 @@
 //! Orders of the demo, given by the same calls as `muster run`, and what really came of them.
 
-use std::{collections::BTreeMap, future::pending, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -58,9 +58,10 @@ impl Issuer<'_> {
         streams.out_style = self.style;
         let internal = |failure: Failure| (ExitCode::Internal.number(), failure);
         let nonce = chance::draw().map_err(internal)?;
-        let mut world = World { clock: &clock::now, nonce, ask: &mut |_, _| Ok(false) };
+        let mut nobody = || -> run::Interrupts { Box::pin(futures::stream::pending()) };
+        let mut world = World { clock: &clock::now, nonce, ask: &mut |_, _| Ok(false), listen: &mut nobody };
         let start = Instant::now();
-        let code = run::run(&request, self.home, &self.site.places.socket, &mut streams, &mut world, pending)
+        let code = run::run(&request, self.home, &self.site.places.socket, &mut streams, &mut world)
             .await
             .map_err(|error| (error.code(), self.explained(error)))?;
         let took = start.elapsed();

@@ -9,6 +9,9 @@ use crate::{
     terminal::Mark,
 };
 
+/// The exit code of a job that its error budget stopped.
+const STOPPED: u8 = 8;
+
 /// Where a host stands. The order is that of the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
@@ -24,7 +27,7 @@ pub enum Status {
     Indeterminate,
     /// The host refused.
     Refused,
-    /// It could not be started.
+    /// It could not be started, or nobody asked the host to.
     NotStarted,
     /// The host works on it.
     Running,
@@ -92,6 +95,34 @@ impl Status {
     }
 }
 
+/// Why no order was signed for a host of the roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// The waves before its own are still under way.
+    Later,
+    /// More hosts failed than may.
+    Budget,
+    /// The command line that signs the waves left, or is gone.
+    Left,
+    /// The job was cancelled before its wave.
+    Cancelled,
+    /// Its wave could not be signed or handed over.
+    Broken,
+}
+
+impl Withheld {
+    /// Why, in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Later => "not started: its wave has not begun",
+            Self::Budget => "not started (budget): too many failed before its wave",
+            Self::Left => "not started: the command line that orders the waves left before its own",
+            Self::Cancelled => "not started: cancelled before its wave",
+            Self::Broken => "not started: its wave could not be handed over",
+        }
+    }
+}
+
 /// What is known of one host.
 #[derive(Clone, Debug, Default)]
 pub struct Seat {
@@ -99,7 +130,9 @@ pub struct Seat {
     conflict: bool,
     claim: Option<Claim>,
     spoilt: bool,
+    asked_at: Duration,
     running_since: Option<Duration>,
+    withheld: Option<Withheld>,
 }
 
 impl Seat {
@@ -109,6 +142,7 @@ impl Seat {
             (Some(_), _) if self.spoilt => Status::Failed,
             (Some(verified), _) => Status::of(&verified.record().outcome),
             (None, Some(_)) => Status::Failed,
+            (None, None) if self.withheld.is_some() => Status::NotStarted,
             (None, None) if self.running_since.is_some() => Status::Running,
             (None, None) => Status::Silent,
         }
@@ -124,6 +158,10 @@ impl Seat {
     /// Why a result that was received proves nothing.
     pub fn claim(&self) -> Option<Claim> {
         self.claim
+    }
+    /// Why nobody ordered it there; none where somebody did.
+    pub fn withheld(&self) -> Option<Withheld> {
+        self.withheld.filter(|_| self.settled.is_none() && self.claim.is_none())
     }
     /// Whether fetched output turned out not to be what was signed.
     pub fn spoilt(&self) -> bool {
@@ -141,7 +179,7 @@ impl Seat {
             Some(Outcome::Signaled { signal }) => not_zero(128_i32.saturating_add(*signal)).max(128),
             Some(Outcome::NotStarted { code, .. }) => not_zero(*code).max(1),
             Some(_) => 6,
-            None if self.claim.is_some() => 6,
+            None if self.claim.is_some() || self.withheld.is_some() => 6,
             None => 7,
         }
     }
@@ -165,7 +203,7 @@ pub enum Taken {
 /// How long to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// For hosts that say nothing, from the start.
+    /// For hosts that say nothing, from when they were asked.
     pub silent: Duration,
     /// For hosts that said that they work on it, from then.
     pub running: Duration,
@@ -238,6 +276,24 @@ impl Tally {
         }
     }
 
+    /// Takes that no order was signed for these hosts.
+    pub fn withhold(&mut self, hosts: &[HostId], why: Withheld) {
+        for host in hosts {
+            if let Some(seat) = self.seats.get_mut(host) {
+                seat.withheld = Some(why);
+            }
+        }
+    }
+
+    /// Takes that these hosts were asked, `elapsed` after the start.
+    pub fn ask(&mut self, hosts: &[HostId], elapsed: Duration) {
+        for host in hosts {
+            if let Some(seat) = self.seats.get_mut(host) {
+                (seat.withheld, seat.asked_at) = (None, elapsed);
+            }
+        }
+    }
+
     /// Takes that output fetched from `host` is not what its executor signed.
     pub fn spoil(&mut self, host: HostId) {
         if let Some(seat) = self.seats.get_mut(&host) {
@@ -249,10 +305,10 @@ impl Tally {
     pub fn wait_until(&self, elapsed: Duration, patience: Patience) -> Option<Duration> {
         self.seats
             .values()
-            .filter(|seat| seat.settled.is_none())
+            .filter(|seat| seat.settled.is_none() && seat.withheld.is_none())
             .map(|seat| match seat.running_since {
                 Some(since) => since.saturating_add(patience.running),
-                None => patience.silent,
+                None => seat.asked_at.saturating_add(patience.silent),
             })
             .max()
             .filter(|until| *until > elapsed)
@@ -287,10 +343,26 @@ impl Tally {
         Counts(counts)
     }
 
+    /// How many hosts count against the budget: those that were asked and did not succeed, and those that were
+    /// up when they were asked and then gave no answer. Who was away is silent, which is no failure; but what
+    /// takes a host off the network must not go on to the next.
+    pub fn errors(&self, was_up: impl Fn(&HostId) -> bool) -> usize {
+        let counts = |(host, seat): &(&HostId, &Seat)| match seat.status() {
+            Status::Ok => seat.conflict,
+            Status::NotStarted => seat.withheld().is_none(),
+            Status::Running | Status::Silent => was_up(host),
+            _ => true,
+        };
+        self.seats.iter().filter(counts).count()
+    }
+
     /// The exit code.
     pub fn code(&self, mode: ExitMode) -> u8 {
         let counts = self.counts();
         let conflict = self.seats.values().any(Seat::conflict);
+        if self.seats.values().any(|seat| seat.withheld() == Some(Withheld::Budget)) {
+            return STOPPED;
+        }
         let summary = if counts.unsuccessful() > 0 || conflict {
             6
         } else if counts.of(Status::Ok) == counts.total() {

@@ -61,6 +61,14 @@ pub enum RunError {
         /// What it could be; not all, if there are many.
         jobs: Vec<String>,
     },
+    /// Somebody else ordered it, so only they can end it.
+    #[error("job {job} was ordered by {person}, and only who ordered it can cancel it")]
+    NotYours {
+        /// The job.
+        job: String,
+        /// Who ordered it.
+        person: String,
+    },
     /// The host gave no result that could have output.
     #[error("no output of {host}: {why}")]
     NoOutput {
@@ -77,7 +85,7 @@ impl RunError {
         match self {
             Self::Usage { .. } | Self::NobodyToAsk | Self::NoJob(_) | Self::AmbiguousJob { .. } => 2,
             Self::Target(error) => error.code(),
-            Self::Foreseen(_) => 4,
+            Self::Foreseen(_) | Self::NotYours { .. } => 4,
             Self::Declined | Self::Output(_) | Self::Terminal(_) | Self::NoOutput { .. } => 1,
             Self::Control(error) | Self::NotTaken(error) => match error {
                 ControlError::NotAllowed { .. } | ControlError::Refused { right: true, .. } => 4,
@@ -110,6 +118,7 @@ impl RunError {
             Self::Control(_) | Self::NotTaken(_) => one("muster status says how the agent is"),
             Self::Unconfirmed { job, .. } => vec![format!("muster job show {job}")],
             Self::NoJob(_) | Self::AmbiguousJob { .. } => one("muster job ls"),
+            Self::NotYours { job, .. } => vec![format!("muster job watch {job}")],
             Self::NobodyToAsk
             | Self::Declined
             | Self::Operator(_)

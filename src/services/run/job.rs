@@ -1,4 +1,7 @@
 //! `muster job ls`, `show` and `output`: what was ordered, and what came of it.
+//!
+//! A job is the orders that this operator's directory remembers as one; what others ordered is known by its
+//! orders alone, each of which is a job then.
 
 use std::{
     cmp::Reverse,
@@ -13,7 +16,9 @@ use super::{
     RunError, Seat, Status, Streams, Tally,
     output::Reader,
     report,
+    rollout::Rollout,
     view::{self, Job},
+    waiting,
 };
 use crate::{
     control::{self, Client, ControlError, Reply, Request, StreamName},
@@ -28,8 +33,6 @@ use crate::{
 pub const JOBS_SHOWN_DEFAULT: usize = 50;
 /// How long the agent may take between two replies.
 const REPLY_WITHIN: Duration = Duration::from_secs(30);
-/// Replies to one question about a job that are read at most, for each host of its roster.
-const REPLIES_A_HOST_MAX: usize = 8;
 /// Jobs that an ambiguous id is shown to stand for.
 const SHOWN_MAX: usize = 4;
 
@@ -62,19 +65,22 @@ pub struct OutputRequest {
     pub stderr: bool,
 }
 
-/// The fleet, and every order that is known.
-struct Jobs {
-    client: Client,
-    replica: Replica,
-    orders: BTreeMap<EntryId, Signed<Order>>,
+/// The fleet, and every job that is known.
+pub(super) struct Jobs {
+    /// The agent.
+    pub(super) client: Client,
+    /// The fleet.
+    pub(super) replica: Replica,
+    jobs: BTreeMap<EntryId, Rollout>,
+    /// Those that were ordered from here.
     own: BTreeSet<EntryId>,
 }
 
 impl Jobs {
-    /// Asks the agent for the fleet and the live orders, and adds the orders that were signed here.
-    async fn gather(home: &OperatorHome, socket: &Path) -> Result<Self, RunError> {
+    /// Asks the agent for the fleet and the live orders, and adds what was ordered here.
+    pub(super) async fn gather(home: &OperatorHome, socket: &Path) -> Result<Self, RunError> {
         let mut client = Client::connect(socket).await?;
-        let (mut replica, _) = control::fleet(&mut client, home.chain.clone(), false).await?;
+        let (mut replica, _) = control::fleet(&mut client, home.chain.clone(), true).await?;
         client.send(&Request::Orders {}).await?;
         loop {
             let (items, more) = match client.reply_within(REPLY_WITHIN).await? {
@@ -103,52 +109,86 @@ impl Jobs {
                 orders.insert(order.id(), order);
             }
         }
-        Ok(Self { client, replica, orders, own })
+        let mut jobs = BTreeMap::new();
+        let mut parts = BTreeSet::new();
+        for id in &own {
+            // What a damaged file says of waves is passed over: the orders stand for themselves.
+            let Ok(Some(waves)) = home.waves(id) else { continue };
+            let find = |id: &EntryId| own.contains(id).then(|| orders.get(id).cloned()).flatten();
+            if let Some(job) = Rollout::remembered(&waves, home.is_paced(id), find) {
+                parts.extend(job.orders().iter().map(Signed::id));
+                jobs.insert(*id, job);
+            }
+        }
+        for (id, order) in orders {
+            if !parts.contains(&id) {
+                jobs.insert(id, Rollout::of(order));
+            }
+        }
+        Ok(Self { client, replica, jobs, own })
     }
 
-    fn find(&self, prefix: &str) -> Result<Signed<Order>, RunError> {
+    /// The job whose id, or the id of one of whose orders, begins so.
+    pub(super) fn find(&self, prefix: &str) -> Result<Rollout, RunError> {
         let typed = prefix.to_ascii_lowercase();
-        let found: Vec<&Signed<Order>> =
-            self.orders.values().filter(|order| order.id().to_string().starts_with(&typed)).collect();
+        let begins = |order: &Signed<Order>| order.id().to_string().starts_with(&typed);
+        let found: Vec<(&EntryId, &Rollout)> =
+            self.jobs.iter().filter(|(_, job)| job.orders().iter().any(begins)).collect();
         match found.as_slice() {
-            [one] if !typed.is_empty() => Ok((*one).clone()),
+            [(_, one)] if !typed.is_empty() => Ok((*one).clone()),
             [] => Err(RunError::NoJob(prefix.chars().take(64).collect())),
             many => Err(RunError::AmbiguousJob {
                 prefix: prefix.chars().take(64).collect(),
                 jobs: many
                     .iter()
                     .take(SHOWN_MAX)
-                    .map(|order| crate::identity::short(&order.id().0, typed.len().max(6) + 2))
+                    .map(|(id, _)| crate::identity::short(&id.0, typed.len().max(6) + 2))
                     .chain((many.len() > SHOWN_MAX).then(|| format!("{} more", many.len() - SHOWN_MAX)))
                     .collect(),
             }),
         }
     }
 
-    /// The accounting of an order: the results remembered here, then those that the agent holds.
-    async fn tally(&mut self, home: &OperatorHome, order: &Signed<Order>) -> Result<Tally, RunError> {
-        let (id, roster) = (order.id(), order.body().roster.hosts());
-        let mut tally = Tally::new(roster);
-        if self.own.contains(&id) {
-            for held in home.reports(&id)? {
-                tally.report(held.host, report::verify(&held, id, self.replica.authority()));
+    /// The accounting of a job: the results remembered here, then those that the agent holds.
+    pub(super) async fn tally(&mut self, home: &OperatorHome, job: &Rollout) -> Result<Tally, RunError> {
+        let mut tally = job.tally();
+        let authority = self.replica.authority();
+        let id = job.id().filter(|id| self.own.contains(id));
+        for held in id.map(|id| home.reports(&id)).transpose()?.unwrap_or_default() {
+            if job.has(&held.order) {
+                tally.report(held.host, report::verify(&held, held.order, authority));
             }
         }
-        self.client.send(&Request::Watch { order: id, follow: false }).await?;
-        for _ in 0..roster.len().saturating_mul(REPLIES_A_HOST_MAX).saturating_add(REPLIES_A_HOST_MAX) {
-            match self.client.reply_within(REPLY_WITHIN).await? {
-                Reply::Report { report } => {
-                    tally.report(report.host, report::verify(&report, id, self.replica.authority()));
-                }
-                Reply::Running { order, host } if order == id => tally.running(host, Duration::ZERO),
-                Reply::Running { .. } => {}
-                // An agent that knows no such order has nothing to add to what is remembered.
-                Reply::End {} | Reply::Error { .. } => return Ok(tally),
-                _ => return Err(ControlError::Malformed("not what came of an order".to_owned()).into()),
-            }
-        }
-        Err(ControlError::Malformed("more answers than there are hosts".to_owned()).into())
+        waiting::collect_all(&mut self.client, job, &mut tally, authority).await?;
+        Ok(tally)
     }
+
+    /// Remembers what was learnt of a job that was ordered from here.
+    pub(super) fn keep(&self, home: &OperatorHome, job: &Rollout, tally: &Tally) -> Result<(), RunError> {
+        match job.id().filter(|id| self.own.contains(id)) {
+            Some(id) => Ok(home.keep_reports(&id, &tally.reports())?),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a job was ordered from here.
+    pub(super) fn is_own(&self, job: &Rollout) -> bool {
+        job.id().is_some_and(|id| self.own.contains(&id))
+    }
+}
+
+/// A job as it is shown.
+pub(super) fn shown<'a>(replica: &'a Replica, job: &'a Rollout, now: Timestamp) -> Result<Job<'a>, RunError> {
+    let first = job.orders().first().ok_or_else(|| RunError::NoJob(String::new()))?;
+    let mut shown = Job::of(first, job.roster(), replica, now);
+    for order in job.orders() {
+        if replica.cancellation(&order.id()).is_some() {
+            shown.cancelled(order);
+        } else {
+            shown.expires(order);
+        }
+    }
+    Ok(shown)
 }
 
 /// Lists jobs, the newest first, at most `limit`. Returns the exit code.
@@ -163,15 +203,16 @@ pub async fn ls(
     now: Timestamp,
 ) -> Result<u8, RunError> {
     let mut jobs = Jobs::gather(home, socket).await?;
-    let mut orders: Vec<Signed<Order>> = jobs.orders.values().cloned().collect();
-    orders.sort_by_key(|order| Reverse((order.body().issued, order.id())));
-    let more = orders.len().saturating_sub(limit);
-    orders.truncate(limit);
+    let mut newest: Vec<Rollout> = jobs.jobs.values().cloned().collect();
+    let issued = |job: &Rollout| job.orders().first().map(|order| order.body().issued);
+    newest.sort_by_key(|job| Reverse((issued(job), job.id())));
+    let more = newest.len().saturating_sub(limit);
+    newest.truncate(limit);
     let mut rows = Vec::new();
-    for order in &orders {
-        let counts = jobs.tally(home, order).await?.counts();
-        let job = Job::new(order, &jobs.replica, now);
-        let body = order.body();
+    for rollout in &newest {
+        let counts = jobs.tally(home, rollout).await?.counts();
+        let job = shown(&jobs.replica, rollout, now)?;
+        let body = job.order.body();
         rows.push(json!({
             "short": job.id.short(),
             "job": job.id.to_string(),
@@ -207,12 +248,10 @@ pub async fn show(
     now: Timestamp,
 ) -> Result<u8, RunError> {
     let mut jobs = Jobs::gather(home, socket).await?;
-    let order = jobs.find(id)?;
-    let tally = jobs.tally(home, &order).await?;
-    if jobs.own.contains(&order.id()) {
-        home.keep_reports(&order.id(), &tally.reports())?;
-    }
-    let mut job = Job::new(&order, &jobs.replica, now);
+    let rollout = jobs.find(id)?;
+    let tally = jobs.tally(home, &rollout).await?;
+    jobs.keep(home, &rollout, &tally)?;
+    let mut job = shown(&jobs.replica, &rollout, now)?;
     job.seen = view::last_seen(socket, &tally).await;
     match streams.format {
         Format::Json | Format::Jsonl => {
@@ -244,10 +283,10 @@ pub async fn output(
     now: Timestamp,
 ) -> Result<u8, RunError> {
     let mut jobs = Jobs::gather(home, socket).await?;
-    let order = jobs.find(&request.job)?;
-    let mut tally = jobs.tally(home, &order).await?;
-    let mut job = Job::new(&order, &jobs.replica, now);
-    let host = match (&request.host, order.body().roster.hosts()) {
+    let rollout = jobs.find(&request.job)?;
+    let mut tally = jobs.tally(home, &rollout).await?;
+    let mut job = shown(&jobs.replica, &rollout, now)?;
+    let host = match (&request.host, rollout.roster()) {
         (Some(name), _) => job.find(name).ok_or_else(|| RunError::NoOutput {
             host: escape::line(name),
             why: format!("job {} has no such host, or more than one", job.id.short()),
@@ -265,6 +304,7 @@ pub async fn output(
     let seat = tally.seat(&host).ok_or_else(|| nothing("it is not in the roster"))?;
     let Some(verified) = seat.verified() else {
         return Err(match (seat.claim(), seat.status()) {
+            _ if seat.withheld().is_some() => nothing("it was not started"),
             (Some(claim), _) => nothing(&format!("a result was claimed, but {claim}")),
             (None, Status::Running) => nothing("it is still running"),
             (None, _) => nothing("it has not answered"),
@@ -281,7 +321,7 @@ pub async fn output(
     } else {
         (StreamName::Stdout, verified.record().stdout)
     };
-    let reader = Reader::sign(home, socket, job.id, now);
+    let reader = Reader::sign(home, socket, rollout.orders(), now);
     let whole = job.pass_on(streams, &mut tally, &reader, host, stream, signed, false).await?;
     Ok(match (whole, tally.seat(&host).is_some_and(Seat::spoilt)) {
         (true, _) => 0,

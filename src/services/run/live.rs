@@ -6,19 +6,27 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use futures::{
+    StreamExt as _,
+    stream::{BoxStream, SelectAll, unfold},
+};
+
 use super::{
     event::{CHUNK_BYTES_MAX, Chunk},
-    output::{Begun, Reader},
+    output::Begun,
 };
 use crate::{
     control::{Client, ControlError, Reply, Request, StreamName},
     identity::{EntryId, HostId},
-    replica::Roster,
+    wire::Bytes,
 };
 
-/// A connection that live output comes on.
-#[derive(Debug)]
-pub(super) struct Live(Option<Client>);
+/// Orders of one job whose output is followed live at a time, the last ones.
+const ORDERS_MAX: usize = 4;
+
+/// What comes live of a job's orders, each on a connection of its own.
+#[derive(Default)]
+pub(super) struct Live(SelectAll<BoxStream<'static, Piece>>);
 
 /// A piece as the agent passed it on.
 #[derive(Clone, Debug)]
@@ -30,32 +38,41 @@ pub(super) struct Piece {
 }
 
 impl Live {
-    /// Asks the agent for it: before the order is handed over, so that no start is missed.
+    /// Asks the agent for what comes of an order: before that is handed over, so that no start is missed. `read` is
+    /// the signed request.
     ///
     /// # Errors
     /// When the agent cannot be asked.
-    pub(super) async fn ask(socket: &Path, reader: &Reader, order: EntryId) -> Result<Self, ControlError> {
+    pub(super) async fn add(
+        &mut self,
+        socket: &Path,
+        read: Bytes,
+        order: EntryId,
+    ) -> Result<(), ControlError> {
+        if self.0.len() >= ORDERS_MAX {
+            // The earliest waves: they are done, or as slow as what is shown when it is whole.
+            self.0.clear();
+        }
         let mut client = Client::connect(socket).await?;
-        client.send(&Request::Live { read: reader.read(), order }).await?;
-        Ok(Self(Some(client)))
-    }
-
-    /// Nothing to be heard.
-    pub(super) fn none() -> Self {
-        Self(None)
+        client.send(&Request::Live { read, order }).await?;
+        let pieces = unfold(client, |mut client| async move {
+            match client.reply().await {
+                Ok(Reply::Live { host, stream, at, bytes }) => {
+                    Some((Piece { host, stream, at, bytes: bytes.0 }, client))
+                }
+                Ok(_) | Err(_) => None,
+            }
+        });
+        self.0.push(pieces.boxed());
+        Ok(())
     }
 
     /// The next piece. Waits for ever once no more will come: nothing is missed by that, since the whole comes
     /// later. Dropping it loses nothing.
     pub(super) async fn next(&mut self) -> Piece {
-        loop {
-            let Some(client) = &mut self.0 else { return std::future::pending().await };
-            match client.reply().await {
-                Ok(Reply::Live { host, stream, at, bytes }) => {
-                    return Piece { host, stream, at, bytes: bytes.0 };
-                }
-                Ok(_) | Err(_) => self.0 = None,
-            }
+        match self.0.next().await {
+            Some(piece) => piece,
+            None => std::future::pending().await,
         }
     }
 }
@@ -65,10 +82,10 @@ impl Live {
 pub(super) struct Ledger(BTreeMap<(HostId, StreamName), Option<(Begun, u64)>>);
 
 impl Ledger {
-    /// Takes a piece: what is to be shown of it, if it is the next of a host of the roster.
-    pub(super) fn hear(&mut self, piece: Piece, roster: &Roster) -> Option<Chunk> {
+    /// Takes a piece: what is to be shown of it, if it is the next one.
+    pub(super) fn hear(&mut self, piece: Piece) -> Option<Chunk> {
         let Piece { host, stream: fd, at, bytes: data } = piece;
-        if data.is_empty() || data.len() > CHUNK_BYTES_MAX || roster.index_of(&host).is_none() {
+        if data.is_empty() || data.len() > CHUNK_BYTES_MAX {
             return None;
         }
         let (begun, pieces) =
@@ -104,23 +121,21 @@ mod tests {
     #[test]
     fn pieces_that_follow_each_other_are_shown_and_others_are_not() {
         let (host, out) = (HostId([7; 32]), StreamName::Stdout);
-        let roster = Roster::Inline { hosts: vec![host] };
         let mut ledger = Ledger::default();
-        assert_eq!(ledger.hear(piece(host, out, 0, b"ab"), &roster).unwrap().seq, 0);
-        assert_eq!(ledger.hear(piece(host, out, 2, b"c"), &roster).unwrap().seq, 1);
+        assert_eq!(ledger.hear(piece(host, out, 0, b"ab")).unwrap().seq, 0);
+        assert_eq!(ledger.hear(piece(host, out, 2, b"c")).unwrap().seq, 1);
         for at in [0, 2, 4, u64::MAX] {
-            assert_eq!(ledger.hear(piece(host, out, at, b"x"), &roster), None, "{at}");
+            assert_eq!(ledger.hear(piece(host, out, at, b"x")), None, "{at}");
         }
-        // The streams count by themselves; nobody else is heard.
-        assert_eq!(ledger.hear(piece(host, StreamName::Stderr, 0, b"e"), &roster).unwrap().seq, 0);
-        assert_eq!(ledger.hear(piece(HostId([8; 32]), out, 0, b"x"), &roster), None);
-        assert_eq!(ledger.hear(piece(host, out, 3, &vec![0; CHUNK_BYTES_MAX + 1]), &roster), None);
+        // The streams count by themselves.
+        assert_eq!(ledger.hear(piece(host, StreamName::Stderr, 0, b"e")).unwrap().seq, 0);
+        assert_eq!(ledger.hear(piece(host, out, 3, &vec![0; CHUNK_BYTES_MAX + 1])), None);
         assert!(ledger.heard(host, out));
         let (begun, pieces) = ledger.settle(host, out);
         assert_eq!((begun.at(), pieces), (3, 2));
         assert!(!ledger.heard(host, out));
         // Late ones: the result has said it all.
-        assert_eq!(ledger.hear(piece(host, out, 0, b"ab"), &roster), None);
+        assert_eq!(ledger.hear(piece(host, out, 0, b"ab")), None);
         assert_eq!(ledger.settle(host, out).1, 0);
     }
 }

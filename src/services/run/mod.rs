@@ -12,15 +12,22 @@
 //! Folded outputs are after `ClusterShell`'s `clubak`; the exit codes of one host are `OpenSSH`'s.
 
 mod accounting;
+mod ending;
+mod draft;
 mod event;
+mod facts;
 mod failure;
 mod job;
 mod live;
+mod manage;
 mod message;
 mod output;
 mod outputs;
+mod pace;
+mod plan;
 mod report;
 mod request;
+mod rollout;
 mod roster;
 mod serve;
 mod shipment;
@@ -29,21 +36,25 @@ mod shipping;
 mod streams;
 mod verb;
 mod view;
+mod waiting;
 
-pub use accounting::{Counts, Patience, Seat, Status, Taken, Tally};
+pub use accounting::{Counts, Patience, Seat, Status, Taken, Tally, Withheld};
 pub use event::{CHUNK_BYTES_MAX, Chunk, Event, Exit, Note, Start, Summary, Weight, fd};
 pub use failure::RunError;
 pub use job::{JOBS_SHOWN_DEFAULT, OutputRequest, ls, output, show};
+pub use manage::{CancelRequest, RerunRequest, WatchRequest, cancel, rerun, watch};
 pub use message::{FetchRequest, LivePiece};
 pub use output::FetchError;
 pub use outputs::{Sink, Ways};
+pub use pace::{Pace, PaceError, RAMP_MAX, Share};
 pub use report::{Claim, Verified, verify};
 pub use request::{ExitMode, RunRequest, Target, View};
-pub use roster::{Foreseen, Resolved, TargetError, foresee, keepers, resolve};
+pub use roster::{Asked, Forecast, Foreseen, Resolved, TargetError, ask, foresee, keepers, resolve};
 pub use serve::{News, Parts, Runs};
 pub use shipping::Shipping;
 pub use streams::Streams;
 pub use verb::{World, run};
+pub use waiting::{CANCEL_WITHIN, Interrupt, Interrupts};
 
 #[cfg(test)]
 mod tests;

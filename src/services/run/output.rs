@@ -17,7 +17,7 @@ use crate::{
     control::{Client, ControlError, Reply, Request, StreamName},
     identity::{EntryId, HostId, Signed},
     journal::OperatorHome,
-    replica::{Output, ReadRequest},
+    replica::{Order, Output, ReadRequest},
     time::Timestamp,
     wire::Bytes,
 };
@@ -52,16 +52,24 @@ pub enum FetchError {
 /// Takes pieces as they come.
 pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + Send + 'a;
 
-/// The right to read one order's output, and where to ask for it.
+/// The right to read one order's output.
 #[derive(Clone, Debug)]
 struct Right {
-    socket: PathBuf,
+    order: EntryId,
+    read: Bytes,
+    signed: Timestamp,
+    /// The hosts that it is about, in order.
+    hosts: Vec<HostId>,
+}
+
+/// One output stream of one host, and the right to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Source {
+    host: HostId,
+    stream: StreamName,
     order: EntryId,
     read: Bytes,
 }
-
-/// One output stream of one host.
-type Source = (HostId, StreamName);
 
 /// What is fetched ahead, by hash.
 #[derive(Debug)]
@@ -134,49 +142,68 @@ impl Ahead {
     }
 }
 
-/// Reads one order's output.
+/// Reads the output of a job's orders.
 #[derive(Debug)]
 pub(super) struct Reader {
-    signed: Timestamp,
-    right: Right,
+    socket: PathBuf,
+    rights: Vec<Right>,
     ahead: Arc<Mutex<Ahead>>,
     news: Arc<Notify>,
     fetching: Mutex<JoinSet<()>>,
 }
 
 impl Reader {
-    /// Signs the request to read `order`'s output.
-    pub(super) fn sign(home: &OperatorHome, socket: &Path, order: EntryId, now: Timestamp) -> Self {
-        let body =
-            ReadRequest { certificate: home.certificate, order, issued: now, expires: now.after(READ_VALID) };
-        let read = Signed::sign(home.chain.fleet(), &home.key, body);
-        Self {
-            signed: now,
-            right: Right { socket: socket.to_owned(), order, read: Bytes::from(read.bytes()) },
+    /// Signs the requests to read the output of these orders.
+    pub(super) fn sign<'a>(
+        home: &OperatorHome,
+        socket: &Path,
+        orders: impl IntoIterator<Item = &'a Signed<Order>>,
+        now: Timestamp,
+    ) -> Self {
+        let mut reader = Self {
+            socket: socket.to_owned(),
+            rights: Vec::new(),
             ahead: Arc::new(Mutex::new(Ahead::new())),
             news: Arc::default(),
             fetching: Mutex::default(),
+        };
+        for order in orders {
+            reader.add(home, order, now);
         }
+        reader
     }
 
-    /// Signs again, if that was so long ago that it is not good for much longer.
+    /// Signs the request to read another order's output, and returns it.
+    pub(super) fn add(&mut self, home: &OperatorHome, order: &Signed<Order>, now: Timestamp) -> Bytes {
+        let (order, hosts) = (order.id(), order.body().roster.hosts().to_vec());
+        let read = read(home, order, now);
+        self.rights.push(Right { order, read: read.clone(), signed: now, hosts });
+        read
+    }
+
+    /// Signs again what was signed so long ago that it is not good for much longer.
     pub(super) fn renew(&mut self, home: &OperatorHome, now: Timestamp) {
-        if now.since(self.signed) > READ_VALID / 2 {
-            let fresh = Self::sign(home, &self.right.socket, self.right.order, now);
-            (self.signed, self.right) = (fresh.signed, fresh.right);
+        for right in &mut self.rights {
+            if now.since(right.signed) > READ_VALID / 2 {
+                (right.read, right.signed) = (read(home, right.order, now), now);
+            }
         }
     }
 
-    /// The signed request.
-    pub(super) fn read(&self) -> Bytes {
-        self.right.read.clone()
+    fn source(&self, host: HostId, stream: StreamName) -> Result<Source, FetchError> {
+        let right = self.rights.iter().find(|right| right.hosts.binary_search(&host).is_ok());
+        let Some(Right { order, read, .. }) = right else {
+            return Err(ControlError::Malformed("no order is for this host".to_owned()).into());
+        };
+        Ok(Source { host, stream, order: *order, read: read.clone() })
     }
 
     /// Begins to fetch what [`Reader::copy`] will be asked for once: each distinct output is fetched once. What
     /// is too long, or too much, is left to `copy`. Inside a runtime.
     pub(super) fn fetch_ahead(&self, host: HostId, stream: StreamName, output: Output) {
-        if lock(&self.ahead).want((host, stream), output) {
-            let work = work(self.right.clone(), Arc::clone(&self.ahead), Arc::clone(&self.news));
+        let Ok(source) = self.source(host, stream) else { return };
+        if lock(&self.ahead).want(source, output) {
+            let work = work(self.socket.clone(), Arc::clone(&self.ahead), Arc::clone(&self.news));
             lock(&self.fetching).spawn(work);
         }
     }
@@ -199,8 +226,9 @@ impl Reader {
         if let Some(bytes) = self.fetched(&signed).await {
             return Ok(sink(&bytes)?);
         }
-        let mut client = Client::connect(&self.right.socket).await?;
-        copy(&mut client, &self.right, (host, stream), signed, Begun::default(), sink).await
+        let source = self.source(host, stream)?;
+        let mut client = Client::connect(&self.socket).await?;
+        copy(&mut client, &source, signed, Begun::default(), sink).await
     }
 
     /// Hands on what follows `begun`, which went to `sink` before.
@@ -218,8 +246,9 @@ impl Reader {
         if begun.at >= signed.kept {
             return begun.whole(&signed);
         }
-        let mut client = Client::connect(&self.right.socket).await?;
-        copy(&mut client, &self.right, (host, stream), signed, begun, sink).await
+        let source = self.source(host, stream)?;
+        let mut client = Client::connect(&self.socket).await?;
+        copy(&mut client, &source, signed, begun, sink).await
     }
 
     /// What is being fetched ahead, once it is there.
@@ -238,16 +267,23 @@ impl Reader {
     }
 }
 
+/// Signs the request to read an order's output.
+fn read(home: &OperatorHome, order: EntryId, now: Timestamp) -> Bytes {
+    let body =
+        ReadRequest { certificate: home.certificate, order, issued: now, expires: now.after(READ_VALID) };
+    Bytes::from(Signed::sign(home.chain.fleet(), &home.key, body).bytes())
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Fetches one output after the other, over one connection.
-async fn work(right: Right, ahead: Arc<Mutex<Ahead>>, news: Arc<Notify>) {
+async fn work(socket: PathBuf, ahead: Arc<Mutex<Ahead>>, news: Arc<Notify>) {
     let mut client = None;
     loop {
         let Some((output, sources)) = lock(&ahead).next() else { return };
-        let bytes = fetch_any(&mut client, &right, output, &sources).await;
+        let bytes = fetch_any(&mut client, &socket, output, &sources).await;
         lock(&ahead).done.insert(output.hash, bytes.map(Arc::new));
         news.notify_waiters();
     }
@@ -256,7 +292,7 @@ async fn work(right: Right, ahead: Arc<Mutex<Ahead>>, news: Arc<Notify>) {
 /// The output, from the first who gives it as signed.
 async fn fetch_any(
     client: &mut Option<Client>,
-    right: &Right,
+    socket: &Path,
     output: Output,
     sources: &[Source],
 ) -> Option<Vec<u8>> {
@@ -269,10 +305,10 @@ async fn fetch_any(
         };
         let mut connected = match client.take() {
             Some(client) => client,
-            None => Client::connect(&right.socket).await.ok()?,
+            None => Client::connect(socket).await.ok()?,
         };
         // One that failed ends with its answer: more pieces of that may come on it.
-        if copy(&mut connected, right, *source, output, Begun::default(), &mut sink).await.is_ok() {
+        if copy(&mut connected, source, output, Begun::default(), &mut sink).await.is_ok() {
             *client = Some(connected);
             return Some(bytes);
         }
@@ -326,13 +362,12 @@ impl Begun {
 /// Takes the rest of an output from its host, by way of the agent.
 async fn copy(
     client: &mut Client,
-    right: &Right,
-    (host, stream): Source,
+    source: &Source,
     signed: Output,
     mut begun: Begun,
     sink: &mut Sink<'_>,
 ) -> Result<(), FetchError> {
-    let (read, order) = (right.read.clone(), right.order);
+    let Source { host, stream, order, read } = source.clone();
     let from = (begun.at > 0).then_some(begun.at);
     client.send(&Request::Output { read, order, host, stream, from }).await?;
     loop {
@@ -368,6 +403,11 @@ mod tests {
         begun
     }
 
+    fn source_of(number: u8) -> Source {
+        let (host, order) = (HostId([number; 32]), EntryId([0; 32]));
+        Source { host, stream: StreamName::Stdout, order, read: Bytes::default() }
+    }
+
     #[test]
     fn what_was_shown_and_is_not_what_was_signed_is_found() {
         let well = begun(&[b"all is", b" well"]);
@@ -386,7 +426,7 @@ mod tests {
     #[test]
     fn equal_outputs_are_fetched_once_and_held_as_long_as_somebody_will_ask() {
         let mut ahead = Ahead::new();
-        let source = |number| (HostId([number; 32]), StreamName::Stdout);
+        let source = source_of;
         let (same, other) = (signed(b"same"), signed(b"other"));
         assert!(ahead.want(source(1), same), "somebody has to fetch it");
         assert!(!ahead.want(source(2), same));
@@ -412,8 +452,8 @@ mod tests {
     fn what_is_fetched_ahead_is_bounded() {
         let mut ahead = Ahead::new();
         let long = |number: u64| Output { kept: AHEAD_EACH_MAX, ..signed(&number.to_be_bytes()) };
-        let source = (HostId([1; 32]), StreamName::Stdout);
-        let more = (0..1000).filter(|number| ahead.want(source, long(*number))).count();
+        let source = source_of(1);
+        let more = (0..1000).filter(|number| ahead.want(source.clone(), long(*number))).count();
         assert_eq!(more, AHEAD_AT_ONCE);
         assert_eq!(ahead.queue.len() as u64, AHEAD_BYTES_MAX / AHEAD_EACH_MAX);
         let longer = Output { kept: AHEAD_EACH_MAX + 1, ..signed(b"longer") };

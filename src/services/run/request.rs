@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::RunError;
+use super::{Pace, RunError, Share};
 use crate::{
     authority::{AGENT_USER, ORDER_VALID_MAX},
     replica::BLOB_BYTES_MAX,
@@ -70,6 +70,10 @@ pub struct RunRequest {
     pub wait: Duration,
     /// How long past its time limit a running host's result is waited for. Default 30 s.
     pub grace: Duration,
+    /// In which waves hosts are asked. Default: all at once, or with a budget [`Pace::Ramp`].
+    pub pace: Pace,
+    /// How many hosts may fail before no other wave begins. Default: any number.
+    pub errors_max: Option<Share>,
     /// How much of each output stream a host keeps, in bytes. Default 128 MiB.
     pub output_bytes_max: u64,
     /// What the exit code is made of. Default: one host named by `-H` gives its own code, else the
@@ -97,12 +101,19 @@ impl RunRequest {
             queue: Duration::from_secs(3600),
             wait: Duration::from_secs(5),
             grace: Duration::from_secs(30),
+            pace: Pace::AtOnce,
+            errors_max: None,
             output_bytes_max: 128 << 20,
             exit: None,
             view: View::Auto,
             yes: false,
             dry_run: false,
         }
+    }
+
+    /// Whether only the summary is wanted.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.view == View::Quiet
     }
 
     /// Finds what can be told to be wrong without asking anybody.

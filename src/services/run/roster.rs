@@ -7,7 +7,7 @@ use crate::{
     authority::{Admitted, Authority, Host, Refusal},
     identity::{HostId, Signed},
     replica::{KEEPERS_MAX, Order, ROSTER_INLINE_MAX, Replica},
-    selector::{Selector, SelectorError, TagError, Truth, parse_label},
+    selector::{Look, Path, Root, Selector, SelectorError, Subject, TagError, Truth, parse_label},
     terminal::{
         escape,
         nodeset::{self, NodesetError},
@@ -76,6 +76,8 @@ pub enum TargetError {
         selector: String,
         /// For how many members it cannot be told.
         unknown: usize,
+        /// Whether it asks for what hosts say of themselves.
+        facts: bool,
     },
     /// More hosts than a roster can name.
     #[error("{hosts} hosts, where one order can name {ROSTER_INLINE_MAX}")]
@@ -114,6 +116,9 @@ impl TargetError {
                 format!("it cannot be told for {unknown} hosts, since they lack what it asks for"),
                 "muster host ls".to_owned(),
             ],
+            Self::NoHost { facts: true, selector, .. } => {
+                vec![format!("muster inventory search '{selector}'")]
+            }
             Self::UnknownName { near: None, .. } | Self::NoHost { .. } => vec!["muster host ls".to_owned()],
             Self::Ambiguous { .. } => vec!["write more of the name, or its id".to_owned()],
             Self::TooMany { .. } => vec!["split it: -t 'name like \"web-1*\"'".to_owned()],
@@ -139,11 +144,42 @@ impl Resolved<'_> {
     }
 }
 
-/// Finds the members that `target` means.
+/// What is meant, in the language, before it is known for whom that is true.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    selector: Selector,
+    /// The hosts that were called by their names, if any were.
+    named: Option<BTreeSet<HostId>>,
+    /// What was typed, for words about it.
+    text: String,
+}
+
+impl Asked {
+    /// The question that an agent must be asked, if what is signed does not answer it.
+    pub fn of_facts(&self) -> Option<&Selector> {
+        let signed = |path: &&Path| matches!(path.root(), Root::Tag | Root::Name | Root::Id);
+        (!self.selector.paths().iter().all(signed)).then_some(&self.selector)
+    }
+}
+
+/// A host by nothing but what is signed: its tags, its name and its id. All else is open.
+struct Proven<'a>(&'a Host);
+
+impl Subject for Proven<'_> {
+    fn look(&self, path: &Path) -> Look<'_> {
+        match path.root() {
+            Root::Name => Look::Value(self.0.name().into()),
+            Root::Id => Look::Value(self.0.id().to_string().into()),
+            _ => self.0.look(path),
+        }
+    }
+}
+
+/// Reads what `target` says.
 ///
 /// # Errors
-/// [`TargetError`]; there is no such thing as an empty roster.
-pub fn resolve<'a>(target: &Target, replica: &'a Replica) -> Result<Resolved<'a>, TargetError> {
+/// [`TargetError`], but for those that say that nobody, or too many, are meant.
+pub fn ask(target: &Target, replica: &Replica) -> Result<Asked, TargetError> {
     let narrower = target.expression.is_some() || !target.labels.is_empty() || !target.hosts.is_empty();
     match (target.all, narrower) {
         (false, false) => return Err(TargetError::Missing),
@@ -166,23 +202,45 @@ pub fn resolve<'a>(target: &Target, replica: &'a Replica) -> Result<Resolved<'a>
             .map_err(|error| TargetError::Selector { text, error })?;
     }
     let named = if target.hosts.is_empty() { None } else { Some(named(&target.hosts, replica)?) };
+    let text = target.expression.clone().unwrap_or_default();
+    Ok(Asked { selector: asked, named, text })
+}
+
+/// Finds the members that are meant. `told` are those for which [`Asked::of_facts`] is true, as the agent says.
+///
+/// What authorises is signed tags, which are judged here from their signatures. What hosts say of themselves,
+/// in the agent's words, only takes hosts away from those that the tags allow: an agent that lies can leave hosts
+/// out of a roster, or bring in such as the tags and the certificate cover anyway; and the roster is shown.
+///
+/// # Errors
+/// [`TargetError`]; there is no such thing as an empty roster.
+pub fn resolve<'a>(
+    asked: Asked,
+    told: Option<&BTreeSet<HostId>>,
+    replica: &'a Replica,
+) -> Result<Resolved<'a>, TargetError> {
+    let Asked { selector: asked, named, text } = asked;
     let candidates: Vec<&Host> = match &named {
         None => replica.authority().members().collect(),
         Some(ids) => ids.iter().filter_map(|id| replica.authority().host(id)).collect(),
     };
     let (mut hosts, mut unknown) = (Vec::new(), 0);
     for host in candidates {
-        let outcomes = asked.outcomes(&replica.known(host));
-        if outcomes.is(Truth::True) {
+        let outcomes = asked.outcomes(&Proven(host));
+        let is_meant = match told {
+            None => outcomes.is(Truth::True),
+            Some(told) => outcomes.may_be_true() && told.contains(&host.id()),
+        };
+        if is_meant {
             hosts.push(host);
-        } else if outcomes.may_be(Truth::Unknown) {
+        } else if told.is_none() && outcomes.may_be(Truth::Unknown) {
             unknown += 1;
         }
     }
     let selector = if named.is_some() { with_names(asked, &hosts) } else { asked };
     if hosts.is_empty() {
-        let selector = target.expression.clone().unwrap_or_else(|| selector.to_string());
-        return Err(TargetError::NoHost { selector: escape::line(&selector), unknown });
+        let text = if text.is_empty() { selector.to_string() } else { text };
+        return Err(TargetError::NoHost { selector: escape::line(&text), unknown, facts: told.is_some() });
     }
     if hosts.len() > ROSTER_INLINE_MAX {
         return Err(TargetError::TooMany { hosts: hosts.len() });
@@ -293,31 +351,46 @@ pub struct Foreseen {
     pub refusal: Refusal,
 }
 
+/// What every host of a roster would answer to an order.
+#[derive(Clone, Debug)]
+pub struct Forecast {
+    /// The order.
+    pub order: Admitted<Order>,
+    /// Those that would refuse, in order of ids, and why.
+    pub refusals: Vec<(HostId, Refusal)>,
+}
+
+impl Forecast {
+    /// The order, if nobody would refuse it.
+    ///
+    /// # Errors
+    /// [`Foreseen`] with every host that would give the same refusal as the first.
+    pub fn accepted(self, authority: &Authority) -> Result<Admitted<Order>, Foreseen> {
+        let Some((_, first)) = self.refusals.first() else { return Ok(self.order) };
+        let same = self.refusals.iter().filter(|(_, refusal)| refusal == first);
+        let name =
+            |host: &HostId| authority.host(host).map_or_else(|| host.short(), |host| host.name().to_owned());
+        let hosts = nodeset::fold(same.map(|(host, _)| name(host)));
+        Err(Foreseen { hosts, refusal: first.clone() })
+    }
+}
+
 /// Applies to an order what every host will apply to it.
 ///
 /// # Errors
-/// [`Foreseen`] with every host that would give the same refusal as the first.
-pub fn foresee(
-    authority: &Authority,
-    order: Signed<Order>,
-    now: Timestamp,
-) -> Result<Admitted<Order>, Foreseen> {
+/// [`Foreseen`] where it does not depend on the host: nobody would take it.
+pub fn foresee(authority: &Authority, order: Signed<Order>, now: Timestamp) -> Result<Forecast, Foreseen> {
     let everywhere = |refusal| Foreseen { hosts: String::new(), refusal };
     let order = authority.admit(order).map_err(everywhere)?;
-    let mut first: Option<(Refusal, Vec<String>)> = None;
-    for id in order.body().roster.hosts() {
-        let host = authority.host(id).ok_or(everywhere(Refusal::NotAMember("not known")))?;
-        let Err(refusal) = authority.judge(&order, *id, host, now) else { continue };
-        match &mut first {
-            None => first = Some((refusal, vec![host.name().to_owned()])),
-            Some((same, names)) if *same == refusal => names.push(host.name().to_owned()),
-            Some(_) => {}
-        }
-    }
-    match first {
-        None => Ok(order),
-        Some((refusal, names)) => Err(Foreseen { hosts: nodeset::fold(names), refusal }),
-    }
+    let answer = |id: &HostId| {
+        let judged = match authority.host(id) {
+            Some(host) => authority.judge(&order, *id, host, now),
+            None => Err(Refusal::NotAMember("not known")),
+        };
+        judged.err().map(|refusal| (*id, refusal))
+    };
+    let refusals = order.body().roster.hosts().iter().filter_map(answer).collect();
+    Ok(Forecast { order, refusals })
 }
 
 /// Who keeps an order's results: the entry host, then members that listen, by lowest hash of nonce and

@@ -37,24 +37,41 @@ pub(super) fn words(action: &Action) -> Vec<String> {
     stdin.map(|blob| line("stdin", blob)).into_iter().chain(script.map(|blob| line("script", blob))).collect()
 }
 
-/// Hands the agent all that the order will name: before the order, so that nobody is sent for what is nowhere.
+/// Hands the agent all that the order will name: before the order, so that nobody is sent for what is nowhere. What
+/// the request does not hold, an earlier order was shipped with: the agent still has it, or not.
 ///
 /// # Errors
 /// When the agent does not take it. No order was sent.
-pub(super) async fn ship(client: &mut Client, request: &RunRequest) -> Result<(), RunError> {
-    for bytes in [&request.stdin, &request.script].into_iter().flatten() {
-        let blob = Blob::of(bytes);
-        let mut at = 0;
-        // Nothing at all is a piece too.
-        let pieces = bytes.chunks(PIECE_BYTES).chain(bytes.is_empty().then_some(&[][..]));
-        for piece in pieces {
-            let ask = Request::Ship { blob, at, bytes: Bytes::from(piece) };
-            let Reply::Accepted {} = client.ask(&ask, PIECE_WITHIN).await.map_err(RunError::NotTaken)? else {
-                let problem = "not an answer to what was shipped".to_owned();
-                return Err(RunError::NotTaken(ControlError::Malformed(problem)));
-            };
-            at += piece.len() as u64;
+pub(super) async fn ship(client: &mut Client, request: &RunRequest, action: &Action) -> Result<(), RunError> {
+    for blob in action.blobs() {
+        let ours = [&request.stdin, &request.script].into_iter().flatten();
+        match ours.into_iter().find(|bytes| Blob::of(bytes) == *blob) {
+            Some(bytes) => ship_one(client, *blob, bytes).await.map_err(RunError::NotTaken)?,
+            None => ship_piece(client, *blob, 0, &[]).await.map_err(|error| match error {
+                ControlError::Refused { .. } => RunError::Usage {
+                    problem: "what was shipped with that job is not kept here any more".to_owned(),
+                    hint: "give it again: muster run -i … < FILE, or --script FILE".to_owned(),
+                },
+                error => RunError::NotTaken(error),
+            })?,
         }
     }
     Ok(())
+}
+
+async fn ship_one(client: &mut Client, blob: Blob, bytes: &[u8]) -> Result<(), ControlError> {
+    let mut at = 0;
+    // Nothing at all is a piece too.
+    for piece in bytes.chunks(PIECE_BYTES).chain(bytes.is_empty().then_some(&[][..])) {
+        ship_piece(client, blob, at, piece).await?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
+async fn ship_piece(client: &mut Client, blob: Blob, at: u64, piece: &[u8]) -> Result<(), ControlError> {
+    match client.ask(&Request::Ship { blob, at, bytes: Bytes::from(piece) }, PIECE_WITHIN).await? {
+        Reply::Accepted {} => Ok(()),
+        _ => Err(ControlError::Malformed("not an answer to what was shipped".to_owned())),
+    }
 }

@@ -99,13 +99,17 @@ impl Shipped {
         if blob.bytes > BLOB_BYTES_MAX {
             return Err(ShippedError::TooLong(blob.bytes));
         }
+        // Also how it is found out whether it is here.
+        if piece.is_empty() && blob.bytes > 0 {
+            return Err(ShippedError::Gap);
+        }
         let half = self.path(blob).with_extension(HALF);
         if at == 0 {
             self.make_room(blob.bytes, named)?;
         }
         let file = File::options().read(true).write(true).create(at == 0).truncate(false).open(&half)?;
         let end = at.saturating_add(piece.len() as u64);
-        if at > file.metadata()?.len() || end > blob.bytes || (piece.is_empty() && blob.bytes > 0) {
+        if at > file.metadata()?.len() || end > blob.bytes {
             return Err(ShippedError::Gap);
         }
         // At its place: two that ship the same write the same.
@@ -200,7 +204,9 @@ mod tests {
         assert!(!shipped.has(&blob));
         assert!(matches!(shipped.add(&blob, 6, b"6789", &none()), Err(ShippedError::Gap)));
         assert!(matches!(shipped.add(&blob, 5, b"56789a", &none()), Err(ShippedError::Gap)));
+        assert!(matches!(shipped.add(&blob, 0, b"", &none()), Err(ShippedError::Gap)), "it is not here");
         assert!(shipped.add(&blob, 5, b"56789", &none()).unwrap());
+        assert!(shipped.add(&blob, 0, b"", &none()).unwrap(), "it is");
         assert!(shipped.has(&blob));
         assert_eq!(shipped.read(&blob, 4, 3).unwrap(), b"456");
         assert_eq!(shipped.read(&blob, 10, 3).unwrap(), b"");

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::event::fd;
 use super::{
-    Counts, FetchError, RunError, Seat, Status, Streams, Tally, Verified, View,
+    Counts, FetchError, RunError, Seat, Status, Streams, Tally, Verified, View, Withheld,
     live::{Ledger, Piece},
     output::{Begun, Reader, Sink},
     shipment,
@@ -39,6 +39,9 @@ const WHY_COLUMNS_MAX: usize = 200;
 const LABEL_COLUMNS: (usize, usize) = (24, 50);
 /// How long the agent may take to say when it last heard of hosts.
 const SEEN_WITHIN: Duration = Duration::from_millis(500);
+
+/// The exit code of what is refused.
+pub(super) const REFUSED: u8 = 4;
 
 /// How hosts ended, by the keys of [`Status`].
 const STATUS_WORDS: &[(&str, Mark)] = &{
@@ -86,6 +89,8 @@ pub(super) struct Job<'a> {
     pub(super) now: Timestamp,
     /// When the agent last heard of hosts that have not answered.
     pub(super) seen: BTreeMap<HostId, Timestamp>,
+    /// When the order for a host expires, where that is not the job's own, and whether it was cancelled.
+    pub(super) ends: BTreeMap<HostId, (Timestamp, bool)>,
     person: String,
     labels: BTreeMap<HostId, String>,
     told: BTreeSet<HostId>,
@@ -95,19 +100,30 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// A job of this fleet.
+    /// A job of this fleet, of one order.
     pub(super) fn new(order: &'a Signed<Order>, replica: &'a Replica, now: Timestamp) -> Self {
+        Self::of(order, order.body().roster.hosts(), replica, now)
+    }
+
+    /// A job of this fleet whose first order is `order`, on all of `roster`.
+    pub(super) fn of(
+        order: &'a Signed<Order>,
+        roster: &[HostId],
+        replica: &'a Replica,
+        now: Timestamp,
+    ) -> Self {
         let person = replica
             .authority()
             .certificate_of(&order.body().certificate, order.signer())
             .map_or_else(|_| "somebody unknown".to_owned(), |certificate| certificate.person.clone());
-        let labels = labels(order.body().roster.hosts(), replica);
+        let labels = labels(roster, replica);
         Self {
             id: order.id(),
             order,
             replica,
             now,
             seen: BTreeMap::new(),
+            ends: BTreeMap::new(),
             person,
             labels,
             told: BTreeSet::new(),
@@ -132,6 +148,20 @@ impl<'a> Job<'a> {
         exact.or_else(|| found.next().filter(|_| found.next().is_none()))
     }
 
+    /// Takes when the order for its hosts expires, which is not the same for each wave.
+    pub(super) fn expires(&mut self, order: &Signed<Order>) {
+        for host in order.body().roster.hosts() {
+            self.ends.entry(*host).or_insert((order.body().expires, false));
+        }
+    }
+
+    /// Takes that the order for its hosts was cancelled.
+    pub(super) fn cancelled(&mut self, order: &Signed<Order>) {
+        for host in order.body().roster.hosts() {
+            self.ends.insert(*host, (order.body().expires, true));
+        }
+    }
+
     /// Who ordered it.
     pub(super) fn person(&self) -> &str {
         &self.person
@@ -140,7 +170,7 @@ impl<'a> Job<'a> {
     /// What would be sent: what, as whom, until when, where.
     pub(super) fn plan_lines(&self) -> Vec<String> {
         let body = self.order.body();
-        let hosts = body.roster.hosts().len();
+        let hosts = self.labels.len();
         let mut lines = vec![
             format!("command  {}", escape::line(&command(&body.action))),
             format!("as       {} by grant of {}", escape::line(&body.run_as), escape::line(&self.person)),
@@ -156,28 +186,6 @@ impl<'a> Job<'a> {
         lines
     }
 
-    /// Shows what would be sent, and that it was not.
-    pub(super) fn show_plan(&self, streams: &mut Streams<'_>) -> Result<(), RunError> {
-        match streams.format {
-            Format::Csv | Format::Name => {
-                let rows: Vec<Value> = self
-                    .by_label()
-                    .into_iter()
-                    .map(|(label, host)| json!({"host": label, "id": host.to_string()}))
-                    .collect();
-                streams.rows(self.now, &HOSTS, &rows)?;
-            }
-            Format::Table | Format::Wide | Format::Json | Format::Jsonl => {
-                let lines = self.plan_lines();
-                streams.document(self.now, "plan", &Value::Object(self.facts()), |_| {
-                    lines.iter().fold(String::new(), |text, line| text + line + "\n")
-                })?;
-            }
-        }
-        streams.say("dry run: nothing was sent");
-        Ok(())
-    }
-
     /// Says what was sent.
     pub(super) fn begin(&self, streams: &mut Streams<'_>, view: View) -> Result<(), RunError> {
         if streams.format == Format::Jsonl {
@@ -189,7 +197,7 @@ impl<'a> Job<'a> {
             let body = self.order.body();
             streams.say(&format!(
                 "{} · as {} by grant of {} · job {}",
-                counted(body.roster.hosts().len()),
+                counted(self.labels.len()),
                 escape::line(&body.run_as),
                 escape::line(&self.person),
                 self.id.short()
@@ -273,8 +281,18 @@ impl<'a> Job<'a> {
             return Ok(());
         }
         let line = summary(&tally.counts(), differing(tally));
-        streams.say(&format!("{line}{:10}muster job show {}", "", self.id.short()));
+        streams.say(&format!("{line}{:10}{}", "", self.next_step(tally)));
         Ok(())
+    }
+
+    /// What to do next, by where the hosts stand.
+    pub(super) fn next_step(&self, tally: &Tally) -> String {
+        let (counts, id) = (tally.counts(), self.id.short());
+        if counts.of(Status::Ok) == counts.total() {
+            return format!("muster job show {id}");
+        }
+        let open = counts.of(Status::Running) + counts.of(Status::Silent) > 0;
+        format!("muster job {} {id} · muster job rerun {id} --failed", if open { "watch" } else { "show" })
     }
 
     fn conflicts(&self, tally: &Tally) -> Vec<String> {
@@ -282,14 +300,14 @@ impl<'a> Job<'a> {
     }
 
     /// Hosts in order of their labels.
-    fn by_label(&self) -> Vec<(String, HostId)> {
+    pub(super) fn by_label(&self) -> Vec<(String, HostId)> {
         let mut hosts: Vec<_> = self.labels.iter().map(|(host, label)| (label.clone(), *host)).collect();
         hosts.sort();
         hosts
     }
 
     /// What an event, a document and a plan have in common.
-    fn facts(&self) -> serde_json::Map<String, Value> {
+    pub(super) fn facts(&self) -> serde_json::Map<String, Value> {
         let body = self.order.body();
         let argv = body.action.argv();
         let facts = json!({
@@ -367,6 +385,9 @@ impl<'a> Job<'a> {
         let mut words = match (seat.verified().map(Verified::record), seat.claim()) {
             (Some(record), _) => outcome_words(&record.outcome),
             (None, Some(claim)) => format!("claimed by {}: {claim}", self.label(&host)),
+            (None, None) if seat.withheld().is_some() => {
+                seat.withheld().map(Withheld::words).unwrap_or_default().to_owned()
+            }
             (None, None) if seat.status() == Status::Running => "still running".to_owned(),
             (None, None) => self.silence(host),
         };
@@ -386,12 +407,15 @@ impl<'a> Job<'a> {
     }
 
     fn silence(&self, host: HostId) -> String {
-        let expires = self.order.body().expires;
+        let (expires, cancelled) =
+            self.ends.get(&host).copied().unwrap_or((self.order.body().expires, false));
         let mut words = "no answer".to_owned();
         if let Some(seen) = self.seen.get(&host) {
             let _ = write!(words, ", last seen {}", ago(*seen, self.now));
         }
-        if expires > self.now {
+        if cancelled {
+            words.push_str(" · cancelled: it will not start it");
+        } else if expires > self.now {
             let _ = write!(words, " · queued until {}", clock_time(expires, self.now));
         } else {
             let _ = write!(words, " · expired {}", ago(expires, self.now));
@@ -598,15 +622,11 @@ impl<'a> Job<'a> {
         Ok(whole)
     }
 
-    /// Whether output is shown as it is written.
-    pub(super) fn is_live(&self, streams: &Streams<'_>, view: View) -> bool {
-        let raw = is_text(streams.format) && self.raw(view) && self.labels.len() == 1;
-        raw || streams.format == Format::Jsonl
-    }
-
     /// Shows a piece of live output.
     pub(super) fn hear(&mut self, piece: Piece, streams: &mut Streams<'_>) -> Result<(), RunError> {
-        let Some(chunk) = self.ledger.hear(piece, &self.order.body().roster) else { return Ok(()) };
+        // Nobody else is heard.
+        let piece = Some(piece).filter(|piece| self.labels.contains_key(&piece.host));
+        let Some(chunk) = piece.and_then(|piece| self.ledger.hear(piece)) else { return Ok(()) };
         if streams.format == Format::Jsonl {
             return Ok(
                 streams.event(self.now, &self.chunk(chunk.host, fd(chunk.fd), chunk.seq, &chunk.data))?
@@ -675,6 +695,20 @@ impl<'a> Job<'a> {
         self.told.insert(host);
         let Some(seat) = tally.seat(&host) else { return Ok(()) };
         Ok(streams.event(self.now, &self.exit(host, seat))?)
+    }
+
+    /// Tells what came of the hosts that are known already, where events are told.
+    pub(super) fn tell_known(
+        &mut self,
+        streams: &mut Streams<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), RunError> {
+        if streams.format == Format::Jsonl {
+            for (_, host) in self.by_label() {
+                self.tell_if_here(streams, tally, host)?;
+            }
+        }
+        Ok(())
     }
 
     async fn show_events(
@@ -757,6 +791,12 @@ impl<'a> Job<'a> {
         }
         Ok(false)
     }
+}
+
+/// Whether the output of so many hosts is shown as it is written.
+pub(super) fn is_live(format: Format, view: View, hosts: usize) -> bool {
+    let raw = is_text(format) && hosts == 1 && matches!(view, View::Auto | View::Raw);
+    raw || format == Format::Jsonl
 }
 
 /// Hands on to `sink` what of one output stream follows `begun`, from the result if it came along, else from the
@@ -881,7 +921,7 @@ fn outcome_words(outcome: &Outcome) -> String {
 }
 
 /// `12 hosts`.
-fn counted(hosts: usize) -> String {
+pub(super) fn counted(hosts: usize) -> String {
     format!("{hosts} host{}", if hosts == 1 { "" } else { "s" })
 }
 

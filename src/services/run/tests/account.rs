@@ -6,7 +6,7 @@ use super::agent::{Fleet, Seen};
 use crate::{
     identity::EntryId,
     replica::Outcome,
-    services::run::{Claim, ExitMode, Patience, Status, Taken, Tally, Verified, verify},
+    services::run::{Claim, ExitMode, Patience, Status, Taken, Tally, Verified, Withheld, verify},
 };
 
 const HOSTS: &[(&str, &str)] = &[("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")];
@@ -34,7 +34,7 @@ fn outcomes() -> Vec<Outcome> {
 fn verified(fleet: &Fleet, at: usize, outcome: Outcome) -> Verified {
     let member = &fleet.members[at];
     let order = super::targets::order(fleet, |_| {});
-    let seen = Seen { fleet: fleet.chain.fleet(), id: ID, order: order.body(), asked: 1 };
+    let seen = Seen { fleet: fleet.chain.fleet(), id: ID, order: order.body(), asked: 1, cancelled: false };
     verify(&seen.report(member, outcome, b"", b""), ID, fleet.replica.authority()).unwrap()
 }
 
@@ -127,12 +127,57 @@ fn who_works_is_waited_for_longer_than_who_is_silent_but_not_for_ever() {
     assert_eq!(tally.wait_until(at(3), patience), Some(at(5)));
 }
 
+#[test]
+fn whom_nobody_asked_is_not_started_and_is_not_waited_for() {
+    let fleet = Fleet::of(HOSTS);
+    let ids: Vec<_> = fleet.members.iter().map(|member| member.id).collect();
+    let patience = Patience { silent: Duration::from_secs(5), running: Duration::from_secs(60) };
+    let at = Duration::from_secs;
+    for (why, code) in [
+        (Withheld::Later, 6),
+        (Withheld::Budget, 8),
+        (Withheld::Left, 6),
+        (Withheld::Cancelled, 6),
+        (Withheld::Broken, 6),
+    ] {
+        let mut tally = tally(&fleet);
+        tally.report(ids[0], Ok(verified(&fleet, 0, Outcome::Exited { code: 0 })));
+        tally.withhold(&ids[1..], why);
+        assert_eq!((tally.counts().of(Status::Ok), tally.counts().of(Status::NotStarted)), (1, 3));
+        assert_eq!(tally.wait_until(at(0), patience), None);
+        for mode in [ExitMode::Summary, ExitMode::Max] {
+            assert_eq!(tally.code(mode), code, "{why:?}");
+        }
+        assert_eq!(tally.errors(|_| true), 0, "nobody failed");
+        // Its wave begins 20 s later, and from then it has its time.
+        tally.ask(&ids[1..2], at(20));
+        assert_eq!(tally.counts().of(Status::Silent), 1);
+        assert_eq!(tally.wait_until(at(20), patience), Some(at(25)));
+    }
+}
+
+#[test]
+fn what_counts_against_the_budget_is_failure_and_silence_of_those_that_were_up() {
+    let fleet = Fleet::of(HOSTS);
+    let host = fleet.members[0].id;
+    let nobody_up = |outcome: &Outcome| {
+        let mut tally = tally(&fleet);
+        tally.report(host, Ok(verified(&fleet, 0, outcome.clone())));
+        tally.errors(|_| false)
+    };
+    for outcome in outcomes() {
+        assert_eq!(nobody_up(&outcome), usize::from(!outcome.ok()), "{outcome:?}");
+    }
+    let silent = tally(&fleet);
+    assert_eq!((silent.errors(|_| false), silent.errors(|id| *id == host)), (0, 1));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn whatever_arrives_every_host_is_in_one_column(
-        events in proptest::collection::vec((0_usize..5, 0_usize..12), 0..24),
+        events in proptest::collection::vec((0_usize..5, 0_usize..14), 0..24),
     ) {
         let (fleet, stranger, outcomes) = (&*FLEET, &*STRANGER, outcomes());
         let mut tally = tally(fleet);
@@ -142,6 +187,8 @@ proptest! {
                 Some(outcome) => { tally.report(id, Ok(verified(stranger, host, outcome.clone()))); }
                 None if what == 9 => { tally.report(id, Err(Claim::Signer)); }
                 None if what == 10 => tally.running(id, Duration::ZERO),
+                None if what == 12 => tally.withhold(&[id], Withheld::Budget),
+                None if what == 13 => tally.ask(&[id], Duration::ZERO),
                 None => tally.spoil(id),
             }
             let counts = tally.counts();

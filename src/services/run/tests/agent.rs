@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, stream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,7 @@ use crate::{
         ANY, Authority, Certificate, Enrolment, Genesis, HostCertificate, HostKeys, Invitation, RootChain,
         RootChange, Verb,
     },
-    control::{Answer, CONTROL_VERSION, Handler, HostRow, Reply, Request, StreamName, serve},
+    control::{Answer, CONTROL_VERSION, FoundRow, Handler, HostRow, Reply, Request, StreamName, serve},
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, Kind, Operator, Root, SealPublic, SecretKey, Signed,
         Stream, Token, Transport, peek,
@@ -26,7 +27,7 @@ use crate::{
         Blob, Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Order, Outcome, Output, Packed,
         ReadRequest, Replica, Report, ResultRecord,
     },
-    services::run::{RunError, RunRequest, Streams, Target, World, run},
+    services::run::{Interrupt, Interrupts, RunError, RunRequest, Streams, Target, World, run},
     terminal::{Format, prompt::Question},
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
@@ -48,6 +49,8 @@ pub(super) struct Fleet {
     pub(super) chain: RootChain,
     pub(super) operator: SecretKey<Operator>,
     pub(super) certificate: EntryId,
+    /// Another's.
+    pub(super) inviting: EntryId,
     pub(super) members: Vec<Member>,
     pub(super) replica: Replica,
 }
@@ -102,7 +105,7 @@ impl Fleet {
             let member = join(&mut replica, &inviter, inviting, at, name, role);
             members.push(member);
         }
-        Self { chain, operator, certificate, members, replica }
+        Self { chain, operator, certificate, inviting, members, replica }
     }
 
     pub(super) fn member(&self, name: &str) -> &Member {
@@ -187,6 +190,8 @@ pub(super) struct Seen<'a> {
     pub(super) order: &'a Order,
     /// How often somebody asked what came of it, this time too.
     pub(super) asked: usize,
+    /// Whether it was cancelled.
+    pub(super) cancelled: bool,
 }
 
 impl Seen<'_> {
@@ -240,6 +245,14 @@ type Pieces = dyn Fn(HostId, StreamName) -> Box<dyn Iterator<Item = Vec<u8>> + S
 pub(super) struct State {
     pub(super) orders: Vec<Signed<Order>>,
     asked: usize,
+    /// The orders that were cancelled.
+    pub(super) cancelled: Vec<EntryId>,
+    /// How many orders it takes; any number if it is not said.
+    pub(super) takes: Option<usize>,
+    /// Who an expression is true for, whatever it is.
+    pub(super) found: Vec<HostId>,
+    /// Who is up.
+    pub(super) up: Vec<HostId>,
     /// Whether the agent goes away once it has told what it knows of an order.
     pub(super) leaves: bool,
     /// Requests to read output whose signature and order hold.
@@ -287,11 +300,22 @@ impl Handler for Agent {
                 answer.send(&Reply::Items { items, more: false }).await
             }
             Request::Submit { items } => {
-                for item in items {
-                    let order = Signed::verify(&item.entry.0, fleet.chain.fleet()).unwrap();
-                    self.state.lock().unwrap().orders.push(order);
-                }
-                answer.send(&Reply::Accepted {}).await
+                let taken = items.into_iter().all(|item| {
+                    let mut state = self.state.lock().unwrap();
+                    match Entry::verify(&item.entry.0, fleet.chain.fleet()).unwrap() {
+                        Entry::Order(_) if state.takes == Some(state.orders.len()) => return false,
+                        Entry::Order(order) => state.orders.push(order),
+                        Entry::Cancellation(cancellation) => {
+                            assert!(state.orders.iter().any(|order| order.id() == cancellation.body().order));
+                            state.cancelled.push(cancellation.body().order);
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                    true
+                });
+                let why = "no more in this test".to_owned();
+                let reply = if taken { Reply::Accepted {} } else { Reply::Error { why, refused: false } };
+                answer.send(&reply).await
             }
             Request::Watch { order, follow } => {
                 let replies: Vec<Reply> = {
@@ -303,6 +327,7 @@ impl Handler for Agent {
                         id: order,
                         order: signed.body(),
                         asked: state.asked,
+                        cancelled: state.cancelled.contains(&order),
                     });
                     seen.iter()
                         .flat_map(|seen| {
@@ -343,10 +368,31 @@ impl Handler for Agent {
                 }
                 answer.send(&Reply::Accepted {}).await
             }
+            Request::InventorySearch { .. } => {
+                let about = |host: &HostId| HostRow {
+                    host: *host,
+                    state: "up".to_owned(),
+                    seen: None,
+                    since: None,
+                    witnesses: None,
+                };
+                let found = self.state.lock().unwrap().found.clone();
+                let row = |host: &HostId| FoundRow {
+                    about: about(host),
+                    name: "what the agent says".to_owned(),
+                    values: Vec::new(),
+                    changed: None,
+                };
+                let rows = found.iter().map(row).collect();
+                answer
+                    .send(&Reply::Found { paths: Vec::new(), rows, left_out: 0, cut: false, more: false })
+                    .await
+            }
             Request::Hosts {} => {
+                let up = self.state.lock().unwrap().up.clone();
                 let hosts = fleet.members.iter().map(|member| HostRow {
                     host: member.id,
-                    state: "unknown".to_owned(),
+                    state: if up.contains(&member.id) { "up" } else { "unknown" }.to_owned(),
                     seen: Some(NOW.before(Duration::from_secs(3 * 3600))),
                     since: None,
                     witnesses: None,
@@ -404,7 +450,7 @@ impl Desk {
 
     pub(super) async fn run_as(&self, request: &RunRequest, format: Format, mut person: Person) -> Ran {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let interrupt = std::mem::take(&mut person.interrupt);
+        let interrupts_of = std::mem::take(&mut person.interrupts);
         let mut streams = Streams::new(&mut out, &mut err, format);
         streams.out_terminal = person.at_terminal;
         streams.err_terminal = person.at_terminal;
@@ -414,13 +460,9 @@ impl Desk {
             asked.push(question);
             Ok(person.agrees)
         };
-        let mut world = World { clock: &|| NOW, nonce: [9; 16], ask: &mut ask };
-        let interrupt = async || {
-            if !interrupt {
-                std::future::pending::<()>().await;
-            }
-        };
-        let code = run(request, &self.home, &self.socket, &mut streams, &mut world, interrupt).await;
+        let mut listen = || interrupts(&interrupts_of);
+        let mut world = World { clock: &|| NOW, nonce: [9; 16], ask: &mut ask, listen: &mut listen };
+        let code = run(request, &self.home, &self.socket, &mut streams, &mut world).await;
         Ran { code, out, err: String::from_utf8(err).unwrap(), asked }
     }
 
@@ -429,11 +471,16 @@ impl Desk {
     }
 }
 
+/// These, and then none for ever.
+pub(super) fn interrupts(interrupts: &[Interrupt]) -> Interrupts {
+    stream::iter(interrupts.to_vec()).chain(stream::pending()).boxed()
+}
+
 #[derive(Default)]
 pub(super) struct Person {
     pub(super) at_terminal: bool,
     pub(super) agrees: bool,
-    pub(super) interrupt: bool,
+    pub(super) interrupts: Vec<Interrupt>,
 }
 
 pub(super) struct Ran {

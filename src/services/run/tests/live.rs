@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     control::StreamName,
+    identity::HostId,
     replica::{Action, BLOB_BYTES_MAX, Blob, Outcome, Roster},
     services::run::{RunError, Streams, Tally, live::Piece, verify, view::Job},
     terminal::Format,
@@ -32,7 +33,9 @@ fn shown_before(shown: &[&[u8]], said: &[u8]) -> (Vec<Value>, u8, String) {
         at += bytes.len() as u64;
         job.hear(piece, &mut streams).unwrap();
     }
-    let seen = Seen { fleet: fleet.chain.fleet(), id, order: order.body(), asked: 1 };
+    let stranger = Piece { host: HostId([8; 32]), stream: StreamName::Stdout, at: 0, bytes: b"x".to_vec() };
+    job.hear(stranger, &mut streams).unwrap();
+    let seen = Seen { fleet: fleet.chain.fleet(), id, order: order.body(), asked: 1, cancelled: false };
     let report = seen.report(host, Outcome::Exited { code: 0 }, said, b"");
     let mut tally = Tally::new(&[host.id]);
     tally.report(host.id, verify(&report, id, fleet.replica.authority()));

@@ -4,5 +4,7 @@ mod account;
 mod agent;
 mod jobs;
 mod live;
+mod managed;
 mod running;
 mod targets;
+mod waves;

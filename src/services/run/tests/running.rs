@@ -1,12 +1,16 @@
 use std::time::Duration;
 
-use super::agent::{Counting, Desk, Fleet, Member, NOW, Person, SHORT, Seen, all, on, output, request, told};
+use super::agent::{
+    Counting, Desk, Fleet, Member, NOW, Person, SHORT, Seen, all, interrupts, on, output, request, told,
+};
 use crate::{
     authority::AGENT_USER,
     control::{Reply, StreamName},
     identity::{EntryId, Executor, SecretKey},
     replica::{Outcome, Output, Report},
-    services::run::{ExitMode, RunError, RunRequest, Streams, Target, View, World, run},
+    services::run::{
+        ExitMode, Interrupt, Pace, RunError, RunRequest, Share, Streams, Target, View, World, run,
+    },
     terminal::{Format, prompt::Question},
     wire::Bytes,
 };
@@ -266,15 +270,59 @@ async fn a_dry_run_shows_all_and_sends_nothing() {
     request.reason = Some("CHG-1".to_owned());
     let ran = desk.run(&request).await;
     assert_eq!(ran.code(), 0);
+    let certificate = desk.fleet.certificate.short();
     assert_eq!(
         ran.text(),
-        "command  uname -r\nas       @agent by grant of ana\n\
-         until    01:00 UTC for the start, then at most 1h\nreason   CHG-1\non       db-1,web-[1-2] (3 hosts)\n"
+        format!(
+            "command  uname -r\nas       @agent by grant of ana\n\
+             by       certificate {certificate} of ana: scope all, until 2027-01-01T00:00:00Z\n\
+             until    01:00 UTC for the start, then at most 1h\nreason   CHG-1\non       db-1,web-[1-2] (3 hosts)\n"
+        )
     );
     let json = desk.run_as(&request, Format::Json, Person::default()).await;
     let json: serde_json::Value = serde_json::from_slice(&json.out).unwrap();
     assert_eq!((&json["schema"], &json["roster"][0]), (&"muster.plan/v1".into(), &"db-1".into()));
+    assert_eq!(json["certificate"]["id"], desk.fleet.certificate.to_string());
+    assert_eq!(
+        (&json["certificate"]["scope"], &json["certificate"]["person"]),
+        (&"all".into(), &"ana".into())
+    );
+    assert_eq!((&json["waves"], &json["errors_max"]), (&serde_json::json!([3]), &serde_json::Value::Null));
+    assert_eq!(json["hosts"][0]["verdict"], "would run");
     assert_eq!((desk.submitted(), desk.home.orders().unwrap().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_which_hosts_would_refuse_and_why() {
+    let fleet = Fleet::with(THREE, |certificate| certificate.scope = "tag.role = web".to_owned());
+    let desk = Desk::new(fleet, ok);
+    let mut request = all();
+    (request.dry_run, request.pace) = (true, Pace::batch("2").unwrap());
+    request.errors_max = Some(Share::Percent(50));
+    let ran = desk.run(&request).await;
+    assert_eq!(ran.code(), 4, "what a script asks before it dares");
+    for line in [
+        "waves    2: 2, 1 hosts, in order of ids\n",
+        "stops    when more than 1 have failed\n",
+        "refused  db-1: the certificate of ana does not cover this host (scope: tag.role = web)\n",
+    ] {
+        assert!(ran.text().contains(line), "{line}: {}", ran.text());
+    }
+    assert_eq!(ran.text().matches("refused").count(), 1, "{}", ran.text());
+    let json = desk.run_as(&request, Format::Json, Person::default()).await;
+    let json: serde_json::Value = serde_json::from_slice(&json.out).unwrap();
+    let hosts = json["hosts"].as_array().unwrap();
+    let of = |name: &str| hosts.iter().find(|host| host["host"] == name).unwrap();
+    assert_eq!(of("db-1")["verdict"], "would refuse");
+    assert!(of("db-1")["refusal"].as_str().unwrap().contains("does not cover"), "{json}");
+    assert_eq!(
+        (&of("web-1")["verdict"], &of("web-1")["refusal"]),
+        (&"would run".into(), &serde_json::Value::Null)
+    );
+    let mut waves: Vec<u64> = hosts.iter().map(|host| host["wave"].as_u64().unwrap()).collect();
+    waves.sort_unstable();
+    assert_eq!(waves, [1, 1, 2]);
+    assert_eq!(desk.submitted(), 0);
 }
 
 #[tokio::test]
@@ -299,13 +347,13 @@ async fn many_hosts_are_asked_about_and_without_a_terminal_need_yes() {
 }
 
 #[tokio::test]
-async fn ctrl_c_detaches_and_says_how_to_come_back() {
+async fn who_is_hung_up_detaches_and_is_told_how_to_come_back() {
     let desk = desk(|_, _| vec![]);
-    let person = Person { interrupt: true, ..Person::default() };
+    let person = Person { interrupts: vec![Interrupt::Leave], ..Person::default() };
     let ran = desk.run_as(&all(), Format::Table, person).await;
     assert_eq!(ran.code(), 130);
     let id = desk.state.lock().unwrap().orders[0].id().short();
-    assert!(ran.err.contains(&format!("come back: muster job show {id}\n")), "{}", ran.err);
+    assert!(ran.err.contains(&format!("come back: muster job watch {id}\n")), "{}", ran.err);
     assert_eq!(desk.home.orders().unwrap().len(), 1, "the order is remembered");
 }
 
@@ -430,8 +478,9 @@ fn with_pieces(
 async fn count(desk: &Desk, request: &RunRequest) -> (Result<u8, RunError>, Counting, String) {
     let (mut out, mut err) = (Counting::default(), Vec::new());
     let mut streams = Streams::new(&mut out, &mut err, Format::Table);
-    let mut world = World { clock: &|| NOW, nonce: [1; 16], ask: &mut |_, _| Ok(false) };
-    let code = run(request, &desk.home, &desk.socket, &mut streams, &mut world, std::future::pending).await;
+    let mut world =
+        World { clock: &|| NOW, nonce: [1; 16], ask: &mut |_, _| Ok(false), listen: &mut || interrupts(&[]) };
+    let code = run(request, &desk.home, &desk.socket, &mut streams, &mut world).await;
     (code, out, String::from_utf8(err).unwrap())
 }
 
@@ -507,8 +556,8 @@ async fn a_reader_that_goes_away_is_no_error_and_ends_the_transfer() {
         with_pieces(output_of(SOME), || Box::new(pieces(SOME).take(2).chain(std::iter::repeat(vec![]))));
     let (mut out, mut err) = (Head(0), Vec::new());
     let mut streams = Streams::new(&mut out, &mut err, Format::Table);
-    let mut world = World { clock: &|| NOW, nonce: [1; 16], ask: &mut |_, _| Ok(false) };
-    let code =
-        run(&on("db-1"), &desk.home, &desk.socket, &mut streams, &mut world, std::future::pending).await;
+    let mut world =
+        World { clock: &|| NOW, nonce: [1; 16], ask: &mut |_, _| Ok(false), listen: &mut || interrupts(&[]) };
+    let code = run(&on("db-1"), &desk.home, &desk.socket, &mut streams, &mut world).await;
     assert_eq!(code.unwrap(), 0);
 }

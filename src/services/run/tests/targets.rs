@@ -1,18 +1,30 @@
 use super::agent::{Fleet, NOW};
 use crate::{
-    authority::{Refusal, Verb},
+    authority::{Host, Refusal, Verb},
     identity::{EntryId, HostId, Signed},
     replica::{Action, Limits, Order, Roster},
-    services::run::{Foreseen, Target, TargetError, foresee, keepers, resolve},
+    selector::Selector,
+    services::run::{Foreseen, Resolved, Target, TargetError, ask, foresee, keepers, resolve},
     time::Timestamp,
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 const HOSTS: &[(&str, &str)] =
     &[("web-1", "web"), ("web-2", "web"), ("db-1", "db"), ("far-1", "quiet"), ("cache", "cache")];
 
+/// As with an agent that tells the truth.
+fn resolved<'a>(fleet: &'a Fleet, target: &Target) -> Result<Resolved<'a>, TargetError> {
+    let asked = ask(target, &fleet.replica)?;
+    let is_true = |selector: &Selector| {
+        let members = fleet.replica.authority().members();
+        members.filter(|host| selector.selects(&fleet.replica.known(host))).map(Host::id).collect()
+    };
+    let told: Option<BTreeSet<HostId>> = asked.of_facts().map(is_true);
+    resolve(asked, told.as_ref(), &fleet.replica)
+}
+
 fn names(fleet: &Fleet, target: &Target) -> Result<Vec<String>, TargetError> {
-    let resolved = resolve(target, &fleet.replica)?;
+    let resolved = resolved(fleet, target)?;
     assert!(resolved.ids().is_sorted_by(|a, b| a < b), "a roster is in order of ids");
     let mut names: Vec<String> = resolved.hosts.iter().map(|host| host.name().to_owned()).collect();
     names.sort();
@@ -50,7 +62,7 @@ fn what_is_given_together_narrows() {
     let fleet = Fleet::of(HOSTS);
     let mut target = hosts(&["web-1", "db-1"]);
     target.labels = vec!["role=web".to_owned()];
-    let resolved = resolve(&target, &fleet.replica).unwrap();
+    let resolved = resolved(&fleet, &target).unwrap();
     assert_eq!(resolved.selector.to_string(), "tag.role = web and name = web-1");
     target.all = true;
     assert_eq!(names(&fleet, &target).unwrap_err(), TargetError::AllAndMore);
@@ -109,11 +121,11 @@ fn more_hosts_than_a_roster_names_is_a_clear_error() {
     let names: Vec<String> = (0..513).map(|at| format!("n-{at}")).collect();
     let hosts: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "n")).collect();
     let fleet = Fleet::of(&hosts);
-    let error = resolve(&Target { all: true, ..Target::default() }, &fleet.replica).unwrap_err();
+    let error = resolved(&fleet, &Target { all: true, ..Target::default() }).unwrap_err();
     assert_eq!(error.to_string(), "513 hosts, where one order can name 512");
     // 512 by name are more than a selector may say; the roster binds all the same.
     let target = Target { hosts: vec!["n-[0-511]".to_owned()], ..Target::default() };
-    let resolved = resolve(&target, &fleet.replica).unwrap();
+    let resolved = resolved(&fleet, &target).unwrap();
     assert_eq!((resolved.hosts.len(), resolved.selector.to_string()), (512, "all".to_owned()));
 }
 
@@ -139,7 +151,10 @@ pub(super) fn order(fleet: &Fleet, change: impl FnOnce(&mut Order)) -> Signed<Or
 
 #[test]
 fn what_hosts_would_refuse_is_refused_before_it_is_sent() {
-    let judge = |fleet: &Fleet, at: Timestamp| foresee(fleet.replica.authority(), order(fleet, |_| {}), at);
+    let judge = |fleet: &Fleet, at: Timestamp| {
+        let authority = fleet.replica.authority();
+        foresee(authority, order(fleet, |_| {}), at)?.accepted(authority)
+    };
     assert!(judge(&Fleet::of(HOSTS), NOW).is_ok());
 
     let scoped = Fleet::with(HOSTS, |certificate| certificate.scope = "tag.role = web".to_owned());
@@ -169,11 +184,11 @@ fn what_hosts_would_refuse_is_refused_before_it_is_sent() {
 fn keepers_are_the_entry_host_and_listeners_that_the_nonce_picks() {
     let fleet = Fleet::of(HOSTS);
     let entry = fleet.member("far-1").id;
-    let mut picked = std::collections::BTreeSet::new();
+    let mut picked = BTreeSet::new();
     for nonce in 0..32 {
         let keepers = keepers(&fleet.replica, entry, &[nonce; 16]);
         assert_eq!((keepers.len(), keepers[0]), (4, entry));
-        let different: std::collections::BTreeSet<_> = keepers.iter().collect();
+        let different: BTreeSet<_> = keepers.iter().collect();
         assert_eq!(different.len(), 4, "each once");
         picked.extend(keepers);
     }
@@ -181,4 +196,25 @@ fn keepers_are_the_entry_host_and_listeners_that_the_nonce_picks() {
     let entry = fleet.member("web-1").id;
     let silent = fleet.member("far-1").id;
     assert!(!(0..32).any(|nonce| keepers(&fleet.replica, entry, &[nonce; 16]).contains(&silent)));
+}
+
+#[test]
+fn what_hosts_say_of_themselves_takes_away_and_never_adds() {
+    let fleet = Fleet::of(HOSTS);
+    let asked = || ask(&expression("tag.role = web and deb.openssl < 3.0.13-1"), &fleet.replica).unwrap();
+    let id = |name: &str| fleet.member(name).id;
+    let resolved = |told: &[&str]| {
+        let told: BTreeSet<HostId> = told.iter().map(|name| id(name)).collect();
+        resolve(asked(), Some(&told), &fleet.replica).map(|resolved| resolved.ids())
+    };
+    assert!(asked().of_facts().is_some());
+    assert_eq!(resolved(&["web-2"]).unwrap(), [id("web-2")]);
+    assert_eq!(resolved(&["web-2", "db-1", "cache"]).unwrap(), [id("web-2")], "the tags say no");
+    let nobody = resolved(&["db-1"]).unwrap_err();
+    assert_eq!(nobody.code(), 3);
+    assert_eq!(nobody.hints(), ["muster inventory search 'tag.role = web and deb.openssl < 3.0.13-1'"]);
+    // What is signed needs nobody's word.
+    for text in ["tag.role = web", "name like \"web-*\"", "missing tag.owner"] {
+        assert!(ask(&expression(text), &fleet.replica).unwrap().of_facts().is_none(), "{text}");
+    }
 }

@@ -1,0 +1,118 @@
+//! An order before it is signed: everything but for whom.
+
+use std::time::Duration;
+
+use super::{RunError, RunRequest, keepers, shipment};
+use crate::{
+    identity::{EntryId, HostId, Payload as _, Signed},
+    journal::OperatorHome,
+    replica::{Action, Limits, Order, Replica, Roster},
+    time::Timestamp,
+};
+
+/// What is signed for the hosts of each wave.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    nonce: [u8; 16],
+    certificate: EntryId,
+    queue: Duration,
+    selector: String,
+    action: Action,
+    run_as: String,
+    limits: Limits,
+    keepers: Vec<HostId>,
+    reason: Option<String>,
+}
+
+impl Draft {
+    /// What a person asks for, for hosts that `selector` is true for; `entry` takes the order.
+    pub(super) fn new(
+        request: &RunRequest,
+        home: &OperatorHome,
+        replica: &Replica,
+        selector: String,
+        entry: HostId,
+        nonce: [u8; 16],
+    ) -> Self {
+        Self {
+            nonce,
+            certificate: home.certificate,
+            queue: request.queue,
+            selector,
+            action: shipment::action(request),
+            run_as: request.run_as.clone(),
+            limits: Limits {
+                timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
+                output_bytes_max: request.output_bytes_max,
+            },
+            keepers: keepers(replica, entry, &nonce),
+            reason: request.reason.clone(),
+        }
+    }
+
+    /// What is to be done.
+    pub(super) fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// Takes from an order what it said; its reason too, unless there is another.
+    pub(super) fn as_in(&mut self, old: &Order, has_reason: bool) {
+        self.selector.clone_from(&old.selector);
+        self.action = old.action.clone();
+        self.run_as.clone_from(&old.run_as);
+        self.limits = old.limits;
+        if !has_reason {
+            self.reason.clone_from(&old.reason);
+        }
+    }
+
+    /// Signs it for `hosts`, in order of ids. A wave's order has its own nonce.
+    ///
+    /// # Errors
+    /// When it is longer than an order may be.
+    pub(super) fn sign(
+        &self,
+        home: &OperatorHome,
+        wave: usize,
+        hosts: &[HostId],
+        now: Timestamp,
+    ) -> Result<Signed<Order>, RunError> {
+        let body = Order {
+            nonce: self.nonce_of(wave),
+            certificate: self.certificate,
+            issued: now,
+            expires: now.after(self.queue),
+            selector: self.selector.clone(),
+            roster: Roster::Inline { hosts: hosts.to_vec() },
+            action: self.action.clone(),
+            run_as: self.run_as.clone(),
+            limits: self.limits,
+            keepers: self.keepers.clone(),
+            reason: self.reason.clone(),
+        };
+        let order = Signed::sign(home.chain.fleet(), &home.key, body);
+        if order.bytes().len() > Order::BYTES_MAX {
+            return Err(RunError::Usage {
+                problem: format!(
+                    "the order is {} bytes, where {} may be",
+                    order.bytes().len(),
+                    Order::BYTES_MAX
+                ),
+                hint: "put what is long in a file that the command reads".to_owned(),
+            });
+        }
+        Ok(order)
+    }
+
+    /// The first wave's is the one that was drawn; the others follow from it.
+    fn nonce_of(&self, wave: usize) -> [u8; 16] {
+        if wave == 0 {
+            return self.nonce;
+        }
+        let mut hasher = blake3::Hasher::new_derive_key("muster/wave/v1");
+        hasher.update(&self.nonce).update(&(wave as u64).to_be_bytes());
+        let mut nonce = [0; 16];
+        hasher.finalize_xof().fill(&mut nonce);
+        nonce
+    }
+}

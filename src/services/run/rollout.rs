@@ -1,0 +1,156 @@
+//! A job as the orders that it is made of: one, or one a wave.
+//!
+//! Decides which host stands in which wave, which order is for it, and why nobody ordered it where none is. Values
+//! alone; `verb` signs and waits.
+//!
+//! # Why an order for each wave, signed when its turn comes
+//!
+//! The waves are paced by the command line that ordered them, since nothing else may: hosts could count failures
+//! for themselves, but a partition would let each half go on by its own count; and an agent that holds signed orders
+//! back for a later wave could just as well let all of them go at once, which is what waves are to prevent. So
+//! what has not been signed cannot run, whoever is lost:
+//!
+//! - The command line is killed, or its machine goes away: the wave under way ends on the hosts, the later
+//!   ones never start. They are accounted as not started, and `job rerun ID --failed` orders them.
+//! - Ctrl-C once, a hang-up or SIGTERM: the same. Nobody is left who would look at failures before going on.
+//! - Ctrl-C twice, or `job cancel`: the wave under way is cancelled too.
+//!
+//! What it costs: an operator stays until the last wave has begun, and other operators see each wave as a job of
+//! its own. The operator's own directory knows that they are one; its id is that of the first order.
+
+use super::{Tally, Withheld};
+use crate::{
+    identity::{EntryId, HostId, Signed},
+    journal::{Stop, Waves},
+    replica::Order,
+};
+
+/// The orders of one job.
+#[derive(Clone, Debug)]
+pub(super) struct Rollout {
+    /// The orders that were signed, one a wave; the first one's id is the job's.
+    orders: Vec<Signed<Order>>,
+    /// Every host, in order of ids.
+    roster: Vec<HostId>,
+    /// How many hosts each wave has.
+    sizes: Vec<usize>,
+    /// Why no more orders are signed.
+    stop: Option<Withheld>,
+}
+
+impl Rollout {
+    /// A job of one order.
+    pub(super) fn of(order: Signed<Order>) -> Self {
+        let roster = order.body().roster.hosts().to_vec();
+        Self { sizes: vec![roster.len()], roster, orders: vec![order], stop: None }
+    }
+
+    /// A job whose first wave is to be signed.
+    pub(super) fn begin(roster: Vec<HostId>, sizes: Vec<usize>) -> Self {
+        Self { orders: Vec::new(), roster, sizes, stop: None }
+    }
+
+    /// A job as an operator's directory remembers it. `find` finds its orders; without all of them, or where
+    /// they are not for the hosts of their waves, there is no such job.
+    pub(super) fn remembered(
+        waves: &Waves,
+        is_paced: bool,
+        find: impl Fn(&EntryId) -> Option<Signed<Order>>,
+    ) -> Option<Self> {
+        let sizes = waves.sizes.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>()?;
+        let orders = waves.orders.iter().map(find).collect::<Option<Vec<_>>>()?;
+        let stop = match &waves.stop {
+            Some(Stop::Budget {}) => Withheld::Budget,
+            Some(Stop::Cancelled {}) => Withheld::Cancelled,
+            Some(Stop::Broken { .. }) => Withheld::Broken,
+            Some(Stop::Detached {}) => Withheld::Left,
+            None if is_paced => Withheld::Later,
+            None => Withheld::Left,
+        };
+        let rollout = Self { orders, roster: waves.roster.clone(), sizes, stop: Some(stop) };
+        let fits = rollout.sizes.iter().sum::<usize>() == rollout.roster.len()
+            && !rollout.orders.is_empty()
+            && rollout
+                .orders
+                .iter()
+                .enumerate()
+                .all(|(wave, order)| order.body().roster.hosts() == rollout.wave(wave));
+        fits.then_some(rollout)
+    }
+
+    /// What is to be remembered of it.
+    pub(super) fn waves(&self, errors_max: Option<usize>, stop: Option<Stop>) -> Waves {
+        Waves {
+            roster: self.roster.clone(),
+            sizes: self.sizes.iter().map(|size| u32::try_from(*size).unwrap_or(u32::MAX)).collect(),
+            orders: self.orders.iter().map(Signed::id).collect(),
+            errors_max: errors_max.map(|errors| errors as u64),
+            stop,
+        }
+    }
+
+    /// The hosts of a wave, counted from 0; nobody beyond the last.
+    pub(super) fn wave(&self, wave: usize) -> &[HostId] {
+        let start = self.sizes.iter().take(wave).sum::<usize>();
+        let end = start + self.sizes.get(wave).copied().unwrap_or(0);
+        self.roster.get(start..end).unwrap_or_default()
+    }
+
+    /// The hosts of the waves that no order was signed for.
+    pub(super) fn rest(&self) -> &[HostId] {
+        let start = self.sizes.iter().take(self.orders.len()).sum::<usize>();
+        self.roster.get(start..).unwrap_or_default()
+    }
+
+    /// How many waves there are.
+    pub(super) fn waves_total(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Takes the order of the next wave.
+    pub(super) fn push(&mut self, order: Signed<Order>) {
+        self.orders.push(order);
+    }
+
+    /// Its id, once an order was signed.
+    pub(super) fn id(&self) -> Option<EntryId> {
+        self.orders.first().map(Signed::id)
+    }
+
+    /// The orders that were signed.
+    pub(super) fn orders(&self) -> &[Signed<Order>] {
+        &self.orders
+    }
+
+    /// Every host, in order of ids.
+    pub(super) fn roster(&self) -> &[HostId] {
+        &self.roster
+    }
+
+    /// Whether an order is one of its.
+    pub(super) fn has(&self, order: &EntryId) -> bool {
+        self.orders.iter().any(|signed| signed.id() == *order)
+    }
+
+    /// Takes that no other wave is signed, since it was cancelled.
+    pub(super) fn cancel(&mut self) {
+        self.stop = Some(Withheld::Cancelled);
+    }
+
+    /// Whether another wave may still be signed by somebody.
+    pub(super) fn goes_on(&self) -> bool {
+        self.stop == Some(Withheld::Later) && !self.rest().is_empty()
+    }
+
+    /// Why the hosts of the waves that were not signed are not started.
+    pub(super) fn withheld(&self) -> Withheld {
+        self.stop.unwrap_or(Withheld::Later)
+    }
+
+    /// An accounting in which nobody has answered.
+    pub(super) fn tally(&self) -> Tally {
+        let mut tally = Tally::new(&self.roster);
+        tally.withhold(self.rest(), self.withheld());
+        tally
+    }
+}

@@ -1,0 +1,391 @@
+//! Waiting for what comes of the orders of a job, and putting it in its accounting.
+
+use std::{collections::BTreeSet, io, path::Path, time::Duration};
+
+use futures::{
+    StreamExt as _,
+    stream::{BoxStream, SelectAll, unfold},
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    RunError, Seat, Streams, Taken, Tally, View,
+    live::{Live, Piece},
+    output::Reader,
+    report,
+    rollout::Rollout,
+    view::{self, Job},
+};
+use crate::{
+    authority::Authority,
+    control::{Client, ControlError, Reply, Request},
+    identity::{EntryId, HostId, Signed},
+    journal::OperatorHome,
+    replica::Order,
+    terminal::Format,
+};
+
+/// How long after the first Ctrl-C a second one cancels.
+pub const CANCEL_WITHIN: Duration = Duration::from_secs(2);
+/// How often a terminal, or else a log, is told how far it is.
+const PROGRESS_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// How long the agent may take between two replies to a question that it answers from what it holds.
+const REPLY_WITHIN: Duration = Duration::from_secs(30);
+/// Replies to one question about a job that are read at most, for each host of its roster.
+const REPLIES_A_HOST_MAX: usize = 8;
+/// How long the agent may take to say who is up.
+const UP_WITHIN: Duration = Duration::from_secs(5);
+/// Orders of one job that are followed at a time, the last ones; the others are asked about now and then.
+const FOLLOWED_MAX: usize = 4;
+
+/// A person's wish, from outside of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// Ctrl-C: the first leaves, the second within [`CANCEL_WITHIN`] cancels.
+    Key,
+    /// A hang-up, or the request to end: leaves.
+    Leave,
+}
+
+/// Interrupts as they come. It does not matter if it ends.
+pub type Interrupts = BoxStream<'static, Interrupt>;
+
+/// The next interrupt; never, if there are no more.
+pub(super) async fn next(interrupts: &mut Interrupts) -> Interrupt {
+    match interrupts.next().await {
+        Some(interrupt) => interrupt,
+        None => std::future::pending().await,
+    }
+}
+
+/// What an agent tells of an order.
+pub(super) type Told = (EntryId, Result<Reply, ControlError>);
+
+/// Orders that are followed, each on a connection of its own.
+#[derive(Default)]
+pub(super) struct Followed(SelectAll<BoxStream<'static, Told>>);
+
+impl Followed {
+    /// Follows another order.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked.
+    pub(super) async fn add(&mut self, socket: &Path, order: EntryId) -> Result<(), ControlError> {
+        if self.0.len() >= FOLLOWED_MAX {
+            // The earliest waves: what they still say is asked for when the next begins.
+            self.0.clear();
+        }
+        let mut client = Client::connect(socket).await?;
+        client.send(&Request::Watch { order, follow: true }).await?;
+        let replies = unfold(Some(client), move |client| async move {
+            let mut client = client?;
+            let reply = client.reply().await;
+            let rest = reply.is_ok().then_some(client);
+            Some(((order, reply), rest))
+        });
+        self.0.push(replies.boxed());
+        Ok(())
+    }
+
+    /// Follows the last orders of a job that have hosts without an answer.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked.
+    pub(super) async fn open(socket: &Path, rollout: &Rollout, tally: &Tally) -> Result<Self, ControlError> {
+        let mut followed = Self::default();
+        let open = rollout.orders().iter().rev().filter(|order| is_open(order, tally)).take(FOLLOWED_MAX);
+        for order in open {
+            followed.add(socket, order.id()).await?;
+        }
+        Ok(followed)
+    }
+
+    /// The next reply; never, if nothing is followed. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Told {
+        match self.0.next().await {
+            Some(told) => told,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Whether some host of an order has not answered.
+pub(super) fn is_open(order: &Signed<Order>, tally: &Tally) -> bool {
+    order
+        .body()
+        .roster
+        .hosts()
+        .iter()
+        .any(|host| tally.seat(host).is_some_and(|seat| seat.verified().is_none()))
+}
+
+/// Puts what an agent told in the accounting; the host whose result is known now, if one is.
+///
+/// # Errors
+/// When the agent has nothing more to tell, or it cannot be understood.
+pub(super) fn take(
+    (order, reply): Told,
+    tally: &mut Tally,
+    authority: &Authority,
+    elapsed: Duration,
+) -> Result<Option<HostId>, ControlError> {
+    match reply? {
+        Reply::Report { report } => {
+            let taken = tally.report(report.host, report::verify(&report, order, authority));
+            Ok((taken == Taken::Settled).then_some(report.host))
+        }
+        Reply::Running { order: of, host } => {
+            if of == order {
+                tally.running(host, elapsed);
+            }
+            Ok(None)
+        }
+        Reply::Error { why, refused } => Err(ControlError::Refused { why, right: refused }),
+        Reply::End {} => Err(ControlError::Gone(io::ErrorKind::UnexpectedEof.into())),
+        _ => Err(ControlError::Malformed("not what came of an order".to_owned())),
+    }
+}
+
+/// Asks once what is held of an order, and puts it in the accounting.
+///
+/// # Errors
+/// When the agent cannot be asked, or tells more than there can be.
+pub(super) async fn collect(
+    client: &mut Client,
+    order: &Signed<Order>,
+    tally: &mut Tally,
+    authority: &Authority,
+) -> Result<(), RunError> {
+    let (id, hosts) = (order.id(), order.body().roster.hosts().len());
+    client.send(&Request::Watch { order: id, follow: false }).await?;
+    for _ in 0..hosts.saturating_mul(REPLIES_A_HOST_MAX).saturating_add(REPLIES_A_HOST_MAX) {
+        match client.reply_within(REPLY_WITHIN).await? {
+            // An agent that knows no such order has nothing to add to what is remembered.
+            Reply::End {} | Reply::Error { .. } => return Ok(()),
+            reply => {
+                take((id, Ok(reply)), tally, authority, Duration::ZERO)?;
+            }
+        }
+    }
+    Err(ControlError::Malformed("more answers than there are hosts".to_owned()).into())
+}
+
+/// Asks once about every order of a job that has hosts without an answer.
+///
+/// # Errors
+/// As [`collect`].
+pub(super) async fn collect_all(
+    client: &mut Client,
+    rollout: &Rollout,
+    tally: &mut Tally,
+    authority: &Authority,
+) -> Result<(), RunError> {
+    for order in rollout.orders() {
+        if is_open(order, tally) {
+            collect(client, order, tally, authority).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The hosts that are up, as the agent sees them; nobody if it does not say. It decides nothing but what counts
+/// against an error budget.
+pub(super) async fn up(client: &mut Client) -> BTreeSet<HostId> {
+    match client.ask(&Request::Hosts {}, UP_WITHIN).await {
+        Ok(Reply::Hosts { hosts }) => hosts
+            .into_iter()
+            .filter(|row| matches!(row.state.as_str(), "up" | "self"))
+            .map(|row| row.host)
+            .collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Hosts that have been asked and have not answered.
+pub(super) fn unanswered(tally: &Tally) -> usize {
+    tally.seats().filter(|(_, seat)| is_unanswered(seat)).count()
+}
+
+fn is_unanswered(seat: &Seat) -> bool {
+    seat.verified().is_none() && seat.withheld().is_none()
+}
+
+/// How waiting ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Nobody is worth waiting for any longer.
+    Answered,
+    /// The person wanted out.
+    Detached,
+    /// The person wanted the hosts to stop.
+    Cancelled,
+    /// Nobody is left who could say anything.
+    AgentGone(ControlError),
+}
+
+/// Waits, with the accounting that it fills.
+pub(super) struct Watcher<'a> {
+    authority: &'a Authority,
+    /// Where the hosts stand.
+    pub(super) tally: Tally,
+    /// What is listened to.
+    pub(super) followed: Followed,
+    interrupts: Interrupts,
+    start: Instant,
+    /// Until when a second Ctrl-C cancels, after the first.
+    leaving: Option<Instant>,
+    told_at: Duration,
+    /// How output is shown, where somebody waits for it.
+    pub(super) showing: Option<Showing>,
+}
+
+/// How output is shown, and where it comes from.
+pub(super) struct Showing {
+    /// Reads what is kept on the hosts.
+    pub(super) reader: Reader,
+    /// What is written now, if that is shown.
+    pub(super) live: Option<Live>,
+    /// How.
+    pub(super) view: View,
+}
+
+impl Showing {
+    /// Listens to an order that is about to be handed over. That there is nothing to be heard is no error: all is
+    /// shown, later.
+    pub(super) async fn add(&mut self, home: &OperatorHome, socket: &Path, order: &Signed<Order>) {
+        let read = self.reader.add(home, order, order.body().issued);
+        if let Some(live) = &mut self.live {
+            let _shown_later = live.add(socket, read, order.id()).await;
+        }
+    }
+}
+
+/// The next piece of live output; never, if none is shown.
+async fn heard(showing: &mut Option<Showing>) -> Piece {
+    match showing.as_mut().and_then(|showing| showing.live.as_mut()) {
+        Some(live) => live.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What ended a sleep.
+enum Woken {
+    Interrupt(Interrupt),
+    Told(Told),
+    Heard(Piece),
+    Time,
+}
+
+impl<'a> Watcher<'a> {
+    /// Nobody is listened to yet.
+    pub(super) fn new(authority: &'a Authority, tally: Tally, interrupts: Interrupts) -> Self {
+        Self {
+            authority,
+            tally,
+            followed: Followed::default(),
+            interrupts,
+            start: Instant::now(),
+            leaving: None,
+            told_at: Duration::ZERO,
+            showing: None,
+        }
+    }
+
+    /// How long it is since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn take(&mut self, told: Told) -> Result<Option<HostId>, ControlError> {
+        let elapsed = self.elapsed();
+        take(told, &mut self.tally, self.authority, elapsed)
+    }
+
+    /// The next interrupt.
+    pub(super) async fn interrupt(&mut self) {
+        next(&mut self.interrupts).await;
+    }
+
+    /// Takes answers until `until` says that nobody is worth waiting for at the time that it is given, or a
+    /// person has had enough.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub(super) async fn wait(
+        &mut self,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+        until: impl Fn(&Tally, Duration) -> Option<Duration>,
+    ) -> Result<Ended, RunError> {
+        let every = if streams.err_terminal { PROGRESS_EVERY.0 } else { PROGRESS_EVERY.1 };
+        let ended = loop {
+            let elapsed = self.elapsed();
+            if self.leaving.is_some_and(|leaving| leaving <= Instant::now()) {
+                break Ended::Detached;
+            }
+            let Some(until) = until(&self.tally, elapsed) else {
+                break if self.leaving.is_some() { Ended::Detached } else { Ended::Answered };
+            };
+            if elapsed >= self.told_at.saturating_add(every) {
+                self.told_at = elapsed;
+                let text = view::progress(&self.tally.counts());
+                if streams.err_terminal { streams.progress(&text) } else { streams.say(&text) }
+            }
+            let wake = self.start + until.min(self.told_at.saturating_add(every));
+            let wake = self.leaving.map_or(wake, |leaving| leaving.min(wake));
+            let woken = tokio::select! {
+                interrupt = next(&mut self.interrupts) => Woken::Interrupt(interrupt),
+                told = self.followed.next() => Woken::Told(told),
+                piece = heard(&mut self.showing) => Woken::Heard(piece),
+                () = sleep_until(wake) => Woken::Time,
+            };
+            match woken {
+                Woken::Time => {}
+                Woken::Interrupt(Interrupt::Leave) => break Ended::Detached,
+                Woken::Interrupt(Interrupt::Key) if self.leaving.is_some() => break Ended::Cancelled,
+                Woken::Interrupt(Interrupt::Key) => {
+                    self.leaving = Some(Instant::now() + CANCEL_WITHIN);
+                    streams.progress("");
+                    streams.say("leaving: Ctrl-C again within 2 s cancels it on the hosts");
+                }
+                Woken::Heard(piece) => job.hear(piece, streams)?,
+                Woken::Told(told) => match self.take(told) {
+                    Ok(Some(host)) => {
+                        if streams.format == Format::Jsonl {
+                            job.tell_if_here(streams, &mut self.tally, host)?;
+                        }
+                        if let Some(Showing { reader, view, .. }) = &self.showing {
+                            job.fetch_ahead(streams, *view, &self.tally, host, reader);
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(error) => break Ended::AgentGone(error),
+                },
+            }
+        };
+        streams.progress("");
+        Ok(ended)
+    }
+
+    /// Waits at most `within` for those that were told to stop. Any interrupt ends it.
+    pub(super) async fn wait_cancelled(&mut self, within: Duration) {
+        let until = Instant::now() + within;
+        while unanswered(&self.tally) > 0 {
+            let woken = tokio::select! {
+                interrupt = next(&mut self.interrupts) => Woken::Interrupt(interrupt),
+                told = self.followed.next() => Woken::Told(told),
+                () = sleep_until(until) => return,
+            };
+            match woken {
+                Woken::Told(told) => {
+                    if self.take(told).is_err() {
+                        return;
+                    }
+                }
+                Woken::Interrupt(_) | Woken::Heard(_) | Woken::Time => return,
+            }
+        }
+    }
+}
