@@ -430,7 +430,7 @@ pub struct Run {
     /// Show who would run it and sign nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// What text output looks like: auto, group, raw or quiet
+    /// What text output looks like: auto, live, group, raw or quiet
     #[arg(long, value_name = "VIEW", default_value = "auto", hide_default_value = true)]
     pub view: RunView,
     /// What the exit code is made of: summary, max or remote [default: remote for one named host]
@@ -453,8 +453,10 @@ pub struct Run {
 /// `run --view`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum RunView {
-    /// One host raw, several in groups
+    /// One host raw; up to 20 live, or in groups where they are done within a second; more in groups
     Auto,
+    /// Lines as they come, each behind the name of its host
+    Live,
     /// A block for each group of hosts with the same outcome and output
     Group,
     /// The bytes alone, host after host

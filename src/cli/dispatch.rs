@@ -92,6 +92,8 @@ pub(super) struct Context {
     pub(super) now: Timestamp,
     /// Whether standard input, output and error are terminals.
     pub(super) terminals: [bool; 3],
+    /// How many columns standard output has, if it is one.
+    pub(super) columns: Option<usize>,
     /// What is said for every command.
     pub(super) global: Global,
     /// How standard output looks.
@@ -244,6 +246,7 @@ impl Surroundings {
             ),
             now: self.now,
             terminals: self.terminals,
+            columns: self.columns,
             global: global.clone(),
             out_style,
             user,

@@ -32,29 +32,38 @@
 //! Ordered comparisons of other roots, `ver()` and `num()`, `matches`, `any` and `every`, and saved selectors
 //! are recognised and refused by name.
 
-mod alias;
+mod address;
 mod character;
+mod comparison;
 mod error;
 mod evaluate;
+mod explain;
 mod expression;
 mod glob;
+mod group;
+mod kind;
 mod number;
 mod outcome;
 mod parse;
 mod path;
+mod pattern;
+mod quantified;
 mod query;
-mod reading;
+mod root;
+mod schema;
 mod spelling;
 mod tag;
 mod token;
 pub mod version;
 
 pub use error::{Position, SelectorError};
-pub use evaluate::{Look, Subject};
+pub use evaluate::{Cells, Look, Rows, Subject, Wanted};
+pub use explain::Leaf;
 pub use outcome::{Outcomes, Truth};
-pub use path::{Path, Root};
+pub use path::Path;
 pub use query::Selector;
-pub use tag::{TagError, check_tag, parse_label};
+pub use root::Root;
+pub use tag::{TagError, check_group_name, check_tag, parse_label};
 
 #[cfg(test)]
 mod tests;

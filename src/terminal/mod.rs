@@ -12,10 +12,12 @@ pub mod escape;
 pub mod nodeset;
 pub mod output;
 pub mod prompt;
+pub mod raw;
 pub mod style;
 pub mod table;
 pub mod talk;
 pub mod time;
+pub mod wrap;
 
 pub use output::{Format, Output, OutputError, Sheet};
 pub use style::{HOST_STATES, Mark, Style};

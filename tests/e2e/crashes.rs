@@ -116,7 +116,7 @@ fn a_command_line_that_is_interrupted_says_how_to_come_back() {
     });
     ran.signal(Signal::INT);
     let ran = Fleet::ran(ran).ends(130);
-    assert!(ran.output.stderr.contains("come back: muster job show"), "{ran:?}");
+    assert!(ran.output.stderr.contains("come back: muster job watch"), "{ran:?}");
     fs::write(&go, "").expect("the word to go");
     assert_eq!(text(&settled(&fleet, "a", &ran.job, "b")["status"]), "ok");
 }

@@ -179,6 +179,11 @@ impl Begun {
         fs::read_to_string(&self.out).unwrap_or_default()
     }
 
+    /// What it has said on standard error so far.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.err).unwrap_or_default()
+    }
+
     /// Waits until it ends.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Output {

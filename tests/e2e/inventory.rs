@@ -4,7 +4,10 @@ use std::{fs, path::PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::fleet::{Fleet, Reach, text};
+use crate::{
+    fleet::{Fleet, Reach, text},
+    orders::once,
+};
 
 /// A stanza of a package database.
 fn stanza(name: &str, version: &str) -> String {
@@ -199,4 +202,21 @@ fn questions_that_make_no_sense_are_answered_with_what_to_write() {
     }
     fleet.muster("a", &["inventory", "compare", "deb", "1", "v1"]).ends(2).says(&["second"]);
     fleet.muster("a", &["inventory", "compare", "snap", "1", "1"]).ends(2);
+}
+
+#[test]
+fn an_order_goes_to_the_hosts_that_a_package_selects_and_only_where_the_tag_is() {
+    let fleet = three();
+    put(&fleet, "b", database(&[("openssl", "3.0.13-1~deb12u1"), ("only-b", "1.0")]));
+    until_found(&fleet, "a", "deb.openssl < 3.0.13-1~deb12u1", &["a", "c"]);
+    let old = ["-t", "deb.openssl < 3.0.13-1~deb12u1"];
+    let ran = fleet.order("a", &old, &fleet.counted(&[])).ends(0);
+    assert_eq!(fleet.spawns(&ran.job), once(&["a", "c"]));
+    let old_web = ["-t", "deb.openssl < 3.0.13-1~deb12u1 and tag.role = web"];
+    let ran = fleet.order("a", &old_web, &fleet.counted(&[])).ends(0);
+    assert_eq!(fleet.spawns(&ran.job), once(&["c"]));
+    fleet
+        .muster("a", &["run", "-t", "deb.openssl > 4", "--", "true"])
+        .ends(3)
+        .says(&["muster inventory search"]);
 }

@@ -14,6 +14,7 @@
 mod crashes;
 mod fleet;
 mod inventory;
+mod jobs;
 mod lan;
 mod members;
 mod orders;

@@ -203,6 +203,50 @@ impl Index {
         values
     }
 
+    /// Calls `each` with cells of every row of a table that a host has, in the order of `columns`: none where
+    /// the table has no such column. With `only`, a place in `columns` and a text, rows that have another text
+    /// there may be left out.
+    pub(super) fn cells<'a>(
+        &'a self,
+        host: &HostId,
+        table: &str,
+        columns: &[String],
+        only: Option<(usize, &str)>,
+        mut each: impl FnMut(&[Option<&'a str>]),
+    ) {
+        let named =
+            only.filter(|(at, _)| table == PACKAGES && columns.get(*at).is_some_and(|name| name == "name"));
+        let called = |name: &str| self.packages.get(name).map_or(&[][..], Vec::as_slice);
+        let named = named.map(|(_, name)| called(name).iter().chain(called("")));
+        let (mut cells, mut places) = (Vec::new(), Vec::new());
+        for (layout, rows) in self.tables_of(host, table) {
+            places.clear();
+            places.extend(columns.iter().map(|column| layout.place(column)));
+            let mut visit = |row: RowId| {
+                let Some(row) = self.row(row) else { return };
+                cells.clear();
+                cells.extend(places.iter().map(|place| cell(row, (*place)?)));
+                each(&cells);
+            };
+            match named.clone() {
+                Some(named) => {
+                    named.filter(|row| rows.binary_search(row).is_ok()).for_each(|row| visit(*row));
+                }
+                None => rows.iter().for_each(|row| visit(*row)),
+            }
+        }
+    }
+
+    /// Whether a host tells of a table, be it without rows.
+    pub(super) fn tells(&self, host: &HostId, table: &str) -> bool {
+        self.tables_of(host, table).next().is_some()
+    }
+
+    /// Whether a host tells of any table.
+    pub(super) fn tells_anything(&self, host: &HostId) -> bool {
+        self.facets_of(host).next().is_some()
+    }
+
     /// How many rows of a table a host has.
     pub(super) fn rows(&self, host: &HostId, table: &str) -> usize {
         self.tables_of(host, table).map(|(_, rows)| rows.len()).sum()

@@ -280,7 +280,7 @@ pub fn compare<W: Write>(
 ) -> Result<(), InventoryError> {
     let known =
         Ecosystem::named(ecosystem).ok_or_else(|| InventoryError::NoEcosystem(ecosystem.to_owned()))?;
-    let compared = version::compare(known, first, second).map_err(|error| {
+    let compared = version::compare_written(known, first, second).map_err(|error| {
         let text = if error.side == version::Side::First { first } else { second };
         InventoryError::Version { text: text.to_owned(), error }
     });

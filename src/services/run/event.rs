@@ -5,8 +5,9 @@
 //!
 //! 1. [`Event::Start`] comes first, once, and names the roster; [`Event::Summary`] comes last, once. Between
 //!    them, only hosts of the roster are spoken of.
-//! 2. A host's [`Chunk`]s come before its [`Exit`], and after that there is nothing more of that host. An
-//!    `Exit` comes once for *every* host: those that never answered get theirs, with the status
+//! 2. A host's [`Chunk`]s come before its [`Exit`], and after that there is nothing more of that host, but for
+//!    one thing: when a second result contradicts the first, another `Exit` replaces the one before. An `Exit`
+//!    comes for *every* host: those that never answered get theirs, with the status
 //!    [`Silent`](Status::Silent) or [`Running`](Status::Running), when they are not waited for any longer.
 //! 3. Chunks of one stream of one host are numbered from 0 without a gap. A number that came before is a
 //!    repeat and is dropped; a number that is left out is output that nobody has, and shows as such.
@@ -45,6 +46,14 @@ pub enum Event {
     },
     /// A host's command wrote something.
     Chunk(Chunk),
+    /// A host's result is known, but its output is still to be had: its `Exit` comes later. Counts for
+    /// progress alone.
+    Answered {
+        /// The host.
+        host: HostId,
+        /// Where it stands, unless its output says otherwise.
+        status: Status,
+    },
     /// What came of the order on one host.
     Exit(Box<Exit>),
     /// Something else that a person should know: the next batch, a warning, why it was stopped.

@@ -71,7 +71,7 @@ pub(super) struct Jobs {
     pub(super) client: Client,
     /// The fleet.
     pub(super) replica: Replica,
-    jobs: BTreeMap<EntryId, Rollout>,
+    all: BTreeMap<EntryId, Rollout>,
     /// Those that were ordered from here.
     own: BTreeSet<EntryId>,
 }
@@ -125,7 +125,7 @@ impl Jobs {
                 jobs.insert(id, Rollout::of(order));
             }
         }
-        Ok(Self { client, replica, jobs, own })
+        Ok(Self { client, replica, all: jobs, own })
     }
 
     /// The job whose id, or the id of one of whose orders, begins so.
@@ -133,7 +133,7 @@ impl Jobs {
         let typed = prefix.to_ascii_lowercase();
         let begins = |order: &Signed<Order>| order.id().to_string().starts_with(&typed);
         let found: Vec<(&EntryId, &Rollout)> =
-            self.jobs.iter().filter(|(_, job)| job.orders().iter().any(begins)).collect();
+            self.all.iter().filter(|(_, job)| job.orders().iter().any(begins)).collect();
         match found.as_slice() {
             [(_, one)] if !typed.is_empty() => Ok((*one).clone()),
             [] => Err(RunError::NoJob(prefix.chars().take(64).collect())),
@@ -203,7 +203,7 @@ pub async fn ls(
     now: Timestamp,
 ) -> Result<u8, RunError> {
     let mut jobs = Jobs::gather(home, socket).await?;
-    let mut newest: Vec<Rollout> = jobs.jobs.values().cloned().collect();
+    let mut newest: Vec<Rollout> = jobs.all.values().cloned().collect();
     let issued = |job: &Rollout| job.orders().first().map(|order| order.body().issued);
     newest.sort_by_key(|job| Reverse((issued(job), job.id())));
     let more = newest.len().saturating_sub(limit);
@@ -285,7 +285,7 @@ pub async fn output(
     let mut jobs = Jobs::gather(home, socket).await?;
     let rollout = jobs.find(&request.job)?;
     let mut tally = jobs.tally(home, &rollout).await?;
-    let mut job = shown(&jobs.replica, &rollout, now)?;
+    let job = shown(&jobs.replica, &rollout, now)?;
     let host = match (&request.host, rollout.roster()) {
         (Some(name), _) => job.find(name).ok_or_else(|| RunError::NoOutput {
             host: escape::line(name),
@@ -322,7 +322,7 @@ pub async fn output(
         (StreamName::Stdout, verified.record().stdout)
     };
     let reader = Reader::sign(home, socket, rollout.orders(), now);
-    let whole = job.pass_on(streams, &mut tally, &reader, host, stream, signed, false).await?;
+    let whole = job.pass_on(streams, &mut tally, &reader, host, stream, signed).await?;
     Ok(match (whole, tally.seat(&host).is_some_and(Seat::spoilt)) {
         (true, _) => 0,
         (false, true) => 6,

@@ -11,10 +11,7 @@ use futures::{
     stream::{BoxStream, SelectAll, unfold},
 };
 
-use super::{
-    event::{CHUNK_BYTES_MAX, Chunk},
-    output::Begun,
-};
+use super::event::{CHUNK_BYTES_MAX, Chunk};
 use crate::{
     control::{Client, ControlError, Reply, Request, StreamName},
     identity::{EntryId, HostId},
@@ -77,36 +74,26 @@ impl Live {
     }
 }
 
-/// What of each stream was heard, and in how many pieces; nothing once it is not listened to any more.
+/// How far each stream was heard.
 #[derive(Debug, Default)]
-pub(super) struct Ledger(BTreeMap<(HostId, StreamName), Option<(Begun, u64)>>);
+pub(super) struct Ledger(BTreeMap<(HostId, StreamName), (u64, u64)>);
 
 impl Ledger {
-    /// Takes a piece: what is to be shown of it, if it is the next one.
+    /// Takes a piece: what is to be shown of it, if it is the next one. What comes of hosts that the job does not
+    /// know is for the caller to leave out.
     pub(super) fn hear(&mut self, piece: Piece) -> Option<Chunk> {
         let Piece { host, stream: fd, at, bytes: data } = piece;
         if data.is_empty() || data.len() > CHUNK_BYTES_MAX {
             return None;
         }
-        let (begun, pieces) =
-            self.0.entry((host, fd)).or_insert_with(|| Some(Default::default())).as_mut()?;
-        if begun.at() != at {
+        let (heard, pieces) = self.0.entry((host, fd)).or_default();
+        if *heard != at {
             return None;
         }
         let seq = *pieces;
-        begun.take(&data);
+        *heard = at.saturating_add(data.len() as u64);
         *pieces += 1;
         Some(Chunk { host, fd, seq, data })
-    }
-
-    /// What of a stream was heard, and how many pieces that were. What comes later is not listened to.
-    pub(super) fn settle(&mut self, host: HostId, fd: StreamName) -> (Begun, u64) {
-        self.0.insert((host, fd), None).flatten().unwrap_or_default()
-    }
-
-    /// Whether anything of a stream was heard.
-    pub(super) fn heard(&self, host: HostId, fd: StreamName) -> bool {
-        self.0.get(&(host, fd)).is_some_and(Option::is_some)
     }
 }
 
@@ -130,12 +117,5 @@ mod tests {
         // The streams count by themselves.
         assert_eq!(ledger.hear(piece(host, StreamName::Stderr, 0, b"e")).unwrap().seq, 0);
         assert_eq!(ledger.hear(piece(host, out, 3, &vec![0; CHUNK_BYTES_MAX + 1])), None);
-        assert!(ledger.heard(host, out));
-        let (begun, pieces) = ledger.settle(host, out);
-        assert_eq!((begun.at(), pieces), (3, 2));
-        assert!(!ledger.heard(host, out));
-        // Late ones: the result has said it all.
-        assert_eq!(ledger.hear(piece(host, out, 0, b"ab")), None);
-        assert_eq!(ledger.settle(host, out).1, 0);
     }
 }

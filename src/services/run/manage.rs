@@ -86,7 +86,7 @@ pub async fn watch(
     let first = rollout.clone();
     let mut shown = job::shown(&replica, &first, clock())?;
     shown.begin(streams, request.view)?;
-    shown.tell_known(streams, &mut tally)?;
+    shown.known(streams, &mut tally)?;
 
     let mut watcher = Watcher::new(replica.authority(), tally, listen());
     watcher.followed = Followed::open(socket, &rollout, &watcher.tally).await?;
@@ -141,13 +141,13 @@ async fn account(
     let mut tally = watcher.tally.clone();
     if matches!(ended, Ended::Detached) {
         streams.say(&format!("come back: muster job watch {}", shown.id.short()));
-        shown.end(streams, &tally, request.view, INTERRUPTED)?;
+        shown.end(streams, &tally, INTERRUPTED)?;
         return Ok(INTERRUPTED);
     }
     shown.seen = view::last_seen(socket, &tally).await;
     let reader = Reader::sign(home, socket, rollout.orders(), shown.now);
     let whole = tokio::select! {
-        whole = shown.show(streams, &mut tally, request.view, &reader) => whole?,
+        whole = shown.show(streams, &mut tally, &reader) => whole?,
         () = watcher.interrupt() => false,
     };
     let ran_out = waiting::unanswered(&tally) > 0 || rollout.goes_on();
@@ -164,7 +164,7 @@ async fn account(
         (_, 0) if !whole => 1,
         (_, code) => code,
     };
-    shown.end(streams, &tally, request.view, code)?;
+    shown.end(streams, &tally, code)?;
     Ok(code)
 }
 
@@ -254,8 +254,7 @@ async fn end(
     for order in rollout.orders() {
         shown.cancelled(order);
     }
-    watcher.wait_cancelled(CANCELLED_WITHIN).await;
-    Ok(())
+    watcher.wait_cancelled(shown, streams, CANCELLED_WITHIN).await
 }
 
 /// Ends a job on its hosts. Returns the exit code: 0 if every host said what came of it, 7 if some have yet to
@@ -298,7 +297,11 @@ pub async fn cancel(
     }
     shown.now = clock();
     streams.rows(shown.now, &view::HOSTS, &shown.rows(&tally))?;
-    streams.say(&format!("{:10}{}", view::summary(&tally.counts(), 0), shown.next_step(&tally)));
+    streams.say(&format!(
+        "{:10}{}",
+        view::summary(&tally.counts(), 0),
+        view::next_step(&tally.counts(), &shown.id.short())
+    ));
     Ok(if waiting::unanswered(&tally) == 0 { 0 } else { 7 })
 }
 

@@ -12,8 +12,9 @@
 //! Folded outputs are after `ClusterShell`'s `clubak`; the exit codes of one host are `OpenSSH`'s.
 
 mod accounting;
-mod ending;
+mod course;
 mod draft;
+mod ending;
 mod event;
 mod facts;
 mod failure;

@@ -346,7 +346,7 @@ impl Begun {
     }
 
     /// Whether this is all that was signed.
-    fn whole(&self, signed: &Output) -> Result<(), FetchError> {
+    pub(super) fn whole(&self, signed: &Output) -> Result<(), FetchError> {
         if self.at < signed.kept {
             Err(FetchError::NotAsSigned("it is shorter"))
         } else if self.at > signed.kept {

@@ -2,11 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Forecast, RunError, Streams,
-    rollout::Rollout,
-    view::{self, Job},
-};
+use super::{Forecast, RunError, Streams, rollout::Rollout, view::Job};
 use crate::{
     authority::Certificate,
     identity::HostId,
@@ -14,6 +10,8 @@ use crate::{
     terminal::{Column, Format, Kind, Mark, Sheet, escape, nodeset, time::rfc3339},
 };
 
+/// The exit code of what is refused.
+const REFUSED: u8 = 4;
 /// Refusals that are shown one by one to a person.
 const REFUSALS_SHOWN: usize = 20;
 /// What hosts would answer.
@@ -109,7 +107,7 @@ impl Plan<'_> {
             }
         }
         streams.say("dry run: nothing was sent");
-        Ok(if self.forecast.refusals.is_empty() { 0 } else { view::REFUSED })
+        Ok(if self.forecast.refusals.is_empty() { 0 } else { REFUSED })
     }
 
     fn document(&self) -> serde_json::Map<String, Value> {

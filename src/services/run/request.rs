@@ -36,9 +36,11 @@ pub enum ExitMode {
 /// How text output is laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum View {
-    /// One host raw, several in groups.
+    /// One host raw; up to 20 live, but in groups where a command is over within a second; more in groups.
     #[default]
     Auto,
+    /// Lines as they come, each behind the name of its host.
+    Live,
     /// A block for each group of hosts with the same outcome and output.
     Group,
     /// The bytes alone, host after host.
@@ -109,11 +111,6 @@ impl RunRequest {
             yes: false,
             dry_run: false,
         }
-    }
-
-    /// Whether only the summary is wanted.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.view == View::Quiet
     }
 
     /// Finds what can be told to be wrong without asking anybody.

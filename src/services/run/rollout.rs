@@ -63,9 +63,8 @@ impl Rollout {
             Some(Stop::Budget {}) => Withheld::Budget,
             Some(Stop::Cancelled {}) => Withheld::Cancelled,
             Some(Stop::Broken { .. }) => Withheld::Broken,
-            Some(Stop::Detached {}) => Withheld::Left,
             None if is_paced => Withheld::Later,
-            None => Withheld::Left,
+            Some(Stop::Detached {}) | None => Withheld::Left,
         };
         let rollout = Self { orders, roster: waves.roster.clone(), sizes, stop: Some(stop) };
         let fits = rollout.sizes.iter().sum::<usize>() == rollout.roster.len()

@@ -4,26 +4,17 @@
 //! for every host. Where a roster is asked in waves, each is an order of its own, signed when its turn comes;
 //! see [`rollout`](super::rollout) for why.
 
-use std::{collections::BTreeSet, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use super::{
-    ExitMode, Pace, Patience, RunError, RunRequest, Status, Streams, Tally, Withheld, ask,
-    draft::Draft,
-    ending, facts, foresee,
-    live::Live,
-    output::Reader,
-    plan::Plan,
-    resolve,
-    rollout::Rollout,
-    shipment,
-    view::{self, Job},
-    waiting::{self, Ended, Interrupts, Showing, Watcher},
+    ExitMode, Pace, RunError, RunRequest, Streams, ask, course::Course, draft::Draft, facts, foresee,
+    plan::Plan, resolve, rollout::Rollout, view::Job, waiting::Interrupts,
 };
 use crate::{
-    control::{self, Client, ControlError, Reply, Request},
-    identity::{HostId, Signed},
-    journal::{JobLock, OperatorHome, Stop},
-    replica::{Item, Order, Replica},
+    control::{self, Client},
+    identity::HostId,
+    journal::OperatorHome,
+    replica::{Item, Replica},
     terminal::prompt::{self, Consequence, Decision, Question},
     time::Timestamp,
 };
@@ -140,28 +131,13 @@ impl Work<'_> {
             Decision::Ask(question) if (world.ask)(question, "Run this?")? => {}
             Decision::Ask(_) => return Err(RunError::Declined),
         }
-        let authority = self.replica.authority();
-        let mut watcher = Watcher::new(authority, rollout.tally(), (world.listen)());
-        let view = self.request.view;
-        let live = view::is_live(streams.format, view, rollout.roster().len()).then(Live::default);
-        let reader = Reader::sign(self.home, self.socket, [], now);
-        watcher.showing = Some(Showing { reader, live, view });
-        let mut course = Course {
-            work: &self,
-            rollout,
-            watcher,
-            client,
-            up: BTreeSet::new(),
-            stopped: None,
-            _pacing: None,
-        };
+        let mut course = Course::new(&self, rollout, client, (world.listen)());
         let first = course.first((world.clock)()).await?;
-        let mut job = Job::of(&first, course.rollout.roster(), self.replica, (world.clock)());
+        let mut job = Job::of(&first, course.roster(), self.replica, (world.clock)());
         job.begin(streams, self.request.view)?;
+        course.listen(job.wants_live(streams), job.now).await;
         let ended = course.run(&mut job, streams, world.clock).await;
-        if let Err(error) = self.home.keep_reports(&first.id(), &course.watcher.tally.reports()) {
-            streams.say(&format!("warning: the results are not remembered here: {error}"));
-        }
+        course.keep(streams);
         job.now = (world.clock)();
         course.account(ended?, &mut job, streams, mode).await
     }
@@ -177,7 +153,8 @@ impl Work<'_> {
         })
     }
 
-    fn errors_max(&self, hosts: usize) -> Option<usize> {
+    /// How many of so many hosts may fail.
+    pub(super) fn errors_max(&self, hosts: usize) -> Option<usize> {
         self.request.errors_max.map(|share| share.at_most(hosts))
     }
 
@@ -197,299 +174,5 @@ impl Work<'_> {
         let fleet = self.replica.authority().members().count();
         let in_terminal = streams.in_terminal && streams.err_terminal;
         prompt::decide(Consequence::Run { hosts, fleet }, in_terminal, self.request.yes)
-    }
-}
-
-/// A job under way.
-struct Course<'a> {
-    work: &'a Work<'a>,
-    rollout: Rollout,
-    watcher: Watcher<'a>,
-    client: Client,
-    /// Who was up when the waves began, as far as there is a budget that asks.
-    up: BTreeSet<HostId>,
-    /// Why no other wave is signed.
-    stopped: Option<Stop>,
-    /// Says to others that this process paces it.
-    _pacing: Option<JobLock>,
-}
-
-impl Course<'_> {
-    /// Signs the first wave and hands it over.
-    async fn first(&mut self, now: Timestamp) -> Result<Signed<Order>, RunError> {
-        let work = self.work;
-        shipment::ship(&mut self.client, work.request, work.draft.action()).await?;
-        let (order, _) = self.sign(now).await?;
-        let mut items = self.work.before.clone();
-        items.push(Item::bare(order.bytes()));
-        self.submit(&order, items).await?;
-        Ok(order)
-    }
-
-    /// Signs the order of the next wave and remembers it: what hosts may run is never unknown here.
-    async fn sign(&mut self, now: Timestamp) -> Result<(Signed<Order>, Vec<HostId>), RunError> {
-        let work = self.work;
-        let wave = self.rollout.orders().len();
-        let hosts = self.rollout.wave(wave).to_vec();
-        if work.request.errors_max.is_some() {
-            let up = waiting::up(&mut self.client).await;
-            self.up.extend(up.into_iter().filter(|host| hosts.binary_search(host).is_ok()));
-        }
-        let order = work.draft.sign(work.home, wave, &hosts, now)?;
-        let paced = self.rollout.waves_total() > 1;
-        let job = self.rollout.id().unwrap_or_else(|| order.id());
-        if paced && wave == 0 {
-            self._pacing = Some(work.home.pace(&job)?);
-        }
-        self.rollout.push(order.clone());
-        work.home.keep_order(&order.id(), order.bytes())?;
-        self.remember()?;
-        self.watcher.tally.ask(&hosts, self.watcher.elapsed());
-        Ok((order, hosts))
-    }
-
-    /// Remembers how far the waves are, if there are several.
-    fn remember(&self) -> Result<(), RunError> {
-        if let Some(job) = self.rollout.id().filter(|_| self.rollout.waves_total() > 1) {
-            let errors_max = self.work.errors_max(self.rollout.roster().len());
-            self.work.home.keep_waves(&job, &self.rollout.waves(errors_max, self.stopped.clone()))?;
-        }
-        Ok(())
-    }
-
-    /// Hands an order over, and follows it.
-    async fn submit(&mut self, order: &Signed<Order>, items: Vec<Item>) -> Result<(), RunError> {
-        let id = order.id();
-        if let Some(showing) = &mut self.watcher.showing {
-            showing.add(self.work.home, self.work.socket, order).await;
-        }
-        let unconfirmed = |source| RunError::Unconfirmed { job: id.short(), source };
-        match self.client.ask(&Request::Submit { items }, SUBMIT_WITHIN).await {
-            Ok(Reply::Accepted {}) => {}
-            Ok(_) => {
-                return Err(unconfirmed(ControlError::Malformed("not an answer to an order".to_owned())));
-            }
-            Err(error @ ControlError::Refused { .. }) => return Err(RunError::NotTaken(error)),
-            Err(source) => return Err(unconfirmed(source)),
-        }
-        self.watcher.followed.add(self.work.socket, id).await.map_err(unconfirmed)
-    }
-
-    /// Wave after wave, until all have ended or no other may begin.
-    async fn run(
-        &mut self,
-        job: &mut Job<'_>,
-        streams: &mut Streams<'_>,
-        clock: &(dyn Fn() -> Timestamp + Sync),
-    ) -> Result<Ended, RunError> {
-        let request = self.work.request;
-        let patience =
-            Patience { silent: request.wait, running: request.timeout.saturating_add(request.grace) };
-        let ended = loop {
-            let until = |tally: &Tally, elapsed| tally.wait_until(elapsed, patience);
-            match self.watcher.wait(job, streams, until).await? {
-                Ended::Answered if self.rollout.orders().len() > 1 || !self.rollout.rest().is_empty() => {
-                    if let Err(gone) = self.late_answers().await {
-                        break Ended::AgentGone(gone);
-                    }
-                }
-                Ended::Answered => break Ended::Answered,
-                ended => break ended,
-            }
-            if self.rollout.rest().is_empty() {
-                break Ended::Answered;
-            }
-            if let Some(text) = self.over_budget() {
-                self.stop(Withheld::Budget, Stop::Budget {}, streams);
-                streams.say(&text);
-                self.call_off(job, streams, clock()).await;
-                break Ended::Answered;
-            }
-            match self.next_wave(streams, clock()).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.stop(Withheld::Cancelled, Stop::Cancelled {}, streams);
-                    break Ended::Answered;
-                }
-                Err(error) => {
-                    self.stop(Withheld::Broken, Stop::Broken { why: error.to_string() }, streams);
-                    match error {
-                        RunError::Unconfirmed { source, .. } | RunError::NotTaken(source) => {
-                            break Ended::AgentGone(source);
-                        }
-                        error => return Err(error),
-                    }
-                }
-            }
-        };
-        match &ended {
-            Ended::Answered => {}
-            Ended::Detached => self.stop(Withheld::Left, Stop::Detached {}, streams),
-            Ended::AgentGone(error) => {
-                self.stop(Withheld::Broken, Stop::Broken { why: error.to_string() }, streams);
-            }
-            Ended::Cancelled => self.cancel(job, streams, clock()).await?,
-        }
-        Ok(ended)
-    }
-
-    /// Answers to earlier waves that came while nobody listened.
-    async fn late_answers(&mut self) -> Result<(), ControlError> {
-        let authority = self.work.replica.authority();
-        let Self { client, rollout, watcher, .. } = self;
-        match waiting::collect_all(client, rollout, &mut watcher.tally, authority).await {
-            Ok(()) => Ok(()),
-            Err(RunError::Control(error)) => Err(error),
-            Err(other) => Err(ControlError::Malformed(other.to_string())),
-        }
-    }
-
-    /// Why no other wave may begin, if too many have failed.
-    fn over_budget(&self) -> Option<String> {
-        let max = self.work.errors_max(self.rollout.roster().len())?;
-        let errors = self.watcher.tally.errors(|host| self.up.contains(host));
-        (errors > max).then(|| {
-            let may = if max == 0 { "none".to_owned() } else { max.to_string() };
-            format!(
-                "stopped: {errors} failed, where {may} may: {} hosts are not started",
-                self.rollout.rest().len()
-            )
-        })
-    }
-
-    /// Takes that no other wave is signed.
-    fn stop(&mut self, why: Withheld, stop: Stop, streams: &mut Streams<'_>) {
-        if self.rollout.rest().is_empty() {
-            return;
-        }
-        self.watcher.tally.withhold(self.rollout.rest(), why);
-        self.stopped = Some(stop);
-        if let Err(error) = self.remember() {
-            streams.say(&format!("warning: why it ended is not remembered here: {error}"));
-        }
-    }
-
-    /// What was stopped by its budget is not to be begun later by hosts that are away. Where a host is at it,
-    /// its order stands: what runs may end.
-    async fn call_off(&mut self, job: &mut Job<'_>, streams: &mut Streams<'_>, now: Timestamp) {
-        let tally = &self.watcher.tally;
-        let stands = |host: &HostId, status| tally.seat(host).is_some_and(|seat| seat.status() == status);
-        let idle = |order: &&Signed<Order>| {
-            let hosts = order.body().roster.hosts();
-            hosts.iter().any(|host| stands(host, Status::Silent))
-                && !hosts.iter().any(|host| stands(host, Status::Running))
-        };
-        let orders: Vec<Signed<Order>> = self.rollout.orders().iter().filter(idle).cloned().collect();
-        if orders.is_empty() {
-            return;
-        }
-        let items = orders.iter().map(|order| ending::end(self.work.home, order, now)).collect();
-        match ending::submit(&mut self.client, items).await {
-            Ok(()) => orders.iter().for_each(|order| job.cancelled(order)),
-            Err(error) => streams.say(&format!("warning: hosts that are away may still start it: {error}")),
-        }
-    }
-
-    /// The next wave begins; false if somebody cancelled the job meanwhile.
-    async fn next_wave(&mut self, streams: &mut Streams<'_>, now: Timestamp) -> Result<bool, RunError> {
-        let order = {
-            let job = self.rollout.id();
-            let _step = job.map(|job| self.work.home.step(&job)).transpose()?;
-            if job.is_some_and(|job| self.work.home.is_cancelled(&job)) {
-                return Ok(false);
-            }
-            self.sign(now).await?.0
-        };
-        let (wave, waves) = (self.rollout.orders().len(), self.rollout.waves_total());
-        self.submit(&order, vec![Item::bare(order.bytes())]).await?;
-        if !self.work.request.is_quiet() {
-            let hosts = view::counted(order.body().roster.hosts().len());
-            streams.say(&format!("wave {wave} of {waves}: {hosts}"));
-        }
-        Ok(true)
-    }
-
-    /// Tells the hosts to stop, and waits for what they say to that.
-    async fn cancel(
-        &mut self,
-        job: &mut Job<'_>,
-        streams: &mut Streams<'_>,
-        now: Timestamp,
-    ) -> Result<(), RunError> {
-        self.stop(Withheld::Cancelled, Stop::Cancelled {}, streams);
-        let items = ending::sign(self.work.home, &self.rollout, &self.watcher.tally, now);
-        streams.say("cancelling");
-        ending::submit(&mut self.client, items).await?;
-        for order in self.rollout.orders() {
-            job.cancelled(order);
-        }
-        self.watcher.wait_cancelled(CANCELLED_WITHIN).await;
-        Ok(())
-    }
-
-    /// Shows what came of it, and what the process exits with.
-    async fn account(
-        mut self,
-        ended: Ended,
-        job: &mut Job<'_>,
-        streams: &mut Streams<'_>,
-        mode: ExitMode,
-    ) -> Result<u8, RunError> {
-        let view = self.work.request.view;
-        for order in self.rollout.orders() {
-            job.expires(order);
-        }
-        let mut tally = self.watcher.tally.clone();
-        let code = if matches!(ended, Ended::Detached) {
-            None
-        } else {
-            job.seen = view::last_seen(self.work.socket, &tally).await;
-            let (home, socket) = (self.work.home, self.work.socket);
-            let showing = self.watcher.showing.take().map(|showing| showing.reader);
-            let mut reader =
-                showing.unwrap_or_else(|| Reader::sign(home, socket, self.rollout.orders(), job.now));
-            reader.renew(home, job.now);
-            // Long output is still to come, so a person may want out here too.
-            tokio::select! {
-                whole = job.show(streams, &mut tally, view, &reader) => Some(whole?),
-                () = self.watcher.interrupt() => None,
-            }
-            .map(|whole| match (ended, tally.code(mode)) {
-                (Ended::AgentGone(error), _) => {
-                    streams.say(&format!("error: {error}"));
-                    RunError::Control(error).code()
-                }
-                (Ended::Cancelled, _) => INTERRUPTED,
-                // Not all that the command said reached its reader.
-                (_, 0) if !whole => 1,
-                (_, code) => code,
-            })
-        };
-        let code = code.unwrap_or_else(|| {
-            streams.say(&self.detached(job, &tally));
-            INTERRUPTED
-        });
-        job.end(streams, &tally, view, code)?;
-        Ok(code)
-    }
-
-    fn detached(&self, job: &Job<'_>, tally: &Tally) -> String {
-        let counts = tally.counts();
-        let (open, later) = (waiting::unanswered(tally), self.rollout.rest().len());
-        let expires = self.rollout.orders().last().map(|order| order.body().expires).unwrap_or_default();
-        let mut text =
-            format!("detached: {} of {} hosts answered", counts.total() - open - later, counts.total());
-        if open > 0 {
-            text += &format!("; {open} may start it until {}", view::clock_time(expires, job.now));
-        }
-        if later > 0 {
-            text += &format!("; {later} of later waves will not start it");
-        }
-        let id = job.id.short();
-        text += &format!("\ncome back: muster job watch {id}");
-        if later > 0 {
-            text += &format!(" · muster job rerun {id} --failed");
-        }
-        text
     }
 }

@@ -10,12 +10,13 @@ use futures::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    RunError, Seat, Streams, Taken, Tally, View,
-    live::{Live, Piece},
+    Event, Note, RunError, Seat, Streams, Taken, Tally,
+    event::Chunk,
+    live::{Ledger, Live},
     output::Reader,
     report,
     rollout::Rollout,
-    view::{self, Job},
+    view::Job,
 };
 use crate::{
     authority::Authority,
@@ -23,13 +24,12 @@ use crate::{
     identity::{EntryId, HostId, Signed},
     journal::OperatorHome,
     replica::Order,
-    terminal::Format,
 };
 
 /// How long after the first Ctrl-C a second one cancels.
 pub const CANCEL_WITHIN: Duration = Duration::from_secs(2);
-/// How often a terminal, or else a log, is told how far it is.
-const PROGRESS_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// How often whoever waits may be told how far it is.
+const TICK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the agent may take between two replies to a question that it answers from what it holds.
 const REPLY_WITHIN: Duration = Duration::from_secs(30);
@@ -121,7 +121,18 @@ pub(super) fn is_open(order: &Signed<Order>, tally: &Tally) -> bool {
         .any(|host| tally.seat(host).is_some_and(|seat| seat.verified().is_none()))
 }
 
-/// Puts what an agent told in the accounting; the host whose result is known now, if one is.
+/// What changed in an accounting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Changed {
+    /// Nothing that shows.
+    Nothing,
+    /// A host says that it works on it.
+    Running(HostId),
+    /// A host's result is known, or contradicted, or claimed.
+    Settled(HostId),
+}
+
+/// Puts what an agent told in the accounting.
 ///
 /// # Errors
 /// When the agent has nothing more to tell, or it cannot be understood.
@@ -130,18 +141,19 @@ pub(super) fn take(
     tally: &mut Tally,
     authority: &Authority,
     elapsed: Duration,
-) -> Result<Option<HostId>, ControlError> {
+) -> Result<Changed, ControlError> {
     match reply? {
         Reply::Report { report } => {
-            let taken = tally.report(report.host, report::verify(&report, order, authority));
-            Ok((taken == Taken::Settled).then_some(report.host))
-        }
-        Reply::Running { order: of, host } => {
-            if of == order {
-                tally.running(host, elapsed);
+            match tally.report(report.host, report::verify(&report, order, authority)) {
+                Taken::Settled | Taken::Conflict | Taken::Claimed => Ok(Changed::Settled(report.host)),
+                Taken::Known | Taken::Stray => Ok(Changed::Nothing),
             }
-            Ok(None)
         }
+        Reply::Running { order: of, host } if of == order => {
+            tally.running(host, elapsed);
+            Ok(Changed::Running(host))
+        }
+        Reply::Running { .. } => Ok(Changed::Nothing),
         Reply::Error { why, refused } => Err(ControlError::Refused { why, right: refused }),
         Reply::End {} => Err(ControlError::Gone(io::ErrorKind::UnexpectedEof.into())),
         _ => Err(ControlError::Malformed("not what came of an order".to_owned())),
@@ -236,45 +248,43 @@ pub(super) struct Watcher<'a> {
     start: Instant,
     /// Until when a second Ctrl-C cancels, after the first.
     leaving: Option<Instant>,
-    told_at: Duration,
-    /// How output is shown, where somebody waits for it.
+    next_tick: Duration,
+    /// Where output comes from, where it is shown.
     pub(super) showing: Option<Showing>,
 }
 
-/// How output is shown, and where it comes from.
+/// Where output comes from.
 pub(super) struct Showing {
     /// Reads what is kept on the hosts.
     pub(super) reader: Reader,
-    /// What is written now, if that is shown.
-    pub(super) live: Option<Live>,
-    /// How.
-    pub(super) view: View,
+    /// What is written now, if that is shown, and how far it was heard.
+    pub(super) live: Option<(Live, Ledger)>,
 }
 
 impl Showing {
-    /// Listens to an order that is about to be handed over. That there is nothing to be heard is no error: all is
-    /// shown, later.
+    /// Listens to an order. That there is nothing to be heard is no error: all is shown, later.
     pub(super) async fn add(&mut self, home: &OperatorHome, socket: &Path, order: &Signed<Order>) {
         let read = self.reader.add(home, order, order.body().issued);
-        if let Some(live) = &mut self.live {
+        if let Some((live, _)) = &mut self.live {
             let _shown_later = live.add(socket, read, order.id()).await;
         }
     }
 }
 
 /// The next piece of live output; never, if none is shown.
-async fn heard(showing: &mut Option<Showing>) -> Piece {
+async fn heard(showing: &mut Option<Showing>) -> Option<Chunk> {
     match showing.as_mut().and_then(|showing| showing.live.as_mut()) {
-        Some(live) => live.next().await,
+        Some((live, ledger)) => ledger.hear(live.next().await),
         None => std::future::pending().await,
     }
 }
 
-/// What ended a sleep.
+/// What ended a sleep. Each lives for one turn of a loop.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would be one a reply")]
 enum Woken {
     Interrupt(Interrupt),
     Told(Told),
-    Heard(Piece),
+    Heard(Option<Chunk>),
     Time,
 }
 
@@ -288,7 +298,7 @@ impl<'a> Watcher<'a> {
             interrupts,
             start: Instant::now(),
             leaving: None,
-            told_at: Duration::ZERO,
+            next_tick: TICK_EVERY,
             showing: None,
         }
     }
@@ -298,7 +308,38 @@ impl<'a> Watcher<'a> {
         self.start.elapsed()
     }
 
-    fn take(&mut self, told: Told) -> Result<Option<HostId>, ControlError> {
+    fn show(
+        &mut self,
+        changed: Changed,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+    ) -> Result<(), RunError> {
+        let elapsed = self.elapsed();
+        match changed {
+            Changed::Nothing => Ok(()),
+            Changed::Running(host) => job.happens(streams, &Event::Running { host }, elapsed),
+            Changed::Settled(host) => {
+                job.settled(streams, &mut self.tally, host, elapsed)?;
+                if let Some(showing) = &self.showing {
+                    job.fetch_ahead(streams, &self.tally, host, &showing.reader);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn hear(
+        &mut self,
+        chunk: Option<Chunk>,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+    ) -> Result<(), RunError> {
+        // Nobody else is heard.
+        let chunk = chunk.filter(|chunk| self.tally.seat(&chunk.host).is_some());
+        chunk.map_or(Ok(()), |chunk| job.happens(streams, &Event::Chunk(chunk), self.elapsed()))
+    }
+
+    fn take(&mut self, told: Told) -> Result<Changed, ControlError> {
         let elapsed = self.elapsed();
         take(told, &mut self.tally, self.authority, elapsed)
     }
@@ -319,7 +360,6 @@ impl<'a> Watcher<'a> {
         streams: &mut Streams<'_>,
         until: impl Fn(&Tally, Duration) -> Option<Duration>,
     ) -> Result<Ended, RunError> {
-        let every = if streams.err_terminal { PROGRESS_EVERY.0 } else { PROGRESS_EVERY.1 };
         let ended = loop {
             let elapsed = self.elapsed();
             if self.leaving.is_some_and(|leaving| leaving <= Instant::now()) {
@@ -328,17 +368,16 @@ impl<'a> Watcher<'a> {
             let Some(until) = until(&self.tally, elapsed) else {
                 break if self.leaving.is_some() { Ended::Detached } else { Ended::Answered };
             };
-            if elapsed >= self.told_at.saturating_add(every) {
-                self.told_at = elapsed;
-                let text = view::progress(&self.tally.counts());
-                if streams.err_terminal { streams.progress(&text) } else { streams.say(&text) }
+            if elapsed >= self.next_tick {
+                self.next_tick = elapsed.saturating_add(TICK_EVERY);
+                job.happens(streams, &Event::Tick, elapsed)?;
             }
-            let wake = self.start + until.min(self.told_at.saturating_add(every));
+            let wake = self.start + until.min(self.next_tick);
             let wake = self.leaving.map_or(wake, |leaving| leaving.min(wake));
             let woken = tokio::select! {
                 interrupt = next(&mut self.interrupts) => Woken::Interrupt(interrupt),
                 told = self.followed.next() => Woken::Told(told),
-                piece = heard(&mut self.showing) => Woken::Heard(piece),
+                chunk = heard(&mut self.showing) => Woken::Heard(chunk),
                 () = sleep_until(wake) => Woken::Time,
             };
             match woken {
@@ -347,20 +386,12 @@ impl<'a> Watcher<'a> {
                 Woken::Interrupt(Interrupt::Key) if self.leaving.is_some() => break Ended::Cancelled,
                 Woken::Interrupt(Interrupt::Key) => {
                     self.leaving = Some(Instant::now() + CANCEL_WITHIN);
-                    streams.progress("");
-                    streams.say("leaving: Ctrl-C again within 2 s cancels it on the hosts");
+                    let text = "leaving: Ctrl-C again within 2 s cancels it on the hosts";
+                    job.happens(streams, &Event::Note(Note::warning(text)), elapsed)?;
                 }
-                Woken::Heard(piece) => job.hear(piece, streams)?,
+                Woken::Heard(chunk) => self.hear(chunk, job, streams)?,
                 Woken::Told(told) => match self.take(told) {
-                    Ok(Some(host)) => {
-                        if streams.format == Format::Jsonl {
-                            job.tell_if_here(streams, &mut self.tally, host)?;
-                        }
-                        if let Some(Showing { reader, view, .. }) = &self.showing {
-                            job.fetch_ahead(streams, *view, &self.tally, host, reader);
-                        }
-                    }
-                    Ok(None) => {}
+                    Ok(changed) => self.show(changed, job, streams)?,
                     Err(error) => break Ended::AgentGone(error),
                 },
             }
@@ -370,22 +401,32 @@ impl<'a> Watcher<'a> {
     }
 
     /// Waits at most `within` for those that were told to stop. Any interrupt ends it.
-    pub(super) async fn wait_cancelled(&mut self, within: Duration) {
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub(super) async fn wait_cancelled(
+        &mut self,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+        within: Duration,
+    ) -> Result<(), RunError> {
         let until = Instant::now() + within;
         while unanswered(&self.tally) > 0 {
             let woken = tokio::select! {
                 interrupt = next(&mut self.interrupts) => Woken::Interrupt(interrupt),
                 told = self.followed.next() => Woken::Told(told),
-                () = sleep_until(until) => return,
+                chunk = heard(&mut self.showing) => Woken::Heard(chunk),
+                () = sleep_until(until) => Woken::Time,
             };
             match woken {
-                Woken::Told(told) => {
-                    if self.take(told).is_err() {
-                        return;
-                    }
-                }
-                Woken::Interrupt(_) | Woken::Heard(_) | Woken::Time => return,
+                Woken::Heard(chunk) => self.hear(chunk, job, streams)?,
+                Woken::Told(told) => match self.take(told) {
+                    Ok(changed) => self.show(changed, job, streams)?,
+                    Err(_) => break,
+                },
+                Woken::Interrupt(_) | Woken::Time => break,
             }
         }
+        Ok(())
     }
 }

@@ -211,7 +211,7 @@ async fn what_a_budget_stopped_is_rerun_on_all_that_did_not_run_it() {
 }
 
 /// A job of three waves whose first was handed over, as its command line left it.
-async fn begun(desk: &Desk, stop: Option<Stop>) -> EntryId {
+fn begun(desk: &Desk, stop: Option<Stop>) -> EntryId {
     let mut ids: Vec<HostId> = desk.fleet.members.iter().map(|member| member.id).collect();
     ids.sort();
     let first = super::targets::order(&desk.fleet, |body| {
@@ -227,21 +227,21 @@ async fn begun(desk: &Desk, stop: Option<Stop>) -> EntryId {
 #[tokio::test]
 async fn a_job_whose_command_line_was_killed_is_accounted_for() {
     let desk = Desk::new(Fleet::of(THREE), |seen, member| told(seen.ok(member, "x")));
-    let job = begun(&desk, None).await;
+    let job = begun(&desk, None);
     let said = watched(&desk, job, None, &[]).await;
     assert_eq!(said.code.as_ref().unwrap(), &6, "{}", said.err);
     let counts = &said.json()["counts"];
     assert_eq!((&counts["ok"], &counts["not_started"], &counts["total"]), (&1.into(), &2.into(), &3.into()));
     assert!(said.out.contains("the command line that orders the waves left"), "{}", said.out);
     let stopped = Desk::new(Fleet::of(THREE), |seen, member| told(seen.ok(member, "x")));
-    let job = begun(&stopped, Some(Stop::Budget {})).await;
+    let job = begun(&stopped, Some(Stop::Budget {}));
     assert_eq!(watched(&stopped, job, None, &[]).await.code.unwrap(), 8);
 }
 
 #[tokio::test]
 async fn a_job_that_is_paced_is_waited_for_and_a_cancelled_one_gets_no_other_wave() {
     let desk = Desk::new(Fleet::of(THREE), |seen, member| told(seen.ok(member, "x")));
-    let job = begun(&desk, None).await;
+    let job = begun(&desk, None);
     let pacing = desk.home.pace(&job).unwrap();
     let said = watched(&desk, job, Some(Duration::from_millis(200)), &[]).await;
     assert_eq!(said.code.as_ref().unwrap(), &124, "another wave may come: {}", said.err);

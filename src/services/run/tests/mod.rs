@@ -6,5 +6,6 @@ mod jobs;
 mod live;
 mod managed;
 mod running;
+mod screens;
 mod targets;
 mod waves;

@@ -1,0 +1,347 @@
+//! A job under way: wave after wave is signed, handed over and waited for, and all of it accounted for.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Event, ExitMode, Note, Patience, RunError, Status, Streams, Tally, Withheld, ending,
+    live::{Ledger, Live},
+    output::Reader,
+    rollout::Rollout,
+    shipment,
+    verb::{CANCELLED_WITHIN, INTERRUPTED, SUBMIT_WITHIN, Work},
+    view::{self, Job},
+    waiting::{self, Ended, Interrupts, Showing, Watcher},
+};
+use crate::{
+    control::{Client, ControlError, Reply, Request},
+    identity::{HostId, Signed},
+    journal::{JobLock, Stop},
+    replica::{Item, Order},
+    time::Timestamp,
+};
+
+/// A job under way.
+pub(super) struct Course<'a> {
+    work: &'a Work<'a>,
+    rollout: Rollout,
+    watcher: Watcher<'a>,
+    client: Client,
+    /// Who was up when the waves began, as far as there is a budget that asks.
+    up: BTreeSet<HostId>,
+    /// Why no other wave is signed.
+    stopped: Option<Stop>,
+    /// Says to others that this process paces it, for as long as it lives.
+    pacing: Option<JobLock>,
+}
+
+impl<'a> Course<'a> {
+    /// Nothing is signed yet.
+    pub(super) fn new(work: &'a Work<'a>, rollout: Rollout, client: Client, interrupts: Interrupts) -> Self {
+        let watcher = Watcher::new(work.replica.authority(), rollout.tally(), interrupts);
+        Self { work, rollout, watcher, client, up: BTreeSet::new(), stopped: None, pacing: None }
+    }
+
+    /// Every host, in order of ids.
+    pub(super) fn roster(&self) -> &[HostId] {
+        self.rollout.roster()
+    }
+
+    /// Remembers the results that are verified.
+    pub(super) fn keep(&self, streams: &mut Streams<'_>) {
+        let Some(id) = self.rollout.id() else { return };
+        if let Err(error) = self.work.home.keep_reports(&id, &self.watcher.tally.reports()) {
+            streams.say(&format!("warning: the results are not remembered here: {error}"));
+        }
+    }
+
+    /// Signs the first wave and hands it over.
+    pub(super) async fn first(&mut self, now: Timestamp) -> Result<Signed<Order>, RunError> {
+        let work = self.work;
+        shipment::ship(&mut self.client, work.request, work.draft.action()).await?;
+        let (order, _) = self.sign(now).await?;
+        let mut items = self.work.before.clone();
+        items.push(Item::bare(order.bytes()));
+        self.submit(&order, items).await?;
+        Ok(order)
+    }
+
+    /// Signs the order of the next wave and remembers it: what hosts may run is never unknown here.
+    async fn sign(&mut self, now: Timestamp) -> Result<(Signed<Order>, Vec<HostId>), RunError> {
+        let work = self.work;
+        let wave = self.rollout.orders().len();
+        let hosts = self.rollout.wave(wave).to_vec();
+        if work.request.errors_max.is_some() {
+            let up = waiting::up(&mut self.client).await;
+            self.up.extend(up.into_iter().filter(|host| hosts.binary_search(host).is_ok()));
+        }
+        let order = work.draft.sign(work.home, wave, &hosts, now)?;
+        let paced = self.rollout.waves_total() > 1;
+        let job = self.rollout.id().unwrap_or_else(|| order.id());
+        if paced && wave == 0 {
+            self.pacing = Some(work.home.pace(&job)?);
+        }
+        self.rollout.push(order.clone());
+        work.home.keep_order(&order.id(), order.bytes())?;
+        self.remember()?;
+        self.watcher.tally.ask(&hosts, self.watcher.elapsed());
+        Ok((order, hosts))
+    }
+
+    /// Remembers how far the waves are, if there are several.
+    fn remember(&self) -> Result<(), RunError> {
+        if let Some(job) = self.rollout.id().filter(|_| self.rollout.waves_total() > 1) {
+            let errors_max = self.work.errors_max(self.rollout.roster().len());
+            self.work.home.keep_waves(&job, &self.rollout.waves(errors_max, self.stopped.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// Hands an order over, and follows it.
+    async fn submit(&mut self, order: &Signed<Order>, items: Vec<Item>) -> Result<(), RunError> {
+        let id = order.id();
+        if let Some(showing) = &mut self.watcher.showing {
+            showing.add(self.work.home, self.work.socket, order).await;
+        }
+        let unconfirmed = |source| RunError::Unconfirmed { job: id.short(), source };
+        match self.client.ask(&Request::Submit { items }, SUBMIT_WITHIN).await {
+            Ok(Reply::Accepted {}) => {}
+            Ok(_) => {
+                return Err(unconfirmed(ControlError::Malformed("not an answer to an order".to_owned())));
+            }
+            Err(error @ ControlError::Refused { .. }) => return Err(RunError::NotTaken(error)),
+            Err(source) => return Err(unconfirmed(source)),
+        }
+        self.watcher.followed.add(self.work.socket, id).await.map_err(unconfirmed)
+    }
+
+    /// Makes ready to show output; as it is written, if `live`. Soon enough when the first order was handed over just
+    /// now: hosts say that they work on it only once that takes a while.
+    pub(super) async fn listen(&mut self, live: bool, now: Timestamp) {
+        let (home, socket) = (self.work.home, self.work.socket);
+        let live = live.then(|| (Live::default(), Ledger::default()));
+        let mut showing = Showing { reader: Reader::sign(home, socket, [], now), live };
+        for order in self.rollout.orders() {
+            showing.add(home, socket, order).await;
+        }
+        self.watcher.showing = Some(showing);
+    }
+
+    /// Wave after wave, until all have ended or no other may begin.
+    pub(super) async fn run(
+        &mut self,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+        clock: &(dyn Fn() -> Timestamp + Sync),
+    ) -> Result<Ended, RunError> {
+        let request = self.work.request;
+        let patience =
+            Patience { silent: request.wait, running: request.timeout.saturating_add(request.grace) };
+        let ended = loop {
+            let until = |tally: &Tally, elapsed| tally.wait_until(elapsed, patience);
+            match self.watcher.wait(job, streams, until).await? {
+                Ended::Answered if self.rollout.orders().len() > 1 || !self.rollout.rest().is_empty() => {
+                    if let Err(gone) = self.late_answers().await {
+                        break Ended::AgentGone(gone);
+                    }
+                }
+                Ended::Answered => break Ended::Answered,
+                ended => break ended,
+            }
+            if self.rollout.rest().is_empty() {
+                break Ended::Answered;
+            }
+            if let Some(text) = self.over_budget() {
+                self.stop(Withheld::Budget, Stop::Budget {}, streams);
+                self.note(Note::warning(text), job, streams)?;
+                self.call_off(job, streams, clock()).await;
+                break Ended::Answered;
+            }
+            match self.next_wave(job, streams, clock()).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.stop(Withheld::Cancelled, Stop::Cancelled {}, streams);
+                    break Ended::Answered;
+                }
+                Err(error) => {
+                    self.stop(Withheld::Broken, Stop::Broken { why: error.to_string() }, streams);
+                    match error {
+                        RunError::Unconfirmed { source, .. } | RunError::NotTaken(source) => {
+                            break Ended::AgentGone(source);
+                        }
+                        error => return Err(error),
+                    }
+                }
+            }
+        };
+        match &ended {
+            Ended::Answered => {}
+            Ended::Detached => self.stop(Withheld::Left, Stop::Detached {}, streams),
+            Ended::AgentGone(error) => {
+                self.stop(Withheld::Broken, Stop::Broken { why: error.to_string() }, streams);
+            }
+            Ended::Cancelled => self.cancel(job, streams, clock()).await?,
+        }
+        Ok(ended)
+    }
+
+    /// Answers to earlier waves that came while nobody listened.
+    async fn late_answers(&mut self) -> Result<(), ControlError> {
+        let authority = self.work.replica.authority();
+        let Self { client, rollout, watcher, .. } = self;
+        match waiting::collect_all(client, rollout, &mut watcher.tally, authority).await {
+            Ok(()) => Ok(()),
+            Err(RunError::Control(error)) => Err(error),
+            Err(other) => Err(ControlError::Malformed(other.to_string())),
+        }
+    }
+
+    /// Why no other wave may begin, if too many have failed.
+    fn over_budget(&self) -> Option<String> {
+        let max = self.work.errors_max(self.rollout.roster().len())?;
+        let errors = self.watcher.tally.errors(|host| self.up.contains(host));
+        (errors > max).then(|| {
+            let may = if max == 0 { "none".to_owned() } else { max.to_string() };
+            format!(
+                "stopped: {errors} failed, where {may} may: {} hosts are not started",
+                self.rollout.rest().len()
+            )
+        })
+    }
+
+    fn note(&self, note: Note, job: &mut Job<'_>, streams: &mut Streams<'_>) -> Result<(), RunError> {
+        job.happens(streams, &Event::Note(note), self.watcher.elapsed())
+    }
+
+    /// Takes that no other wave is signed.
+    fn stop(&mut self, why: Withheld, stop: Stop, streams: &mut Streams<'_>) {
+        if self.rollout.rest().is_empty() {
+            return;
+        }
+        self.watcher.tally.withhold(self.rollout.rest(), why);
+        self.stopped = Some(stop);
+        if let Err(error) = self.remember() {
+            streams.say(&format!("warning: why it ended is not remembered here: {error}"));
+        }
+    }
+
+    /// What was stopped by its budget is not to be begun later by hosts that are away. Where a host is at it,
+    /// its order stands: what runs may end.
+    async fn call_off(&mut self, job: &mut Job<'_>, streams: &mut Streams<'_>, now: Timestamp) {
+        let tally = &self.watcher.tally;
+        let stands = |host: &HostId, status| tally.seat(host).is_some_and(|seat| seat.status() == status);
+        let idle = |order: &&Signed<Order>| {
+            let hosts = order.body().roster.hosts();
+            hosts.iter().any(|host| stands(host, Status::Silent))
+                && !hosts.iter().any(|host| stands(host, Status::Running))
+        };
+        let orders: Vec<Signed<Order>> = self.rollout.orders().iter().filter(idle).cloned().collect();
+        if orders.is_empty() {
+            return;
+        }
+        let items = orders.iter().map(|order| ending::end(self.work.home, order, now)).collect();
+        match ending::submit(&mut self.client, items).await {
+            Ok(()) => orders.iter().for_each(|order| job.cancelled(order)),
+            Err(error) => streams.say(&format!("warning: hosts that are away may still start it: {error}")),
+        }
+    }
+
+    /// The next wave begins; false if somebody cancelled the job meanwhile.
+    async fn next_wave(
+        &mut self,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+        now: Timestamp,
+    ) -> Result<bool, RunError> {
+        let order = {
+            let id = self.rollout.id();
+            let _step = id.map(|id| self.work.home.step(&id)).transpose()?;
+            if id.is_some_and(|id| self.work.home.is_cancelled(&id)) {
+                return Ok(false);
+            }
+            self.sign(now).await?.0
+        };
+        let (wave, waves) = (self.rollout.orders().len(), self.rollout.waves_total());
+        self.submit(&order, vec![Item::bare(order.bytes())]).await?;
+        let hosts = view::counted(order.body().roster.hosts().len());
+        self.note(Note::remark(format!("wave {wave} of {waves}: {hosts}")), job, streams)?;
+        Ok(true)
+    }
+
+    /// Tells the hosts to stop, and waits for what they say to that.
+    async fn cancel(
+        &mut self,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+        now: Timestamp,
+    ) -> Result<(), RunError> {
+        self.stop(Withheld::Cancelled, Stop::Cancelled {}, streams);
+        let items = ending::sign(self.work.home, &self.rollout, &self.watcher.tally, now);
+        self.note(Note::warning("cancelling"), job, streams)?;
+        ending::submit(&mut self.client, items).await?;
+        for order in self.rollout.orders() {
+            job.cancelled(order);
+        }
+        self.watcher.wait_cancelled(job, streams, CANCELLED_WITHIN).await
+    }
+
+    /// Shows what came of it, and what the process exits with.
+    pub(super) async fn account(
+        mut self,
+        ended: Ended,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+        mode: ExitMode,
+    ) -> Result<u8, RunError> {
+        for order in self.rollout.orders() {
+            job.expires(order);
+        }
+        let mut tally = self.watcher.tally.clone();
+        let code = if matches!(ended, Ended::Detached) {
+            None
+        } else {
+            job.seen = view::last_seen(self.work.socket, &tally).await;
+            let (home, socket) = (self.work.home, self.work.socket);
+            let showing = self.watcher.showing.take().map(|showing| showing.reader);
+            let mut reader =
+                showing.unwrap_or_else(|| Reader::sign(home, socket, self.rollout.orders(), job.now));
+            reader.renew(home, job.now);
+            // Long output is still to come, so a person may want out here too.
+            tokio::select! {
+                whole = job.show(streams, &mut tally, &reader) => Some(whole?),
+                () = self.watcher.interrupt() => None,
+            }
+            .map(|whole| match (ended, tally.code(mode)) {
+                (Ended::AgentGone(error), _) => {
+                    streams.say(&format!("error: {error}"));
+                    RunError::Control(error).code()
+                }
+                (Ended::Cancelled, _) => INTERRUPTED,
+                // Not all that the command said reached its reader.
+                (_, 0) if !whole => 1,
+                (_, code) => code,
+            })
+        };
+        let code = code.unwrap_or_else(|| {
+            streams.say(&self.detached(job, &tally));
+            INTERRUPTED
+        });
+        job.end(streams, &tally, code)?;
+        Ok(code)
+    }
+
+    fn detached(&self, job: &Job<'_>, tally: &Tally) -> String {
+        let (total, id) = (tally.counts().total(), job.id.short());
+        let (open, later) = (waiting::unanswered(tally), self.rollout.rest().len());
+        let expires = self.rollout.orders().last().map(|order| order.body().expires).unwrap_or_default();
+        let mut parts = vec![format!("detached: {} of {total} hosts answered", total - open - later)];
+        if open > 0 {
+            parts.push(format!("{open} may start it until {}", view::clock_time(expires, job.now)));
+        }
+        let mut next = vec![format!("muster job watch {id}")];
+        if later > 0 {
+            parts.push(format!("{later} of later waves will not start it"));
+            next.push(format!("muster job rerun {id} --failed"));
+        }
+        format!("{}\ncome back: {}", parts.join("; "), next.join(" · "))
+    }
+}
