@@ -280,7 +280,6 @@ async fn heard(showing: &mut Option<Showing>) -> Option<Chunk> {
 }
 
 /// What ended a sleep. Each lives for one turn of a loop.
-#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would be one a reply")]
 enum Woken {
     Interrupt(Interrupt),
     Told(Told),
