@@ -293,6 +293,9 @@ pub struct HostLs {
     /// Which hosts [default: all]
     #[command(flatten)]
     pub select: Select,
+    /// Redraw until Ctrl-C; not on a terminal: a line of JSON for each change
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `host show`.

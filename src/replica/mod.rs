@@ -5,6 +5,7 @@
 //! the local clock decides nothing; every table has a bound. It does not know where entries come from
 //! or how they are kept on disk.
 
+mod arrived;
 mod base;
 mod entry;
 mod facet;
@@ -22,6 +23,7 @@ mod state;
 mod tip;
 mod waiting;
 
+pub use arrived::Arrived;
 pub use base::{Base, choose_base};
 pub use entry::{Entry, EntryError, Item, Place};
 pub use facet::{FACET_BYTES_MAX, FacetError, FacetHalf, FacetHash, PACKED_BYTES_MAX, Packed, Table, Tables};
@@ -38,5 +40,5 @@ pub use outcome::{
 };
 pub use roots::{Roots, first_hour};
 pub use state::{Merged, Replica};
-pub use tip::{HeadTips, Sections, Tip, TipForm, put_varint, take_varint};
+pub use tip::{HeadTips, Lacked, Sections, Tip, TipForm, put_varint, take_varint};
 pub use waiting::{Cancelled, WAITING_MAX, Waiting};

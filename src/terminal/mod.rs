@@ -17,9 +17,11 @@ pub mod style;
 pub mod table;
 pub mod talk;
 pub mod time;
+pub mod watch;
 pub mod wrap;
 
 pub use output::{Format, Output, OutputError, Sheet};
 pub use style::{HOST_STATES, Mark, Style};
 pub use table::{Column, Kind};
 pub use talk::{AskError, Talk};
+pub use watch::Watch;

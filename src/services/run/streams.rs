@@ -33,6 +33,7 @@ pub struct Streams<'a> {
     /// What `-o` says.
     pub format: Format,
     closed: bool,
+    progressing: bool,
 }
 
 impl fmt::Debug for Streams<'_> {
@@ -55,6 +56,7 @@ impl<'a> Streams<'a> {
             err_columns: None,
             format,
             closed: false,
+            progressing: false,
         }
     }
 
@@ -69,8 +71,10 @@ impl<'a> Streams<'a> {
     }
 
     /// Shows how far it is on a terminal, in place of what was shown before; an empty text takes it away.
+    /// Where nothing was shown, nothing is taken away: it would be a host's own line.
     pub(super) fn progress(&mut self, text: &str) {
-        if self.err_terminal {
+        if self.err_terminal && (self.progressing || !text.is_empty()) {
+            self.progressing = !text.is_empty();
             let _nobody_listens = write!(self.err, "\r\x1b[K{text}").and_then(|()| self.err.flush());
         }
     }

@@ -2,6 +2,7 @@
 
 mod account;
 mod agent;
+pub(super) mod attacks;
 mod jobs;
 mod live;
 mod managed;

@@ -1,9 +1,13 @@
 //! What a person sees of a whole run, as expected text.
 
-use super::agent::{Desk, Fleet, Member, Person, Ran, SHORT, Seen, all, on, told};
+use std::time::Duration;
+
+use super::agent::{Desk, Fleet, Member, NOW, Person, Ran, SHORT, Seen, all, on, told};
+use super::attacks::ATTACKS;
 use crate::{
+    control::StreamName,
     replica::Outcome,
-    services::run::{RunRequest, View},
+    services::run::{Chunk, Event, ExitMode, RunRequest, Streams, Tally, View, verify, view::Job},
     terminal::{Format, escape},
 };
 
@@ -34,10 +38,11 @@ async fn seen(desk: &Desk, request: &RunRequest, columns: Option<usize>, color: 
     desk.run_as(request, Format::Table, person).await
 }
 
-/// What was said beside it, without the job's id.
+/// What was said beside it, without the job's id, and without progress, which a slow machine gets to see.
 fn talk(ran: &Ran, desk: &Desk) -> String {
     let id = desk.state.lock().unwrap().orders[0].id().short();
-    ran.err.replace(&id, "ID").replace("\r\x1b[K", "")
+    let parts = ran.err.split("\r\x1b[K").filter(|part| !part.contains(" answered"));
+    parts.collect::<String>().replace(&id, "ID")
 }
 
 #[tokio::test]
@@ -166,4 +171,103 @@ async fn a_fleet_of_one_is_one_host() {
     assert_eq!(talk, "1 host · as @agent by grant of ana · job ID\n1 ok          muster job show ID\n");
     let raw = seen(&desk, &on("solo"), None, false).await;
     assert_eq!((raw.text().as_str(), raw.err.as_str()), ("hi\n", ""));
+}
+
+#[test]
+fn a_hosts_last_line_is_not_taken_away_where_no_progress_stood() {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut streams = Streams::new(&mut out, &mut err, Format::Table);
+    streams.err_terminal = true;
+    streams.progress("");
+    streams.progress("1 of 2");
+    streams.progress("");
+    streams.progress("");
+    assert_eq!(err, b"\r\x1b[K1 of 2\r\x1b[K");
+}
+
+/// Plays live output and a result of one of two hosts, and gives both streams and the exit code.
+async fn live(format: Format, said: &[&str], signed: &str) -> (String, String, u8) {
+    let desk = Desk::new(Fleet::of(&[("a", "x"), ("b", "x")]), |seen, member| told(seen.ok(member, "")));
+    desk.run(&all()).await;
+    let order = desk.state.lock().unwrap().orders[0].clone();
+    let member = desk.fleet.member("a");
+    let seen = Seen {
+        fleet: desk.fleet.replica.fleet(),
+        id: order.id(),
+        order: order.body(),
+        asked: 1,
+        cancelled: false,
+    };
+    let result = verify(&seen.ok(member, signed), order.id(), desk.fleet.replica.authority());
+
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut streams = Streams::new(&mut out, &mut err, format);
+    let mut job = Job::new(&order, &desk.fleet.replica, NOW);
+    let mut tally = Tally::new(order.body().roster.hosts());
+    job.begin(&mut streams, View::Live).unwrap();
+    for (seq, text) in said.iter().enumerate() {
+        let data = text.as_bytes().to_vec();
+        let chunk = Chunk { host: member.id, fd: StreamName::Stdout, seq: seq as u64, data };
+        job.happens(&mut streams, &Event::Chunk(chunk), Duration::ZERO).unwrap();
+    }
+    tally.report(member.id, result);
+    job.settled(&mut streams, &mut tally, member.id, Duration::ZERO).unwrap();
+    let code = tally.code(ExitMode::Summary);
+    job.end(&mut streams, &tally, code).unwrap();
+    (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), code)
+}
+
+#[tokio::test]
+async fn what_was_live_is_not_shown_again_and_the_rest_comes_with_the_result() {
+    for said in [&[][..], &["one\n"], &["o", "ne\ntwo"], &["one\n", "two\n"]] {
+        let (out, _, code) = live(Format::Table, said, "one\ntwo\n").await;
+        assert_eq!((out.as_str(), code), ("a: one\na: two\n", 7), "{said:?}");
+        let (out, ..) = live(Format::Jsonl, said, "one\ntwo\n").await;
+        let events: Vec<serde_json::Value> =
+            out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let chunks = events.iter().filter(|event| event["event"] == "chunk");
+        let text: String = chunks.clone().map(|event| event["data"].as_str().unwrap()).collect();
+        assert_eq!(text, "one\ntwo\n", "{said:?}");
+        assert!(chunks.enumerate().all(|(at, event)| event["seq"] == at as u64), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_live_and_is_not_what_was_signed_is_never_success() {
+    for said in [&["evil\n"][..], &["one\nevil"], &["one\ntwo\nmore\n"], &["ONE\ntwo\n"]] {
+        let (_, err, code) = live(Format::Table, said, "one\ntwo\n").await;
+        assert_eq!(code, 6, "{said:?}");
+        assert!(err.contains("✗ output of a: what was shown is not what was signed\n"), "{err}");
+        let (out, ..) = live(Format::Jsonl, said, "one\ntwo\n").await;
+        assert!(out.contains("\"status\":\"failed\""), "{out}");
+        assert!(out.contains("but its output is not what was signed"), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn no_view_shows_a_terminal_what_a_host_wrote_to_take_it_over() {
+    let attack = ATTACKS.join("\n");
+    let desk = Desk::new(Fleet::of(&[("a", "x"), ("b", "x"), ("c", "x")]), move |seen, member| {
+        let odd = if member.name == "c" { "more\x1b]0;t\x07\n" } else { "" };
+        let said = format!("{attack}\n{odd}");
+        told(seen.report(member, Outcome::Exited { code: 0 }, said.as_bytes(), said.as_bytes()))
+    });
+    for view in [View::Auto, View::Live, View::Group, View::Raw, View::Quiet] {
+        for request in [patient(view), RunRequest { view, ..on("a") }] {
+            let ran = seen(&desk, &request, Some(60), false).await;
+            assert_eq!(ran.code(), 0);
+            // Raw bytes may erase their own line. Nothing else here is coloured, so no command is this program's.
+            let erased = |shown: String| shown.replace("\x1b[2K", "").replace("\r\x1b[K", "");
+            for shown in [ran.text(), ran.err].map(erased) {
+                let hidden = |c: char| escape::is_hidden(c) && c != '\n';
+                assert!(!shown.contains(hidden), "{view:?}: {shown:?}");
+            }
+            if view == View::Group {
+                assert!(ran.out.starts_with("✓ a".as_bytes()), "{:?}", ran.out);
+                let lines = String::from_utf8(ran.out.clone()).unwrap();
+                let marks = lines.lines().filter(|row| !row.starts_with(' ')).count();
+                assert_eq!(marks, if request.target.all { 2 } else { 1 }, "{lines}");
+            }
+        }
+    }
 }

@@ -210,6 +210,7 @@ impl Job<'_> {
         tally: &mut Tally,
         reader: &Reader,
     ) -> Result<bool, RunError> {
+        streams.progress("");
         match streams.format {
             Format::Json => self.gather(streams, tally, reader).await,
             Format::Csv | Format::Name => {
