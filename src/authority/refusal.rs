@@ -147,6 +147,9 @@ pub enum Refusal {
     /// Malformed beyond what its type can say.
     #[error("malformed: {0}")]
     Malformed(&'static str),
+    /// What was shipped with it cannot be run or read.
+    #[error("what was shipped with it {0}")]
+    NotShipped(String),
     /// The place in the stream does not follow what is held; the sender is asked again later.
     #[error("does not follow what is held of its stream")]
     Gap,

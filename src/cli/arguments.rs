@@ -486,7 +486,9 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 Examples:
   muster run -l role=web -- uname -r
   muster run -t 'tag.env = prod and not tag.frozen = yes' --as www -- id
-  muster run --all -c 'df -h / | tail -1'")]
+  muster run --all -c 'df -h / | tail -1'
+  muster run -l role=db --script tune.sh -- --fast
+  muster run -H db-1 -i -- psql < fix.sql")]
 pub struct Run {
     /// Which hosts
     #[command(flatten)]
@@ -521,8 +523,14 @@ pub struct Run {
     /// A line for /bin/sh -c, instead of a program
     #[arg(short, long = "command", value_name = "LINE", conflicts_with = "argv")]
     pub command: Option<String>,
+    /// Run this file on the hosts, with what follows -- as its arguments; - reads it from standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    pub script: Option<PathBuf>,
+    /// Give standard input to the command, up to 16 MiB
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
     /// The program and its arguments
-    #[arg(last = true, value_name = "ARGV", required_unless_present = "command")]
+    #[arg(last = true, value_name = "ARGV", required_unless_present_any = ["command", "script"])]
     pub argv: Vec<OsString>,
 }
 

@@ -1,6 +1,11 @@
 //! `muster run` and `muster job`.
 
-use std::{fs::File, io, os::fd::AsFd as _, os::unix::ffi::OsStrExt as _};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
+    path::Path,
+};
 
 use futures::{StreamExt as _, stream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,12 +20,13 @@ use crate::{
     control::Anchor,
     journal::OperatorHome,
     node::clock,
+    replica::BLOB_BYTES_MAX,
     services::run::{
         self, CancelRequest, ExitMode, Interrupt, Interrupts, JOBS_SHOWN_DEFAULT, OutputRequest,
         RerunRequest, RunRequest, Share, Streams, View, WatchRequest, World,
     },
     targets::Targets,
-    terminal::prompt,
+    terminal::{escape, prompt},
 };
 
 /// The process's own streams, unbuffered: output of hosts is passed on in large pieces.
@@ -56,6 +62,45 @@ fn prepared<'a>(context: &Context, out: &'a mut File, err: &'a mut File) -> Stre
         .map(|size| size.ws_col.into())
         .filter(|columns| *columns > 0);
     streams
+}
+
+/// What people call a script.
+fn called(script: &Path) -> Vec<u8> {
+    let name = script.file_name().filter(|_| script != Path::new("-"));
+    name.map_or_else(|| b"script".to_vec(), |name| name.as_bytes().to_vec())
+}
+
+/// The script and the standard input that are to be shipped, whole in memory. One byte more than may be is read at
+/// most: what is too long is found to be.
+fn shipped(run: &Run, terminal: bool) -> Result<[Option<Vec<u8>>; 2], Failure> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| Failure::new(ExitCode::Usage, format!("cannot read {what}: {error}"))
+    };
+    let all = |from: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        from.take(BLOB_BYTES_MAX + 1).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let from_stdin = run.script.as_deref() == Some(Path::new("-"));
+    if from_stdin && run.stdin {
+        let problem = "--script - and -i both want standard input".to_owned();
+        return Err(Failure::new(ExitCode::Usage, problem).hint("put one of them into a file"));
+    }
+    if (from_stdin || run.stdin) && terminal {
+        let problem =
+            "standard input is a terminal, and all of it is shipped before anything runs".to_owned();
+        return Err(Failure::new(ExitCode::Usage, problem).hint("give it a file: muster run … < FILE"));
+    }
+    let script = match &run.script {
+        None => None,
+        Some(_) if from_stdin => Some(all(&mut io::stdin().lock()).map_err(failed("standard input"))?),
+        Some(path) => {
+            let read = File::open(path).and_then(|mut file| all(&mut file));
+            Some(read.map_err(failed(&escape::line(&path.display().to_string())))?)
+        }
+    };
+    let stdin = run.stdin.then(|| all(&mut io::stdin().lock())).transpose();
+    Ok([script, stdin.map_err(failed("standard input"))?])
 }
 
 /// Ctrl-C, a hang-up and the request to end, as they come from now on.
@@ -114,11 +159,14 @@ fn pace(pacing: &Pacing, request: &mut RunRequest) {
 
 pub(super) fn run(context: &mut Context, run: &Run) -> Result<ExitCode, Failure> {
     let target = targets(&run.target);
-    let argv = match &run.command {
-        Some(line) => vec![b"/bin/sh".to_vec(), b"-c".to_vec(), line.as_bytes().to_vec()],
-        None => run.argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
+    let words = run.argv.iter().map(|word| word.as_bytes().to_vec());
+    let argv = match (&run.command, &run.script) {
+        (Some(line), _) => vec![b"/bin/sh".to_vec(), b"-c".to_vec(), line.as_bytes().to_vec()],
+        (None, None) => words.collect(),
+        (None, Some(path)) => std::iter::once(called(path)).chain(words).collect(),
     };
     let mut request = RunRequest::new(target, argv);
+    [request.script, request.stdin] = shipped(run, context.terminals[0])?;
     if let Some(user) = &run.run_as {
         request.run_as.clone_from(user);
     }

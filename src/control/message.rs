@@ -1,10 +1,11 @@
 //! What is asked and answered on the socket. One connection carries one question after the other; an
 //! answer is one or more replies, the last of which is not [`Reply::Items`] with `more`, a
-//! [`Reply::Report`], [`Reply::Running`] or [`Reply::Chunk`].
+//! [`Reply::Report`], [`Reply::Running`], [`Reply::Live`] or
+//! [`Reply::Chunk`].
 
 use crate::{
     identity::{EntryId, FleetId, HostId},
-    replica::{Item, Report},
+    replica::{Blob, Item, Report},
     time::Timestamp,
     wire::{Bytes, Value, Wire, WireError},
     wire_choice, wire_record,
@@ -16,7 +17,7 @@ pub const CONTROL_VERSION: u32 = 1;
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// One of a command's output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StreamName {
     /// Standard output.
     Stdout,
@@ -79,6 +80,8 @@ pub enum Request {
         host: HostId,
         /// Which stream.
         stream: StreamName,
+        /// From which byte on; from the first one, if not said.
+        from: Option<u64>,
     },
     /// How long a message takes to a host and back. Answered by [`Reply::Pong`].
     Ping {
@@ -117,6 +120,24 @@ pub enum Request {
         /// The expression, as a selector without groups.
         expression: String,
     },
+    /// Hands over a piece of what an order is about to be shipped with; pieces in order. Answered by
+    /// [`Reply::Accepted`] or [`Reply::Error`].
+    Ship {
+        /// The whole of it.
+        blob: Blob,
+        /// Where the piece begins.
+        at: u64,
+        /// The piece.
+        bytes: Bytes,
+    },
+    /// What the commands of an order write on hosts that say from now on that they work on it. Answered by
+    /// [`Reply::Live`]s, until the connection closes.
+    Live {
+        /// The signed `ReadRequest`.
+        read: Bytes,
+        /// The order.
+        order: EntryId,
+    },
     /// Reads all that is on the agent's disk and compares it with what it holds; what is damaged is written
     /// again. Answered by [`Reply::StoreCheck`] or [`Reply::Error`].
     StoreCheck {},
@@ -130,7 +151,7 @@ wire_choice!(Request {
     5 = Submit { items },
     6 = Orders {},
     7 = Watch { order, follow },
-    8 = Output { read, order, host, stream },
+    8 = Output { read, order, host, stream, from },
     9 = Ping { host },
     10 = Invite {},
     11 = Leave {},
@@ -138,6 +159,8 @@ wire_choice!(Request {
     20 = InventorySearch { expression, columns, limit },
     21 = InventoryShow { host, table },
     22 = InventoryTypes {},
+    23 = Ship { blob, at, bytes },
+    24 = Live { read, order },
     40 = StoreCheck {},
 });
 
@@ -264,6 +287,17 @@ pub enum Reply {
         /// By name.
         types: Vec<TypeRow>,
     },
+    /// What a command wrote, as its host says now.
+    Live {
+        /// The host.
+        host: HostId,
+        /// To which stream.
+        stream: StreamName,
+        /// Where in that it begins.
+        at: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
     /// What is on disk.
     StoreCheck {
         /// The report.
@@ -289,6 +323,7 @@ wire_choice!(Reply {
     21 = Tables { about, name, tables, more },
     22 = NoSuchHost { near, candidates },
     23 = Types { types },
+    24 = Live { host, stream, at, bytes },
     40 = StoreCheck { check },
 });
 

@@ -311,6 +311,8 @@ impl Script {
             | Request::StoreCheck {}
             | Request::Watch { .. }
             | Request::Output { .. }
+            | Request::Ship { .. }
+            | Request::Live { .. }
             | Request::InventorySearch { .. }
             | Request::InventoryShow { .. }
             | Request::InventoryTypes {}

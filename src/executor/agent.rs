@@ -20,15 +20,14 @@ use super::{
     message::{LinkError, Start, ToExecutor, ToMesh},
     orders::{Owed, Running},
     os,
-    queue::{Cancelled, Waiting},
-    spool,
+    shipped::SHIPPED,
     supervisor::{self, uptime},
 };
 use crate::{
     authority::Departure,
     identity::{self, EntryId, Executor as ExecutorPurpose, Kind, SecretKey, Signed},
-    journal::{Claims, HostHome, HostHomeError, JournalError},
-    replica::Cancellation,
+    journal::{Claims, HostHome, HostHomeError, JournalError, spool},
+    replica::{Cancellation, Cancelled, Waiting},
     time::Timestamp,
     wire::Bytes,
 };
@@ -101,6 +100,8 @@ pub struct Executor {
     pub(super) trust: Trust,
     pub(super) claims: Claims,
     pub(super) spool: PathBuf,
+    /// Where the mesh process puts what is shipped with orders, and where it is copied to.
+    pub(super) shipped: [PathBuf; 2],
     control: OwnedFd,
     settings: Start,
     socket: PathBuf,
@@ -169,15 +170,16 @@ impl Executor {
         };
         let mut executor = Self {
             clock,
-            home,
             _lock: lock,
             key,
             trust,
             claims,
             spool,
+            shipped: [home.mesh_dir(), dir].map(|part| part.join(SHIPPED)),
             control,
             settings,
             socket,
+            home,
             signals,
             mesh: Mesh::new(uptime()),
             running: Vec::new(),

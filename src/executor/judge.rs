@@ -4,7 +4,7 @@ use super::{Account, Trust};
 use crate::{
     authority::{AGENT_USER, Refusal, Standing},
     identity::Signed,
-    replica::{Action, Order},
+    replica::{BLOB_BYTES_MAX, Order},
     time::Timestamp,
 };
 
@@ -71,12 +71,15 @@ pub(super) fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> 
         Ok(account) => account,
         Err(refusal) => return refuse(refusal),
     };
-    let Action::Argv { argv } = &body.action;
+    let argv = body.action.argv();
     if argv.is_empty() || argv.first().is_some_and(|program| program.0.is_empty()) {
         return refuse(Refusal::Malformed("no program is named"));
     }
     if argv.len() > ARGUMENTS_MAX {
         return refuse(Refusal::TooMany { what: "arguments", limit: ARGUMENTS_MAX });
+    }
+    if body.action.blobs().any(|blob| blob.bytes > BLOB_BYTES_MAX) {
+        return refuse(Refusal::Malformed("what is shipped with it is too long"));
     }
     let argv = argv.iter().map(|argument| argument.0.clone()).collect();
     Verdict::Run { order: Box::new(order), account, argv }

@@ -13,15 +13,13 @@ mod link;
 pub mod message;
 mod orders;
 mod os;
-mod queue;
-mod spool;
+mod shipped;
 pub mod supervisor;
 mod trust;
 
 pub use agent::{AgentError, Executor, ExecutorSettings};
 pub use link::Link;
 pub use os::Account;
-pub use spool::paths as spool_paths;
 pub use trust::{Trust, TrustError};
 
 #[cfg(test)]

@@ -12,15 +12,14 @@ use super::{
     agent::{Executor, log},
     judge::{Verdict, judge},
     message::ToMesh,
-    queue::WAITING_MAX,
-    spool,
+    shipped::{NotShipped, Script, Shipped},
     supervisor::{self, Spawn, Stage, Supervised, uptime},
 };
 use crate::{
     authority::Refusal,
     identity::{self, EntryId, Operator, PublicKey, Signed},
-    journal::Claimed,
-    replica::{Order, Outcome, Output, Report, ResultRecord},
+    journal::{Claimed, spool},
+    replica::{Order, Outcome, Output, Report, ResultRecord, WAITING_MAX},
     time::Timestamp,
     wire::Bytes,
 };
@@ -42,6 +41,8 @@ pub(super) struct Running {
     pub(super) announced: bool,
     pub(super) cancelled: bool,
     pub(super) supervised: Supervised,
+    /// Gone with this.
+    _script: Option<Script>,
 }
 
 /// A signed result that is not on disk.
@@ -90,13 +91,23 @@ impl Executor {
                 self.refuse(&order, &refusal, now);
             }
             Verdict::Run { order, account, argv } => {
+                let action = &order.body().action;
+                let shipped = match Shipped::take(&self.shipped, &id, action, account.as_ref(), argv) {
+                    Ok(shipped) => shipped,
+                    // Not claimed: it is handed over again with what belongs to it.
+                    Err(NotShipped::Absent) => return self.count("orders_unshipped"),
+                    Err(NotShipped::Refused(why)) => {
+                        self.count("orders_refused");
+                        return self.refuse(&order, &Refusal::NotShipped(why), now);
+                    }
+                };
                 match self.claims.claim(id.0, order.body().expires, now) {
                     Ok(Claimed::New) => {
                         self.signed_now = self.signed_now.max(order.body().issued);
                         if self.cancelled.take(id, order.signer()) {
                             self.finish(id, now, Outcome::Cancelled {}, None);
                         } else {
-                            self.spawn(&order, account, argv, now);
+                            self.spawn(&order, account, shipped, now);
                         }
                     }
                     Ok(Claimed::Already) => self.count("orders_repeated"),
@@ -109,11 +120,13 @@ impl Executor {
         }
     }
 
-    fn spawn(&mut self, order: &Signed<Order>, account: Option<Account>, argv: Vec<Vec<u8>>, now: Timestamp) {
+    fn spawn(&mut self, order: &Signed<Order>, account: Option<Account>, shipped: Shipped, now: Timestamp) {
         let id = order.id();
         let (stdout, stderr) = spool::paths(&self.spool, &id);
+        let Shipped { argv, stdin, script } = shipped;
         let spawn = Spawn {
             argv,
+            stdin,
             account,
             timeout: Duration::from_millis(order.body().limits.timeout_ms).min(TIMEOUT_MAX),
             output_bytes_max: order.body().limits.output_bytes_max.min(OUTPUT_BYTES_MAX),
@@ -132,6 +145,7 @@ impl Executor {
                     announced: false,
                     cancelled: false,
                     supervised,
+                    _script: script,
                 });
             }
             Err(error) => {

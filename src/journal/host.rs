@@ -6,8 +6,8 @@
 //!   lock            held by the running agent
 //!   member          fleet, shield, root chain, own certificate: written last when joining
 //!   executor/       0700: the executor's alone (spool/ may be read by the mesh process)
-//!     executor.key  seal.key  trust  claims  spool/
-//!   mesh/           0700, the mesh user's: transport.key  stream.key  epoch  first  store/
+//!     executor.key  seal.key  trust  claims  spool/  shipped/
+//!   mesh/           0700, the mesh user's: transport.key  stream.key  epoch  first  store/  shipped/
 //! ```
 
 use std::{
@@ -442,6 +442,11 @@ impl MeshHome {
     /// Where the store is.
     pub fn store_dir(&self) -> PathBuf {
         self.dir.join("store")
+    }
+
+    /// Where what is shipped with orders is.
+    pub fn shipped_dir(&self) -> PathBuf {
+        self.dir.join("shipped")
     }
 
     /// Keeps what it takes to find the fleet again where the store is lost; replaces what was kept so.

@@ -14,6 +14,7 @@ mod jobs;
 pub mod keyfile;
 mod operator;
 mod slots;
+pub mod spool;
 mod stream;
 
 pub use claims::{CLAIMS_MAX, Claimed, Claims, RESULT_BYTES_MAX};

@@ -238,9 +238,16 @@ fn share_directories(home: &HostHome, mesh_user: Option<(u32, u32)>) -> io::Resu
     if !spool.exists() {
         fs::create_dir(spool)?;
     }
+    // Scripts that an agent left behind which was killed: their commands ended with it.
+    let shipped = &home.executor_dir().join("shipped");
+    let _none_yet = fs::remove_dir_all(shipped);
+    fs::create_dir(shipped)?;
     let Some((uid, gid)) = mesh_user else {
+        fs::set_permissions(shipped, fs::Permissions::from_mode(0o700))?;
         return fs::set_permissions(spool, fs::Permissions::from_mode(0o700));
     };
+    // To be walked through by whoever a script belongs to.
+    fs::set_permissions(shipped, fs::Permissions::from_mode(0o711))?;
     chown(spool, None, Some(gid))?;
     // Set-group-id: the files in it belong to that group as well.
     fs::set_permissions(spool, fs::Permissions::from_mode(0o2750))?;

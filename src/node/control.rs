@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     io,
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,7 +25,7 @@ use crate::{
         hosts::serve as hosts,
         inventory::Inventory,
         replication::{Misbehaved, Replication},
-        run::{FetchRequest, News, Runs, Sink, Ways},
+        run::{FetchRequest, LivePiece, News, Runs, Shipping, Sink, Ways},
         upkeep,
     },
     store::Store,
@@ -51,6 +52,8 @@ pub(super) const BULK_MAX: usize = 4;
 const BULK_WITHIN: Duration = Duration::from_secs(120);
 /// Entries that are handed over at once.
 const SUBMIT_ITEMS_MAX: usize = 256;
+/// Pieces of live output that wait for a command line.
+const LIVE_PIECES_MAX: usize = 32;
 /// How long the executor may take to erase the host.
 const ERASE_WITHIN: Duration = Duration::from_secs(30);
 /// How long a departure is given to reach the neighbours before the agent ends.
@@ -63,6 +66,7 @@ pub(super) struct Node {
     pub(super) net: Net,
     pub(super) replication: Replication,
     pub(super) runs: Runs,
+    pub(super) shipping: Shipping,
     pub(super) ways: Ways,
     pub(super) stream_key: SecretKey<Stream>,
     pub(super) executor: mpsc::Sender<ToExecutor>,
@@ -100,8 +104,8 @@ impl Handler for Node {
             }
             Request::Orders {} => self.bulk(answer, Replica::order_items).await,
             Request::Watch { order, follow } => self.watch(order, follow, answer).await,
-            Request::Output { read, order, host, stream } => {
-                let request = FetchRequest { read, order, host, stream, hops: u8::MAX };
+            Request::Output { read, order, host, stream, from } => {
+                let request = FetchRequest { read, order, host, stream, hops: u8::MAX, from };
                 let way = (self.ways)(order, host).await;
                 let last = match self.runs.output(request, way, &mut Local(answer)).await {
                     Ok(()) => Reply::End {},
@@ -109,6 +113,14 @@ impl Handler for Node {
                 };
                 answer.send(&last).await
             }
+            Request::Ship { blob, at, bytes } => {
+                let reply = match self.shipping.take(&blob, at, &bytes.0) {
+                    Ok(_) => Reply::Accepted {},
+                    Err(why) => Reply::Error { why, refused: false },
+                };
+                answer.send(&reply).await
+            }
+            Request::Live { read, order } => self.live(read, order, answer).await,
             Request::Ping { host } => {
                 let reply = if host == self.me {
                     Reply::Pong { rtt_us: 0, via: Vec::new() }
@@ -380,6 +392,24 @@ impl Node {
                 Err(broadcast::error::RecvError::Lagged(_)) => catch_up = true,
                 Err(broadcast::error::RecvError::Closed) => return answer.send(&Reply::End {}).await,
             }
+        }
+    }
+
+    /// What commands write, to a command line that reads it at its own pace.
+    async fn live(&self, read: Bytes, order: EntryId, answer: &mut Answer<'_>) -> io::Result<()> {
+        let (pieces, mut coming) = mpsc::channel(LIVE_PIECES_MAX);
+        let following = self.runs.follow(read, order, Arc::clone(&self.ways), pieces);
+        let mut following = std::pin::pin!(following);
+        loop {
+            let piece = tokio::select! {
+                () = answer.hung_up() => return Ok(()),
+                () = &mut following => return answer.send(&Reply::End {}).await,
+                piece = coming.recv() => piece,
+            };
+            let Some((host, LivePiece { stream, at, bytes })) = piece else {
+                return answer.send(&Reply::End {}).await;
+            };
+            answer.send(&Reply::Live { host, stream, at, bytes }).await?;
         }
     }
 

@@ -38,7 +38,7 @@ use crate::{
         inventory::{Inventory, Publisher, Sources},
         registry,
         replication::{self, Mail},
-        run::{Parts, Runs, Ways},
+        run::{Parts, Runs, Shipping, Ways},
     },
     store::{self, Store, StoreError},
     wire::{self, FrameReader},
@@ -183,11 +183,14 @@ async fn run(
     let (replication, replicating) =
         replication::start(me, net.clone(), store.clone(), clock::now, mail, stop.clone())?;
     tasks.spawn(replicating);
+    let shipping = Shipping::open(me, store.clone(), net.clone(), clock::now, &home.shipped_dir())?;
+    tasks.spawn(shipping.clone().fetch(stop.clone()));
     let runs = Runs::new(Parts {
         me,
         store: store.clone(),
         net: net.clone(),
         spool: spool(&start),
+        shipping: shipping.clone(),
         executor: to_executor.clone(),
         events: replication.events(),
         stream_key: home.stream_key()?,
@@ -249,6 +252,7 @@ async fn run(
         store: store.clone(),
         clock: clock::now,
         runs: runs.clone(),
+        shipping: shipping.clone(),
         ways: Arc::clone(&ways),
         stop: stop.clone(),
     };
@@ -261,6 +265,7 @@ async fn run(
         net,
         replication,
         runs,
+        shipping,
         ways,
         stream_key: home.stream_key()?,
         executor: to_executor,

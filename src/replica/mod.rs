@@ -21,6 +21,7 @@ mod outcome;
 mod roots;
 mod state;
 mod tip;
+mod waiting;
 
 pub use arrived::Arrived;
 pub use base::{Base, choose_base};
@@ -31,8 +32,8 @@ pub use heads::{HeadPlace, Missing};
 pub use known::Known;
 pub use ledger::Element;
 pub use order::{
-    Action, CARD_VALID_MAX, Cancellation, Card, KEEPERS_MAX, Limits, Order, ROSTER_INLINE_MAX, ReadRequest,
-    Roster,
+    Action, BLOB_BYTES_MAX, Blob, CARD_VALID_MAX, Cancellation, Card, KEEPERS_MAX, Limits, Order,
+    ROSTER_INLINE_MAX, ReadRequest, Roster,
 };
 pub use outcome::{
     INLINE_OUTPUT_BYTES_MAX, Kept, Outcome, Output, RECEIPT_REPORTS_MAX, Receipt, Report, ResultRecord,
@@ -40,3 +41,4 @@ pub use outcome::{
 pub use roots::{Roots, first_hour};
 pub use state::{Merged, Replica};
 pub use tip::{HeadTips, Lacked, Sections, Tip, TipForm, put_varint, take_varint};
+pub use waiting::{Cancelled, WAITING_MAX, Waiting};

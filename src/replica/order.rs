@@ -17,6 +17,8 @@ use crate::{
 pub const ROSTER_INLINE_MAX: usize = 512;
 /// Most keepers that an order names.
 pub const KEEPERS_MAX: usize = 4;
+/// Longest blob, in bytes.
+pub const BLOB_BYTES_MAX: u64 = 16 << 20;
 /// Longest validity of a card.
 pub const CARD_VALID_MAX: Duration = Duration::from_secs(8 * 3600);
 
@@ -54,8 +56,73 @@ pub enum Action {
         /// The program and its arguments.
         argv: Vec<Bytes>,
     },
+    /// One program as before, with what is shipped beside the order and named in it by hash.
+    ///
+    /// Another number and not more fields of the first: an order without it has the bytes it always had, and
+    /// a host that does not know it refuses to run half of what was signed.
+    Shipped {
+        /// The program and its arguments; with a script, what people call that, and its arguments.
+        argv: Vec<Bytes>,
+        /// What the program reads.
+        stdin: Option<Blob>,
+        /// What is run in the place of the first word.
+        script: Option<Blob>,
+    },
 }
-wire_choice!(Action closed { 0 = Argv { argv } });
+wire_choice!(Action closed { 0 = Argv { argv }, 1 = Shipped { argv, stdin, script } });
+
+impl Action {
+    /// The words that people see and the program gets.
+    pub fn argv(&self) -> &[Bytes] {
+        match self {
+            Self::Argv { argv } | Self::Shipped { argv, .. } => argv,
+        }
+    }
+
+    /// What is to be read as standard input.
+    pub fn stdin(&self) -> Option<&Blob> {
+        match self {
+            Self::Argv { .. } => None,
+            Self::Shipped { stdin, .. } => stdin.as_ref(),
+        }
+    }
+
+    /// What is to be run in the place of the first word.
+    pub fn script(&self) -> Option<&Blob> {
+        match self {
+            Self::Argv { .. } => None,
+            Self::Shipped { script, .. } => script.as_ref(),
+        }
+    }
+
+    /// All that travels beside the order.
+    pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        self.stdin().into_iter().chain(self.script())
+    }
+}
+
+/// Bytes that travel beside an order. They have no name and no meaning but what the order that names them
+/// gives them, and are good when they have this hash and this length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Blob {
+    /// BLAKE3 of them.
+    pub hash: [u8; 32],
+    /// How many there are, at most [`BLOB_BYTES_MAX`].
+    pub bytes: u64,
+}
+wire_record!(Blob closed { hash, bytes });
+
+impl Blob {
+    /// What names `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { hash: *blake3::hash(bytes).as_bytes(), bytes: bytes.len() as u64 }
+    }
+
+    /// The file that it is kept in.
+    pub fn file_name(&self) -> String {
+        blake3::Hash::from_bytes(self.hash).to_hex().to_string()
+    }
+}
 
 /// What a command may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

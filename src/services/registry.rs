@@ -3,7 +3,7 @@
 //!
 //! To add one: its folder, and its line here. `replication` is not among them: it is what they stand on.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::{
     hosts, membership,
-    run::{Runs, Ways},
+    run::{Runs, Shipping, Ways},
 };
 use crate::{
     identity::HostId,
@@ -33,6 +33,8 @@ pub struct Parts {
     pub clock: fn() -> Timestamp,
     /// The orders of this host.
     pub runs: Runs,
+    /// What is shipped with orders.
+    pub shipping: Shipping,
     /// Which neighbour leads to a host.
     pub ways: Ways,
     /// When to end.
@@ -47,9 +49,11 @@ impl std::fmt::Debug for Parts {
 
 /// Starts all of them; each is a task, which ends when it is told to.
 pub fn start(parts: &Parts, tasks: &mut JoinSet<()>) {
-    let Parts { me, net, store, clock, runs, ways, stop } = parts.clone();
+    let Parts { me, net, store, clock, runs, shipping, ways, stop } = parts.clone();
     let (a, b, c) = (stop.clone(), stop.clone(), stop.clone());
-    service(tasks, "output", runs.serve_output(ways, a));
+    service(tasks, "output", runs.clone().serve_output(Arc::clone(&ways), a));
+    service(tasks, "live output", runs.serve_live(ways, stop.clone()));
+    service(tasks, "shipping", shipping.serve(stop.clone()));
     service(tasks, "join", membership::serve(me, net.clone(), store.clone(), clock, b));
     service(tasks, "card", membership::serve_cards(net.clone(), store.clone(), clock, c));
     service(tasks, "ping", hosts::serve::serve(me, net, store, stop));

@@ -150,7 +150,8 @@ pub struct Returns {
     /// Which neighbour a host's result came from.
     carried: Bounded<(EntryId, HostId), Carried>,
     /// When word that a host works on an order was last passed on.
-    started: Bounded<(EntryId, HostId), Timestamp>,
+    /// When a start was passed on last, and which neighbour it came from.
+    started: Bounded<(EntryId, HostId), (Timestamp, Option<HostId>)>,
     own: BTreeMap<EntryId, Own>,
     /// What is kept here and the issuer's host may not have.
     owed: BTreeMap<EntryId, BTreeSet<HostId>>,
@@ -178,9 +179,11 @@ impl Returns {
         self.own.len()
     }
 
-    /// Which neighbour leads to a host whose result came by here.
+    /// Which neighbour leads to a host whose result, or word that it works on the order, came by here.
     pub fn way_to(&self, order: EntryId, host: HostId) -> Option<HostId> {
-        self.carried.get(&(order, host)).and_then(|carried| carried.from.0.last()).copied()
+        let key = (order, host);
+        let result = self.carried.get(&key).and_then(|carried| carried.from.0.last()).copied();
+        result.or_else(|| self.started.get(&key).and_then(|(_, from)| *from))
     }
 
     /// An order came from a neighbour and was taken: that is where results go. The first stays.
@@ -366,10 +369,10 @@ impl Returns {
         let Some(admitted) = replica.order(&order) else { return Vec::new() };
         let mut fresh = Vec::new();
         for host in hosts {
-            let passed = self.started.get(&(order, host)).copied();
+            let passed = self.started.get(&(order, host)).map(|(at, _)| *at);
             let again = passed.is_some_and(|at| at <= now && now.since(at) < PASS_AGAIN_AFTER);
             if !again && admitted.body().roster.index_of(&host).is_some() {
-                self.started.insert((order, host), now);
+                self.started.insert((order, host), (now, from));
                 fresh.push(host);
             }
         }

@@ -21,6 +21,7 @@ mod members;
 mod orders;
 mod places;
 mod presence;
+mod shipped;
 mod tokens;
 mod words;
 

@@ -167,7 +167,7 @@ fn whoever_alters_a_signed_order_in_any_field_is_shunned_and_starts_nothing() {
         (
             "argv",
             altered(&|order| {
-                let Action::Argv { argv } = &mut order.action;
+                let Action::Argv { argv } = &mut order.action else { panic!("{order:?}") };
                 argv.push(Bytes::from(&b"more"[..]));
             }),
         ),

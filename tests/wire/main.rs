@@ -25,8 +25,8 @@ use muster::{
         TokenError, is_development_key, peek,
     },
     replica::{
-        Action, Cancellation, Card, Entry, EntryError, FacetRef, Head, Limits, NodeFacet, Order, Outcome,
-        Output, ReadRequest, Receipt, ResultRecord, Roster,
+        Action, Blob, Cancellation, Card, Entry, EntryError, FacetRef, Head, Limits, NodeFacet, Order,
+        Outcome, Output, ReadRequest, Receipt, ResultRecord, Roster,
     },
     time::Timestamp,
     wire::{self, Value, Wire, WireError},
@@ -225,6 +225,16 @@ fn order() {
 }
 
 #[test]
+fn order_with_what_is_shipped() {
+    let (order, names) = (objects::shipped_order(), objects::shipped_order_names());
+    golden("order-shipped", &objects::operator(), &order, Ends::Closed, names);
+    // What is left out is said to be, and an order for a program alone has the bytes that it always had.
+    let bare = Action::Shipped { argv: Vec::new(), stdin: None, script: None };
+    assert_eq!(wire::encode(&bare), b"\x84\x01\x80\xf6\xf6");
+    assert_eq!(wire::encode(&Action::Argv { argv: Vec::new() }), b"\x82\x00\x80");
+}
+
+#[test]
 fn cancellation() {
     golden(
         "cancellation",
@@ -419,6 +429,8 @@ fn parts_end_as_they_should() {
         ends::<TagChange>(&TagChange { key: "k".into(), value: None }),
         ends::<Roster>(&order.roster),
         ends::<Action>(&order.action),
+        ends::<Action>(&objects::shipped_order().action),
+        ends::<Blob>(&Blob::of(b"")),
         ends::<Limits>(&order.limits),
     ];
     assert!(closed.iter().all(|ends| *ends == Ends::Closed));

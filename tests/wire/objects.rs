@@ -11,8 +11,8 @@ use muster::{
         SecretKey, Signed, Stream, Token, Transport, WriterId,
     },
     replica::{
-        Action, Cancellation, Card, FACET_NODE, FacetHash, FacetRef, Head, Kept, Limits, NodeFacet, Order,
-        Outcome, Output, ReadRequest, Receipt, ResultRecord, Roster,
+        Action, Blob, Cancellation, Card, FACET_NODE, FacetHash, FacetRef, Head, Kept, Limits, NodeFacet,
+        Order, Outcome, Output, ReadRequest, Receipt, ResultRecord, Roster,
     },
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
@@ -268,11 +268,28 @@ pub(crate) fn order() -> Order {
     }
 }
 
+/// The same with what is shipped beside it.
+pub(crate) fn shipped_order() -> Order {
+    let argv = [&b"setup.sh"[..], b"-v"].map(Bytes::from).to_vec();
+    let (stdin, script) = (Blob::of(b"read\n"), Blob::of(b"#!/bin/sh\n"));
+    Order { action: Action::Shipped { argv, stdin: Some(stdin), script: Some(script) }, ..order() }
+}
+
 fn order_id() -> EntryId {
     Signed::sign(fleet(), &operator(), order()).id()
 }
 
 pub(crate) fn order_names() -> Names {
+    order_names_with(record("action", [leaf("argv"), list("arguments", leaf("argument"))]))
+}
+
+pub(crate) fn shipped_order_names() -> Names {
+    let blob = |name| record(name, [leaf("hash"), leaf("length, in bytes")]);
+    let argv = list("arguments", leaf("argument"));
+    order_names_with(record("action", [leaf("shipped"), argv, blob("standard input"), blob("script")]))
+}
+
+fn order_names_with(action: Names) -> Names {
     record(
         "order",
         [
@@ -282,7 +299,7 @@ pub(crate) fn order_names() -> Names {
             leaf("expires, in ms"),
             leaf("selector"),
             record("roster", [leaf("inline"), list("hosts", leaf("host"))]),
-            record("action", [leaf("argv"), list("arguments", leaf("argument"))]),
+            action,
             leaf("run as"),
             record("limits", [leaf("timeout, in ms"), leaf("most output, in bytes")]),
             list("keepers", leaf("host")),

@@ -15,7 +15,7 @@ use super::watch::Watch;
 use crate::executor::os::{self, Account};
 
 /// A command and its limits.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Spawn {
     /// The program, searched in the fixed path unless it holds a slash, and its arguments.
     pub argv: Vec<Vec<u8>>,
@@ -30,6 +30,8 @@ pub struct Spawn {
     pub stdout: PathBuf,
     /// Where the standard error goes, likewise.
     pub stderr: PathBuf,
+    /// What it reads, from where that stands; nothing without it.
+    pub stdin: Option<OwnedFd>,
     /// Added to the clean environment, or in the place of what has the same name there.
     pub environment: Vec<(String, String)>,
 }
@@ -77,12 +79,15 @@ pub fn supervise(spawn: &Spawn) -> io::Result<Supervised> {
     let (lifeline_end, lifeline) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let (report, report_end) = pipe_with(PipeFlags::CLOEXEC)?;
     let pid = os::fork_into(|| {
-        let report = match prepare(&lifeline_end, &report_end) {
+        let report = match prepare(spawn, &lifeline_end, &report_end) {
             Err(error) => Some(Report::not_started(Stage::Supervise, error)),
-            Ok((null, signals)) => match Watch::start(spawn, &user, null.as_fd(), &lifeline_end, &signals) {
-                Err((stage, error)) => Some(Report::not_started(stage, error)),
-                Ok(watch) => watch.run(),
-            },
+            Ok((null, signals)) => {
+                let stdin = spawn.stdin.as_ref().map_or(null.as_fd(), AsFd::as_fd);
+                match Watch::start(spawn, &user, stdin, &lifeline_end, &signals) {
+                    Err((stage, error)) => Some(Report::not_started(stage, error)),
+                    Ok(watch) => watch.run(),
+                }
+            }
         };
         if let Some(report) = report {
             report.send(&report_end);
@@ -92,11 +97,12 @@ pub fn supervise(spawn: &Spawn) -> io::Result<Supervised> {
     Ok(Supervised { pid, lifeline, report })
 }
 
-/// Turns the fork into a supervisor: nothing of the executor but its two pipes stays open (the lifelines of
+/// Turns the fork into a supervisor: nothing of the executor but its two pipes and what the command reads stays open (the lifelines of
 /// other supervisors least of all), no terminal, no signal but through a descriptor.
-fn prepare(lifeline: &OwnedFd, report: &OwnedFd) -> Result<(File, OwnedFd), Errno> {
+fn prepare(spawn: &Spawn, lifeline: &OwnedFd, report: &OwnedFd) -> Result<(File, OwnedFd), Errno> {
     let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    os::close_others(&[lifeline.as_fd(), report.as_fd()]).map_err(errno)?;
+    let keep = [lifeline, report].into_iter().chain(&spawn.stdin).map(AsFd::as_fd);
+    os::close_others(&keep.collect::<Vec<_>>()).map_err(errno)?;
     os::reset_signals();
     os::ignore_signals(&[libc::SIGPIPE, libc::SIGXFSZ]);
     let signals =

@@ -31,6 +31,7 @@ impl Place {
             output_bytes_max: 1 << 20,
             stdout: self.path("out"),
             stderr: self.path("err"),
+            stdin: None,
             environment: vec![("AT".into(), self.0.path().to_str().unwrap().into())],
         }
     }

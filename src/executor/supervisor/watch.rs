@@ -70,7 +70,7 @@ impl<'a> Watch<'a> {
     pub(super) fn start(
         spawn: &Spawn,
         user: &Account,
-        null: BorrowedFd<'_>,
+        stdin: BorrowedFd<'_>,
         lifeline: &'a OwnedFd,
         signals: &'a OwnedFd,
     ) -> Result<Self, (Stage, Errno)> {
@@ -85,7 +85,7 @@ impl<'a> Watch<'a> {
         rustix::io::ioctl_fionbio(&failure, true).map_err(|error| (Stage::Supervise, error))?;
         let supervisor = rustix::process::getpid();
         let started = now();
-        let stdio = [null, out_end.as_fd(), err_end.as_fd()];
+        let stdio = [stdin, out_end.as_fd(), err_end.as_fd()];
         let command = os::fork_into(|| command.run(spawn, user, stdio, &failure_end, supervisor))
             .map_err(|error| (Stage::Fork, Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
         Ok(Self {

@@ -196,7 +196,9 @@ impl Host {
             certificate: Bytes::from(certificate.bytes()),
         };
         candidate.admit(&member, &[]).unwrap();
-        fs::create_dir(dir.path().join("state/executor/spool")).unwrap();
+        for own in ["executor/spool", "executor/shipped", "mesh/shipped"] {
+            fs::create_dir(dir.path().join("state").join(own)).unwrap();
+        }
         let listener = UnixListener::bind(dir.path().join("mesh.sock")).unwrap();
         listener.set_nonblocking(true).unwrap();
         let host = Self { dir, fleet, under, invitation, stream, id, listener, sweep_ms: None };

@@ -6,3 +6,4 @@ mod ends;
 mod harness;
 mod judged;
 mod once;
+mod shipped;

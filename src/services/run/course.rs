@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{
     Event, ExitMode, Note, Patience, RunError, Status, Streams, Tally, Withheld, ending,
+    live::{Ledger, Live},
     output::Reader,
     rollout::Rollout,
+    shipment,
     verb::{CANCELLED_WITHIN, INTERRUPTED, SUBMIT_WITHIN, Work},
     view::{self, Job},
-    waiting::{self, Ended, Interrupts, Watcher},
+    waiting::{self, Ended, Interrupts, Showing, Watcher},
 };
 use crate::{
     control::{Client, ControlError, Reply, Request},
@@ -54,6 +56,8 @@ impl<'a> Course<'a> {
 
     /// Signs the first wave and hands it over.
     pub(super) async fn first(&mut self, now: Timestamp) -> Result<Signed<Order>, RunError> {
+        let work = self.work;
+        shipment::ship(&mut self.client, work.request, work.draft.action()).await?;
         let (order, _) = self.sign(now).await?;
         let mut items = self.work.before.clone();
         items.push(Item::bare(order.bytes()));
@@ -95,6 +99,9 @@ impl<'a> Course<'a> {
     /// Hands an order over, and follows it.
     async fn submit(&mut self, order: &Signed<Order>, items: Vec<Item>) -> Result<(), RunError> {
         let id = order.id();
+        if let Some(showing) = &mut self.watcher.showing {
+            showing.add(self.work.home, self.work.socket, order).await;
+        }
         let unconfirmed = |source| RunError::Unconfirmed { job: id.short(), source };
         match self.client.ask(&Request::Submit { items }, SUBMIT_WITHIN).await {
             Ok(Reply::Accepted {}) => {}
@@ -105,6 +112,18 @@ impl<'a> Course<'a> {
             Err(source) => return Err(unconfirmed(source)),
         }
         self.watcher.followed.add(self.work.socket, id).await.map_err(unconfirmed)
+    }
+
+    /// Makes ready to show output; as it is written, if `live`. Soon enough when the first order was handed over just
+    /// now: hosts say that they work on it only once that takes a while.
+    pub(super) async fn listen(&mut self, live: bool, now: Timestamp) {
+        let (home, socket) = (self.work.home, self.work.socket);
+        let live = live.then(|| (Live::default(), Ledger::default()));
+        let mut showing = Showing { reader: Reader::sign(home, socket, [], now), live };
+        for order in self.rollout.orders() {
+            showing.add(home, socket, order).await;
+        }
+        self.watcher.showing = Some(showing);
     }
 
     /// Wave after wave, until all have ended or no other may begin.
@@ -281,7 +300,11 @@ impl<'a> Course<'a> {
             None
         } else {
             job.seen = view::last_seen(self.work.socket, &tally).await;
-            let reader = Reader::sign(self.work.home, self.work.socket, self.rollout.orders(), job.now);
+            let (home, socket) = (self.work.home, self.work.socket);
+            let showing = self.watcher.showing.take().map(|showing| showing.reader);
+            let mut reader =
+                showing.unwrap_or_else(|| Reader::sign(home, socket, self.rollout.orders(), job.now));
+            reader.renew(home, job.now);
             // Long output is still to come, so a person may want out here too.
             tokio::select! {
                 whole = job.show(streams, &mut tally, &reader) => Some(whole?),

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use super::{RunError, RunRequest, keepers};
+use super::{RunError, RunRequest, keepers, shipment};
 use crate::{
     identity::{EntryId, HostId, Payload as _, Signed},
     journal::OperatorHome,
     replica::{Action, Limits, Order, Replica, Roster},
     time::Timestamp,
-    wire::Bytes,
 };
 
 /// What is signed for the hosts of each wave.
@@ -40,7 +39,7 @@ impl Draft {
             certificate: home.certificate,
             queue: request.queue,
             selector,
-            action: Action::Argv { argv: request.argv.iter().map(|arg| Bytes(arg.clone())).collect() },
+            action: shipment::action(request),
             run_as: request.run_as.clone(),
             limits: Limits {
                 timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -49,6 +48,11 @@ impl Draft {
             keepers: keepers(replica, entry, &nonce),
             reason: request.reason.clone(),
         }
+    }
+
+    /// What is to be done.
+    pub(super) fn action(&self) -> &Action {
+        &self.action
     }
 
     /// Takes from an order what it said; its reason too, unless there is another.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::{Pace, RunError, Share};
 use crate::{
     authority::{AGENT_USER, ORDER_VALID_MAX},
+    replica::BLOB_BYTES_MAX,
     targets::Targets,
+    terminal::time::size,
 };
 
 /// What the exit code is made of.
@@ -42,6 +44,10 @@ pub struct RunRequest {
     pub target: Targets,
     /// The program and its arguments.
     pub argv: Vec<Vec<u8>>,
+    /// What the program reads; nothing, if not said.
+    pub stdin: Option<Vec<u8>>,
+    /// What is run in the place of the first word of `argv`, which is then what it is called.
+    pub script: Option<Vec<u8>>,
     /// As whom. Default [`AGENT_USER`].
     pub run_as: String,
     /// Why, for the record.
@@ -77,6 +83,8 @@ impl RunRequest {
         Self {
             target,
             argv,
+            stdin: None,
+            script: None,
             run_as: AGENT_USER.to_owned(),
             reason: None,
             timeout: Duration::from_secs(3600),
@@ -103,6 +111,13 @@ impl RunRequest {
         }
         if self.argv.iter().any(|arg| arg.contains(&0)) {
             return usage("an argument holds a NUL byte", "no program could be given it");
+        }
+        let shipped = [&self.stdin, &self.script].into_iter().flatten();
+        if shipped.into_iter().any(|bytes| bytes.len() as u64 > BLOB_BYTES_MAX) {
+            return usage(
+                &format!("what is to be shipped is longer than {}", size(BLOB_BYTES_MAX)),
+                "put what is long where the hosts can fetch it",
+            );
         }
         if self.run_as.is_empty() {
             return usage("--as names no user", "leave it out to run as the agent's own user");

@@ -5,37 +5,30 @@
 //! the way back.
 
 use std::{
-    collections::HashSet,
-    fs::File,
-    io::Read as _,
+    collections::{BTreeSet, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures::future::BoxFuture;
 use tokio::{
     sync::{broadcast, mpsc, watch},
     task::JoinSet,
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::message::{CHUNK_BYTES, FetchOutput, FetchRequest, OutputReply};
+use super::Shipping;
 use crate::{
-    authority::{Admitted, Verb},
-    control::StreamName,
-    executor::{
-        message::{MESSAGE_BYTES_MAX, ToExecutor, ToMesh},
-        spool_paths,
-    },
+    authority::Admitted,
+    executor::message::{MESSAGE_BYTES_MAX, ToExecutor, ToMesh},
     identity::{EntryId, HostId, SecretKey, Signed, Stream},
-    net::{Channel, Net, NetError, PeerKey},
-    replica::{Kept, Order, RECEIPT_REPORTS_MAX, ReadRequest, Receipt, Replica, Report},
+    net::Net,
+    replica::{Kept, Order, RECEIPT_REPORTS_MAX, Receipt, Replica, Report},
     store::{Change, Store},
     sync::Event,
-    time::{SKEW_MAX, Timestamp},
+    time::Timestamp,
     wire::Bytes,
 };
 
@@ -46,15 +39,9 @@ const LEARN_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 /// Redeemers of an over-used token that the executor is told of. A token for more hosts than that is for the
 /// fleet to count: there the executor does not hear that it was over-used.
 const REDEEMERS_MAX: usize = 1024;
-/// Outputs that are served at a time.
-const OUTPUTS_MAX: usize = 32;
 /// What is kept is acknowledged together so often: one write to the disk and one signature for many results.
 /// Nobody waits for it, since a result is seen at once.
 const RECEIPTS_EVERY: Duration = Duration::from_millis(50);
-/// Hosts that may pass a request for output on.
-const HOPS_MAX: u8 = 8;
-/// How long one piece of output may take.
-const PIECE_WITHIN: Duration = Duration::from_secs(30);
 
 /// What happens to orders that this host keeps the results of.
 #[derive(Clone, Debug)]
@@ -76,6 +63,8 @@ pub struct Parts {
     pub net: Net,
     /// Where outputs are.
     pub spool: PathBuf,
+    /// What is shipped with orders.
+    pub shipping: Shipping,
     /// To the executor.
     pub executor: mpsc::Sender<ToExecutor>,
     /// To replication.
@@ -98,7 +87,9 @@ struct Known {
 /// A handle on the service.
 #[derive(Clone, Debug)]
 pub struct Runs {
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
+    /// Orders that are worked on here, as far as they took long enough to be spoken of.
+    pub(super) working: watch::Sender<BTreeSet<EntryId>>,
     news: broadcast::Sender<News>,
     counters: watch::Sender<Vec<(String, u64)>>,
     unsaid: Arc<Mutex<Vec<Kept>>>,
@@ -109,6 +100,7 @@ impl Runs {
     pub fn new(parts: Parts) -> Self {
         Self {
             parts: Arc::new(parts),
+            working: watch::Sender::new(BTreeSet::new()),
             news: broadcast::channel(NEWS_MAX).0,
             counters: watch::channel(Vec::new()).0,
             unsaid: Arc::default(),
@@ -134,11 +126,17 @@ impl Runs {
     /// Takes changes of the store to the executor, until `stop`.
     pub async fn feed(self, stop: CancellationToken) {
         let mut changes = self.parts.store.changes();
+        let mut arrivals = self.parts.shipping.arrivals();
         let mut known = Known::default();
         self.feed_all(&mut known).await;
         loop {
             let change = tokio::select! {
                 () = stop.cancelled() => return,
+                // An order that waited for what was shipped with it.
+                Ok(()) = arrivals.changed() => {
+                    self.feed_all(&mut known).await;
+                    continue;
+                }
                 change = changes.recv() => change,
             };
             match change {
@@ -225,7 +223,9 @@ impl Runs {
             {
                 messages.push(ToExecutor::Cancel { cancellation: Bytes::from(cancellation.bytes()) });
             }
-            if known.told.insert(signed.id()) {
+            // Without what belongs to it the executor could do nothing with it.
+            if !known.told.contains(&signed.id()) && self.parts.shipping.ready(signed.body()) {
+                known.told.insert(signed.id());
                 messages.push(ToExecutor::Order { order: Bytes::from(signed.bytes()) });
             }
         }
@@ -243,8 +243,14 @@ impl Runs {
     /// Something from the executor.
     pub async fn from_executor(&self, message: ToMesh) {
         let event = match message {
-            ToMesh::Report { report } => Event::Results(vec![report]),
-            ToMesh::Running { order } => Event::Working(order),
+            ToMesh::Report { report } => {
+                self.working.send_if_modified(|working| working.remove(&report.order));
+                Event::Results(vec![report])
+            }
+            ToMesh::Running { order } => {
+                self.working.send_if_modified(|working| working.insert(order));
+                Event::Working(order)
+            }
             ToMesh::Counters { counters } => {
                 self.counters.send_replace(counters);
                 return;
@@ -305,130 +311,6 @@ impl Runs {
     pub async fn settled(&self, order: EntryId) {
         let _stopping = self.parts.executor.send(ToExecutor::Settled { order }).await;
     }
-
-    /// Sends `sink` the output that `request` asks for: from here, or from who has it.
-    ///
-    /// # Errors
-    /// In words, when there is none to be had.
-    pub async fn output(
-        &self,
-        request: FetchRequest,
-        way: Option<HostId>,
-        sink: &mut (impl Sink + Send),
-    ) -> Result<(), String> {
-        if request.host == self.parts.me {
-            self.may_read(&request)?;
-            return self.own_output(&request, sink).await;
-        }
-        if request.hops == 0 {
-            return Err("no way to the host was found".to_owned());
-        }
-        let (host, order) = (request.host, request.order);
-        let next = FetchRequest { hops: request.hops.min(HOPS_MAX) - 1, ..request };
-        let mut channel = self.open(host, way).await?;
-        let gone = |error: crate::net::ChannelError| format!("the way to the host broke: {error}");
-        channel.send_request(&next, PIECE_WITHIN).await.map_err(gone)?;
-        loop {
-            match channel.recv_reply(PIECE_WITHIN).await.map_err(gone)? {
-                Some(OutputReply::Chunk { bytes }) => sink.piece(bytes).await?,
-                Some(OutputReply::End {}) => return Ok(()),
-                Some(OutputReply::Error { why }) => return Err(why),
-                None => return Err(format!("the output of {order} was cut short")),
-            }
-        }
-    }
-
-    /// Opens a stream to the host itself if it is linked, else to the neighbour that its result came from,
-    /// else by dialling.
-    async fn open(&self, host: HostId, way: Option<HostId>) -> Result<Channel<FetchOutput>, String> {
-        let key = |host: &HostId| {
-            self.parts
-                .store
-                .read(|replica| replica.authority().host(host).map(|host| PeerKey(host.transport().bytes())))
-        };
-        let links = self.parts.net.links().borrow().clone();
-        for candidate in [Some(host), way].into_iter().flatten() {
-            if let Some(peer) = key(&candidate).filter(|peer| links.contains_key(peer))
-                && let Ok(channel) = self.parts.net.open(peer, PIECE_WITHIN).await
-            {
-                return Ok(channel);
-            }
-        }
-        let peer = key(&host).ok_or("the host is not known")?;
-        let addresses = self
-            .parts
-            .store
-            .read(|replica| replica.node_facet(&host).map(|node| node.listen()).unwrap_or_default());
-        if addresses.is_empty() {
-            return Err("the host only dials out, and no neighbour leads to it now".to_owned());
-        }
-        self.parts
-            .net
-            .dial(peer, addresses, PIECE_WITHIN)
-            .await
-            .map_err(|error| format!("the host cannot be reached: {error}"))?;
-        self.parts
-            .net
-            .open(peer, PIECE_WITHIN)
-            .await
-            .map_err(|error| format!("the host cannot be reached: {error}"))
-    }
-
-    /// Whether the signer may read: who holds `read`, or who signed the order.
-    fn may_read(&self, request: &FetchRequest) -> Result<(), String> {
-        let now = (self.parts.clock)();
-        self.parts.store.read(|replica| may_read(replica, request, self.parts.me, now))
-    }
-
-    async fn own_output(&self, request: &FetchRequest, sink: &mut (impl Sink + Send)) -> Result<(), String> {
-        let (stdout, stderr) = spool_paths(&self.parts.spool, &request.order);
-        let path = match request.stream {
-            StreamName::Stdout => stdout,
-            StreamName::Stderr => stderr,
-        };
-        // A file of the page cache, read in small pieces between two sends: not worth a thread.
-        let mut file = File::open(&path).map_err(|_| "the host no longer has this output".to_owned())?;
-        let mut piece = vec![0; CHUNK_BYTES];
-        loop {
-            let read = file
-                .read(&mut piece)
-                .map_err(|error| format!("the host cannot read this output: {error}"))?;
-            if read == 0 {
-                return Ok(());
-            }
-            sink.piece(Bytes::from(piece.get(..read).unwrap_or_default())).await?;
-        }
-    }
-
-    /// Answers requests for output from other hosts, until `stop`.
-    ///
-    /// # Errors
-    /// When the protocol is served already.
-    pub async fn serve_output(self, ways: Ways, stop: CancellationToken) -> Result<(), NetError> {
-        let mut incoming = self.parts.net.accept::<FetchOutput>(OUTPUTS_MAX)?;
-        let mut tasks = JoinSet::new();
-        loop {
-            let arrival = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                arrival = incoming.next() => arrival,
-            };
-            while tasks.try_join_next().is_some() {}
-            let Some(mut arrival) = arrival else { return Ok(()) };
-            let (this, ways) = (self.clone(), Arc::clone(&ways));
-            tasks.spawn(async move {
-                let Ok(Some(request)) = arrival.channel.recv_request(PIECE_WITHIN).await else { return };
-                let way = ways(request.order, request.host).await;
-                let mut sink = Remote(&mut arrival.channel);
-                let last = match this.output(request, way, &mut sink).await {
-                    Ok(()) => OutputReply::End {},
-                    Err(why) => OutputReply::Error { why },
-                };
-                if let Err(error) = arrival.channel.send_reply(&last, PIECE_WITHIN).await {
-                    debug!(%error, "an output was not taken to its end");
-                }
-            });
-        }
-    }
 }
 
 /// What takes away that this host is a member: its own departure, and the certificates of those who redeemed
@@ -471,56 +353,6 @@ fn in_messages(entries: Vec<Bytes>) -> Vec<ToExecutor> {
         messages.push(ToExecutor::Learn { entries: batch });
     }
     messages
-}
-
-/// Finds the neighbour that leads to a host, as replication knows it.
-pub type Ways = Arc<dyn Fn(EntryId, HostId) -> BoxFuture<'static, Option<HostId>> + Send + Sync>;
-
-fn may_read(replica: &Replica, request: &FetchRequest, me: HostId, now: Timestamp) -> Result<(), String> {
-    let refused = |why: &dyn std::fmt::Display| format!("reading the output is refused: {why}");
-    let read = Signed::<ReadRequest>::verify(&request.read.0, replica.fleet()).map_err(|e| refused(&e))?;
-    let body = read.body();
-    if body.order != request.order {
-        return Err(refused(&"the request is for another order"));
-    }
-    if body.issued.before(SKEW_MAX) > now {
-        return Err(refused(&"the request was made in the future by this host's clock"));
-    }
-    if now > body.expires || body.expires.since(body.issued) > Duration::from_secs(3600) {
-        return Err(refused(&"the request has expired"));
-    }
-    let authority = replica.authority();
-    let certificate =
-        authority.certificate_of(&body.certificate, read.signer()).map_err(|error| refused(&error))?;
-    let issuer = replica.order(&request.order).map(|order: &Admitted<Order>| order.signed().signer());
-    if !certificate.valid_at(body.issued) || now > certificate.not_after {
-        return Err(refused(&"the certificate is not valid now"));
-    }
-    if !certificate.allows(Verb::Read) && issuer != Some(read.signer()) {
-        return Err(refused(&"the certificate does not allow read"));
-    }
-    let covered =
-        authority.host(&me).is_some_and(|host| certificate.scope().is_some_and(|scope| scope.selects(host)));
-    if covered { Ok(()) } else { Err(refused(&"the certificate does not cover this host")) }
-}
-
-/// Where pieces of output go.
-pub trait Sink {
-    /// Takes the next piece.
-    ///
-    /// # Errors
-    /// In words, when nobody takes more.
-    fn piece(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), String>> + Send;
-}
-
-struct Remote<'a>(&'a mut Channel<FetchOutput>);
-impl Sink for Remote<'_> {
-    async fn piece(&mut self, bytes: Bytes) -> Result<(), String> {
-        self.0
-            .send_reply(&OutputReply::Chunk { bytes }, PIECE_WITHIN)
-            .await
-            .map_err(|error| error.to_string())
-    }
 }
 
 #[cfg(test)]

@@ -145,6 +145,7 @@ impl Work<'_> {
         let first = course.first((world.clock)()).await?;
         let mut job = Job::of(&first, course.roster(), self.replica, (world.clock)());
         job.begin(streams, self.request.view)?;
+        course.listen(job.wants_live(streams), job.now).await;
         let ended = course.run(&mut job, streams, world.clock).await;
         course.keep(streams);
         job.now = (world.clock)();

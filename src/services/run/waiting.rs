@@ -9,11 +9,20 @@ use futures::{
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Event, Note, RunError, Seat, Streams, Taken, Tally, report, rollout::Rollout, view::Job};
+use super::{
+    Event, Note, RunError, Seat, Streams, Taken, Tally,
+    event::Chunk,
+    live::{Ledger, Live},
+    output::Reader,
+    report,
+    rollout::Rollout,
+    view::Job,
+};
 use crate::{
     authority::Authority,
     control::{Client, ControlError, Reply, Request},
     identity::{EntryId, HostId, Signed},
+    journal::OperatorHome,
     replica::Order,
 };
 
@@ -240,13 +249,41 @@ pub(super) struct Watcher<'a> {
     /// Until when a second Ctrl-C cancels, after the first.
     leaving: Option<Instant>,
     next_tick: Duration,
+    /// Where output comes from, where it is shown.
+    pub(super) showing: Option<Showing>,
+}
+
+/// Where output comes from.
+pub(super) struct Showing {
+    /// Reads what is kept on the hosts.
+    pub(super) reader: Reader,
+    /// What is written now, if that is shown, and how far it was heard.
+    pub(super) live: Option<(Live, Ledger)>,
+}
+
+impl Showing {
+    /// Listens to an order. That there is nothing to be heard is no error: all is shown, later.
+    pub(super) async fn add(&mut self, home: &OperatorHome, socket: &Path, order: &Signed<Order>) {
+        let read = self.reader.add(home, order, order.body().issued);
+        if let Some((live, _)) = &mut self.live {
+            let _shown_later = live.add(socket, read, order.id()).await;
+        }
+    }
+}
+
+/// The next piece of live output; never, if none is shown.
+async fn heard(showing: &mut Option<Showing>) -> Option<Chunk> {
+    match showing.as_mut().and_then(|showing| showing.live.as_mut()) {
+        Some((live, ledger)) => ledger.hear(live.next().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// What ended a sleep. Each lives for one turn of a loop.
-#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would be one a reply")]
 enum Woken {
     Interrupt(Interrupt),
     Told(Told),
+    Heard(Option<Chunk>),
     Time,
 }
 
@@ -261,6 +298,7 @@ impl<'a> Watcher<'a> {
             start: Instant::now(),
             leaving: None,
             next_tick: TICK_EVERY,
+            showing: None,
         }
     }
 
@@ -279,8 +317,25 @@ impl<'a> Watcher<'a> {
         match changed {
             Changed::Nothing => Ok(()),
             Changed::Running(host) => job.happens(streams, &Event::Running { host }, elapsed),
-            Changed::Settled(host) => job.settled(streams, &mut self.tally, host, elapsed),
+            Changed::Settled(host) => {
+                job.settled(streams, &mut self.tally, host, elapsed)?;
+                if let Some(showing) = &self.showing {
+                    job.fetch_ahead(streams, &self.tally, host, &showing.reader);
+                }
+                Ok(())
+            }
         }
+    }
+
+    fn hear(
+        &mut self,
+        chunk: Option<Chunk>,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+    ) -> Result<(), RunError> {
+        // Nobody else is heard.
+        let chunk = chunk.filter(|chunk| self.tally.seat(&chunk.host).is_some());
+        chunk.map_or(Ok(()), |chunk| job.happens(streams, &Event::Chunk(chunk), self.elapsed()))
     }
 
     fn take(&mut self, told: Told) -> Result<Changed, ControlError> {
@@ -321,6 +376,7 @@ impl<'a> Watcher<'a> {
             let woken = tokio::select! {
                 interrupt = next(&mut self.interrupts) => Woken::Interrupt(interrupt),
                 told = self.followed.next() => Woken::Told(told),
+                chunk = heard(&mut self.showing) => Woken::Heard(chunk),
                 () = sleep_until(wake) => Woken::Time,
             };
             match woken {
@@ -332,6 +388,7 @@ impl<'a> Watcher<'a> {
                     let text = "leaving: Ctrl-C again within 2 s cancels it on the hosts";
                     job.happens(streams, &Event::Note(Note::warning(text)), elapsed)?;
                 }
+                Woken::Heard(chunk) => self.hear(chunk, job, streams)?,
                 Woken::Told(told) => match self.take(told) {
                     Ok(changed) => self.show(changed, job, streams)?,
                     Err(error) => break Ended::AgentGone(error),
@@ -357,9 +414,11 @@ impl<'a> Watcher<'a> {
             let woken = tokio::select! {
                 interrupt = next(&mut self.interrupts) => Woken::Interrupt(interrupt),
                 told = self.followed.next() => Woken::Told(told),
+                chunk = heard(&mut self.showing) => Woken::Heard(chunk),
                 () = sleep_until(until) => Woken::Time,
             };
             match woken {
+                Woken::Heard(chunk) => self.hear(chunk, job, streams)?,
                 Woken::Told(told) => match self.take(told) {
                     Ok(changed) => self.show(changed, job, streams)?,
                     Err(_) => break,

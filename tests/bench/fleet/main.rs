@@ -4,8 +4,8 @@
 //! again.
 //!
 //! `cargo bench --bench fleet -- [--only WORD[:HOSTS],…] [--sizes 10,30,100] [--runs 7] [--idle 30]
-//! [--stall 120] [--split 300] [--muster PATH]`; the words are `start run count hung idle join`, which share
-//! the fleets of `--sizes`, and `change killed stalls blackhole split`, which found their own. Times are in
+//! [--stall 120] [--split 300] [--muster PATH]`; the words are `start run count hung idle join output10m
+//! output100k live`, which share the fleets of `--sizes`, and `change killed stalls blackhole split`, which found their own. Times are in
 //! seconds. All of it takes about a quarter of an hour.
 //!
 //! Every agent is two processes with its state on disk and listens on a port of the loopback; every figure
@@ -42,6 +42,7 @@ mod idle;
 mod join;
 mod options;
 mod orders;
+mod output;
 mod packages;
 mod process;
 mod rooms;
@@ -57,6 +58,7 @@ use options::Options;
 const JOIN_AT: usize = 30;
 const HUNG_AT: usize = 10;
 const IDLE_AT: usize = 30;
+const OUTPUT_AT: usize = 10;
 const CHANGE_AT: [usize; 2] = [20, 100];
 const GONE_AT: [usize; 1] = [30];
 const SPLIT_AT: [usize; 1] = [20];
@@ -93,11 +95,14 @@ fn main() {
 }
 
 /// Measures that share fleets, and the size at which each is taken if there is such a fleet; else all sizes.
-const SHARED: [(&str, Option<usize>); 5] = [
+const SHARED: [(&str, Option<usize>); 8] = [
     ("idle", Some(IDLE_AT)),
     ("run", None),
     ("count", None),
     ("hung", Some(HUNG_AT)),
+    ("output10m", Some(OUTPUT_AT)),
+    ("output100k", None),
+    ("live", None),
     ("join", Some(JOIN_AT)),
 ];
 
@@ -119,6 +124,9 @@ fn measure_shared(options: &Options, size: usize, table: &mut Table) {
             "run" => orders::measure(&fleet, options, table),
             "count" => orders::measure_counts(&fleet, table),
             "hung" => orders::measure_hung(&fleet, table),
+            "output10m" => output::measure_long(&fleet, options, table),
+            "output100k" => output::measure_each(&fleet, options, table),
+            "live" => output::measure_live(&fleet, options, table),
             _ => join::measure(&mut fleet, table),
         }
     }

@@ -1,6 +1,7 @@
 //! A fleet whose every key the test holds, and an agent that answers as it is told.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -23,7 +24,7 @@ use crate::{
     },
     journal::OperatorHome,
     replica::{
-        Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Order, Outcome, Output, Packed,
+        Blob, Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Order, Outcome, Output, Packed,
         ReadRequest, Replica, Report, ResultRecord,
     },
     services::run::{Interrupt, Interrupts, RunError, RunRequest, Streams, World, run},
@@ -257,6 +258,8 @@ pub(super) struct State {
     pub(super) leaves: bool,
     /// Requests to read output whose signature and order hold.
     pub(super) reads: usize,
+    /// What was shipped.
+    pub(super) shipped: BTreeMap<Blob, Vec<u8>>,
 }
 
 struct Agent {
@@ -348,7 +351,7 @@ impl Handler for Agent {
                 }
                 answer.send(&Reply::End {}).await
             }
-            Request::Output { read, order, host, stream } => {
+            Request::Output { read, order, host, stream, from: None } => {
                 let read = Signed::<ReadRequest>::verify(&read.0, fleet.chain.fleet()).unwrap();
                 assert_eq!((read.body().order, read.signer()), (order, fleet.operator.public()));
                 self.state.lock().unwrap().reads += 1;
@@ -356,6 +359,15 @@ impl Handler for Agent {
                     answer.send(&Reply::Chunk { bytes: Bytes(piece) }).await?;
                 }
                 answer.send(&Reply::End {}).await
+            }
+            Request::Ship { blob, at, bytes } => {
+                {
+                    let mut state = self.state.lock().unwrap();
+                    let shipped = state.shipped.entry(blob).or_default();
+                    assert_eq!(shipped.len() as u64, at, "in order");
+                    shipped.extend(bytes.0);
+                }
+                answer.send(&Reply::Accepted {}).await
             }
             Request::InventorySearch { .. } => {
                 let about = |host: &HostId| HostRow {

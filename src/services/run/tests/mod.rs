@@ -5,6 +5,7 @@ mod agent;
 pub(super) mod attacks;
 mod foreseen;
 mod jobs;
+mod live;
 mod managed;
 mod running;
 mod screens;

@@ -11,9 +11,9 @@ use crate::{
     replica::Output,
     services::run::{
         FetchError, RunError, Seat, Streams, Tally,
-        output::{Reader, Sink},
+        output::{Begun, Reader, Sink},
     },
-    terminal::{escape, raw},
+    terminal::{Format, escape, raw},
 };
 
 /// How much fetched output one JSON document holds, in bytes: it is one value in memory.
@@ -29,7 +29,7 @@ impl Job<'_> {
         &self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
         host: HostId,
         stream: StreamName,
         output: Output,
@@ -64,7 +64,7 @@ impl Job<'_> {
         &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
     ) -> Result<bool, RunError> {
         let (mut left, mut whole) = (JSON_OUTPUT_BYTES_MAX, true);
         for (_, host) in self.by_label() {
@@ -92,6 +92,26 @@ impl Job<'_> {
             }
         }
         Ok(whole)
+    }
+
+    /// Begins to fetch what a host's result left with it, if it will be shown.
+    pub(in crate::services::run) fn fetch_ahead(
+        &self,
+        streams: &Streams<'_>,
+        tally: &Tally,
+        host: HostId,
+        reader: &Reader,
+    ) {
+        let shows = streams.format == Format::Json || self.shows_output(streams, &host);
+        let Some(verified) = tally.seat(&host).and_then(Seat::verified).filter(|_| shows) else { return };
+        let outputs = [verified.record().stdout, verified.record().stderr];
+        let here = [verified.stdout(), verified.stderr()];
+        for ((stream, output), here) in STREAMS.into_iter().zip(outputs).zip(here) {
+            let live = self.shown.live.contains_key(&(host, stream == StreamName::Stderr));
+            if here.is_none() && !live {
+                reader.fetch_ahead(host, stream, output);
+            }
+        }
     }
 
     /// Takes how fetching ended: false if the output is not there, or not what was signed.
@@ -127,7 +147,20 @@ impl Job<'_> {
 /// Hands one output stream to `sink`, from the result if it came along, else from the host.
 pub(super) async fn copy(
     tally: &Tally,
-    reader: &Reader<'_>,
+    reader: &Reader,
+    host: HostId,
+    stream: StreamName,
+    output: Output,
+    sink: &mut Sink<'_>,
+) -> Result<(), FetchError> {
+    copy_rest(tally, reader, Begun::default(), host, stream, output, sink).await
+}
+
+/// Hands on to `sink` what of one output stream follows `begun`, which was shown before.
+pub(super) async fn copy_rest(
+    tally: &Tally,
+    reader: &Reader,
+    begun: Begun,
     host: HostId,
     stream: StreamName,
     output: Output,
@@ -139,9 +172,12 @@ pub(super) async fn copy(
         StreamName::Stderr => verified.stderr(),
     });
     match here {
-        Some([]) => Ok(()),
-        Some(bytes) => Ok(sink(bytes)?),
-        None => reader.copy(host, stream, output, sink).await,
+        Some(bytes) => match begun.rest(bytes)? {
+            [] => Ok(()),
+            rest => Ok(sink(rest)?),
+        },
+        None if begun.at() == 0 => reader.copy(host, stream, output, sink).await,
+        None => reader.go_on(host, stream, output, begun, sink).await,
     }
 }
 

@@ -25,7 +25,7 @@ impl Job<'_> {
         &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
     ) -> Result<bool, RunError> {
         let found = self.shown.screen.as_ref().map(Screen::groups).unwrap_or_default();
         let (groups, unseen): (Vec<Group>, Vec<bool>) = found.into_iter().unzip();
@@ -86,7 +86,7 @@ impl Job<'_> {
         &self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
         group: &Group,
         outputs: [Output; 2],
     ) -> Result<Option<Said>, RunError> {
@@ -118,7 +118,7 @@ impl Job<'_> {
         &self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
         page: &Page,
         group: &Group,
         stream: StreamName,

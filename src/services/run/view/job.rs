@@ -13,8 +13,8 @@ use super::{record, screen::Screen, words};
 use crate::{
     control::{Client, Reply, Request},
     identity::{EntryId, HostId, Signed},
-    replica::{Action, Order, Outcome, Replica},
-    services::run::{Seat, Status, Tally, Verified, Withheld, event::Exit},
+    replica::{Order, Outcome, Replica},
+    services::run::{Seat, Status, Tally, Verified, Withheld, event::Exit, output::Begun, shipment},
     terminal::{
         Style, escape, nodeset,
         time::{ago, duration, rfc3339},
@@ -64,10 +64,8 @@ pub(super) struct Shown {
 pub(super) struct Live {
     /// The number of the next piece.
     pub(super) next: u64,
-    /// How many bytes came.
-    pub(super) bytes: u64,
-    /// Over them.
-    pub(super) hasher: blake3::Hasher,
+    /// What came.
+    pub(super) begun: Begun,
     /// Whether a piece is missing.
     pub(super) gap: bool,
 }
@@ -155,6 +153,7 @@ impl<'a> Job<'a> {
                 duration(Duration::from_millis(body.limits.timeout_ms))
             ),
         ];
+        lines.splice(1..1, shipment::words(&body.action));
         lines.extend(body.reason.iter().map(|reason| format!("reason   {}", escape::line(reason))));
         lines.push(format!("on       {} ({})", nodeset::fold(self.labels.values()), words::counted(hosts)));
         lines
@@ -174,7 +173,7 @@ impl<'a> Job<'a> {
     /// What an event, a document and a plan have in common.
     pub(in crate::services::run) fn facts(&self) -> Map<String, Value> {
         let body = self.order.body();
-        let Action::Argv { argv } = &body.action;
+        let argv = body.action.argv();
         record::object(json!({
             "job": self.id.to_string(),
             "by": self.person,

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use serde_json::Value;
 
 use super::{
-    fetch::{STREAMS, copy, stop_if_closed},
+    fetch::{STREAMS, copy_rest, stop_if_closed},
     job::Job,
     record,
     screen::{Options, Screen},
@@ -91,13 +91,11 @@ impl Job<'_> {
         }
         live.gap |= chunk.seq > live.next;
         live.next = chunk.seq.saturating_add(1);
-        live.bytes = live.bytes.saturating_add(chunk.data.len() as u64);
-        live.hasher.update(&chunk.data);
+        live.begun.take(&chunk.data);
         true
     }
 
     /// Whether live output shows, so that asking for it is worth it.
-    #[expect(dead_code, reason = "who asks for live output is being written: then this line goes")]
     pub(in crate::services::run) fn wants_live(&self, streams: &Streams<'_>) -> bool {
         streams.format == Format::Jsonl || self.shown.screen.as_ref().is_some_and(Screen::takes_chunks)
     }
@@ -161,19 +159,15 @@ impl Job<'_> {
         let Some(live) = self.shown.live.get(&(host, stream == StreamName::Stderr)) else {
             return here.map(|bytes| Rest::Here(bytes.to_vec()));
         };
-        let hash = live.hasher.finalize();
-        if live.bytes == signed.kept {
-            return Some(if *hash.as_bytes() == signed.hash {
-                Rest::Here(Vec::new())
-            } else {
-                Rest::NotAsShown
-            });
-        }
-        if live.bytes > signed.kept || live.gap {
+        if live.gap {
             return Some(Rest::NotAsShown);
         }
-        let (first, rest) = here?.split_at_checked(usize::try_from(live.bytes).ok()?)?;
-        Some(if blake3::hash(first) == hash { Rest::Here(rest.to_vec()) } else { Rest::NotAsShown })
+        if live.begun.at() >= signed.kept {
+            let whole = live.begun.whole(&signed);
+            return Some(whole.map_or(Rest::NotAsShown, |()| Rest::Here(Vec::new())));
+        }
+        let rest = live.begun.rest(here?);
+        Some(rest.map_or(Rest::NotAsShown, |rest| Rest::Here(rest.to_vec())))
     }
 
     /// Shows bytes as chunks.
@@ -199,6 +193,11 @@ impl Job<'_> {
         self.happens(streams, &Event::Exit(Box::new(exit)), self.shown.elapsed)
     }
 
+    /// Whether what `host` wrote shows, now or later.
+    pub(super) fn shows_output(&self, streams: &Streams<'_>, host: &HostId) -> bool {
+        self.wants_all(streams, host) || self.shown.screen.as_ref().is_some_and(Screen::folds)
+    }
+
     fn wants_all(&self, streams: &Streams<'_>, host: &HostId) -> bool {
         streams.format == Format::Jsonl
             || self.shown.screen.as_ref().is_some_and(|screen| screen.wants_all(host))
@@ -209,7 +208,7 @@ impl Job<'_> {
         &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
     ) -> Result<bool, RunError> {
         streams.progress("");
         match streams.format {
@@ -256,7 +255,7 @@ impl Job<'_> {
         &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
     ) -> Result<bool, RunError> {
         let mut whole = true;
         for (_, host) in self.by_label() {
@@ -280,40 +279,25 @@ impl Job<'_> {
         &mut self,
         streams: &mut Streams<'_>,
         tally: &mut Tally,
-        reader: &Reader<'_>,
+        reader: &Reader,
         host: HostId,
         stream: StreamName,
         output: Output,
     ) -> Result<bool, RunError> {
         let live = self.shown.live.get(&(host, stream == StreamName::Stderr));
-        let shown = live.map_or(0, |live| live.bytes);
-        let mut before = live.map(|live| live.hasher.finalize()).zip(Some(blake3::Hasher::new()));
-        if shown == output.kept && before.as_ref().is_none_or(|(hash, _)| *hash.as_bytes() == output.hash) {
-            return Ok(true);
-        }
-        if shown >= output.kept || live.is_some_and(|live| live.gap) {
+        if live.is_some_and(|live| live.gap) {
             self.spoil(streams, tally, host)?;
             return Ok(false);
         }
-        let (mut skip, mut same) = (shown, true);
+        let begun = live.map(|live| live.begun.clone()).unwrap_or_default();
         let result = {
             let mut sink = |piece: &[u8]| {
                 stop_if_closed(streams)?;
-                let (old, new) = piece.split_at(piece.len().min(usize::try_from(skip).unwrap_or(usize::MAX)));
-                skip -= old.len() as u64;
-                if let Some((hash, hasher)) = &mut before {
-                    hasher.update(old);
-                    same = skip > 0 || hasher.finalize() == *hash;
-                }
-                if same { self.pieces(streams, host, stream, new).map_err(io::Error::other) } else { Ok(()) }
+                self.pieces(streams, host, stream, piece).map_err(io::Error::other)
             };
-            copy(tally, reader, host, stream, output, &mut sink).await
+            copy_rest(tally, reader, begun, host, stream, output, &mut sink).await
         };
-        let whole = self.settle(result, streams, tally, host)?;
-        if !same {
-            self.spoil(streams, tally, host)?;
-        }
-        Ok(whole && same)
+        self.settle(result, streams, tally, host)
     }
 }
 

@@ -67,7 +67,7 @@ pub(in crate::services::run) fn clock_time(at: Timestamp, now: Timestamp) -> Str
 
 /// The command as a shell would take it.
 pub(in crate::services::run) fn command(action: &Action) -> String {
-    let Action::Argv { argv } = action;
+    let argv = action.argv();
     let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%^".contains(c);
     let word = |arg: &crate::wire::Bytes| {
         let text = String::from_utf8_lossy(&arg.0).into_owned();

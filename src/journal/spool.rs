@@ -25,7 +25,7 @@ pub fn paths(spool: &Path, order: &EntryId) -> (PathBuf, PathBuf) {
 }
 
 /// Both outputs, if together they are short enough to travel with the result.
-pub(super) fn inline(
+pub fn inline(
     spool: &Path,
     order: &EntryId,
     stdout: &Output,
@@ -47,7 +47,7 @@ pub(super) fn inline(
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub(super) fn sweep(spool: &Path, now: Timestamp) -> io::Result<()> {
+pub fn sweep(spool: &Path, now: Timestamp) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(spool)? {
         let entry = entry?;

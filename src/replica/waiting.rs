@@ -1,4 +1,4 @@
-//! Orders that wait for room, and cancellations that wait for their order. Both have a bound, and neither
+//! Orders that wait for room on their host, and cancellations that wait for their order. Both have a bound, and neither
 //! is believed: an order is judged when its turn comes, by what is known and what time it is then.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,18 +9,18 @@ use crate::{
 };
 
 /// Orders that wait.
-pub(super) const WAITING_MAX: usize = 1024;
+pub const WAITING_MAX: usize = 1024;
 /// Cancellations of one operator that wait for their orders; the oldest go first. A mesh process hands each
 /// over just before its order, so that as many are needed as orders may wait.
 const CANCELLED_MAX: usize = 2 * WAITING_MAX;
 
 /// Orders on their way to be judged, the first to come first.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(VecDeque<(EntryId, Bytes)>);
+pub struct Waiting(VecDeque<(EntryId, Bytes)>);
 
 impl Waiting {
     /// Puts an order at the end, unless it waits already; false if there is no room.
-    pub(super) fn push(&mut self, id: EntryId, order: Bytes) -> bool {
+    pub fn push(&mut self, id: EntryId, order: Bytes) -> bool {
         if self.0.iter().any(|(held, _)| *held == id) {
             return true;
         }
@@ -32,12 +32,12 @@ impl Waiting {
     }
 
     /// Takes the first one out.
-    pub(super) fn pop(&mut self) -> Option<Bytes> {
+    pub fn pop(&mut self) -> Option<Bytes> {
         self.0.pop_front().map(|(_, order)| order)
     }
 
     /// Forgets all; nothing was promised to any of them.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.0.clear();
     }
 }
@@ -45,11 +45,11 @@ impl Waiting {
 /// Cancellations whose order has not come yet, by who signed them: who did not issue the order cancels
 /// nothing, and cannot push out what its issuer said.
 #[derive(Debug, Default)]
-pub(super) struct Cancelled(BTreeMap<PublicKey<Operator>, VecDeque<EntryId>>);
+pub struct Cancelled(BTreeMap<PublicKey<Operator>, VecDeque<EntryId>>);
 
 impl Cancelled {
     /// Remembers that `signer` cancelled `order`.
-    pub(super) fn note(&mut self, order: EntryId, signer: PublicKey<Operator>) {
+    pub fn note(&mut self, order: EntryId, signer: PublicKey<Operator>) {
         let orders = self.0.entry(signer).or_default();
         if orders.contains(&order) {
             return;
@@ -61,7 +61,7 @@ impl Cancelled {
     }
 
     /// Whether `signer` cancelled `order`; it is forgotten with that.
-    pub(super) fn take(&mut self, order: EntryId, signer: PublicKey<Operator>) -> bool {
+    pub fn take(&mut self, order: EntryId, signer: PublicKey<Operator>) -> bool {
         let Some(orders) = self.0.get_mut(&signer) else { return false };
         let Some(at) = orders.iter().position(|held| *held == order) else { return false };
         orders.remove(at);

@@ -1,0 +1,123 @@
+//! What is shipped with an order: taken from where the mesh process put it, and only if it is what was signed.
+//!
+//! Always holds: what a command reads or is was read once, into a file that only this process can write,
+//! and those bytes have the hash in the signed order; nobody changes them between the look and the use.
+//! That it is not there yet says nothing of the order.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{OpenOptionsExt as _, PermissionsExt as _},
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+
+use super::Account;
+use crate::{
+    identity::EntryId,
+    replica::{Action, Blob},
+};
+
+/// The directory of it, of either process.
+pub(super) const SHIPPED: &str = "shipped";
+/// What runs a script that does not say what it is for, as execvp(3) has it.
+const SHELL: &[u8] = b"/bin/sh";
+
+/// A command with what was shipped for it.
+#[derive(Debug)]
+pub(super) struct Shipped {
+    pub(super) argv: Vec<Vec<u8>>,
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) script: Option<Script>,
+}
+
+/// A script's own file, which goes with this.
+#[derive(Debug)]
+pub(super) struct Script(PathBuf);
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _gone_already = fs::remove_file(&self.0);
+    }
+}
+
+/// Why a command cannot have it.
+#[derive(Debug)]
+pub(super) enum NotShipped {
+    /// It has not come.
+    Absent,
+    /// It never will be good; the words go on from "what was shipped with it".
+    Refused(String),
+}
+
+impl From<io::Error> for NotShipped {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(format!("cannot be kept: {error}"))
+    }
+}
+
+impl Shipped {
+    /// Copies what `action` names from the first of `places` to the second. A script becomes the file of
+    /// `account`, or of this user, who may read and run it.
+    pub(super) fn take(
+        [from, to]: &[PathBuf; 2],
+        order: &EntryId,
+        action: &Action,
+        account: Option<&Account>,
+        mut argv: Vec<Vec<u8>>,
+    ) -> Result<Self, NotShipped> {
+        let stdin = action.stdin().map(|blob| {
+            let path = to.join(format!("{order}.in"));
+            let (mut writing, reading) = (create(&path)?, File::open(&path));
+            // From here on it has no name.
+            fs::remove_file(&path)?;
+            copy(from, blob, &mut writing).map(|_| reading)?.map(OwnedFd::from).map_err(NotShipped::from)
+        });
+        let stdin = stdin.transpose()?;
+        let Some(blob) = action.script() else { return Ok(Self { argv, stdin, script: None }) };
+        let path = to.join(order.to_string());
+        let mut file = create(&path)?;
+        let script = Script(path);
+        let head = copy(from, blob, &mut file)?;
+        if let Some(account) = account {
+            let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+            rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(io::Error::from)?;
+        }
+        file.set_permissions(Permissions::from_mode(0o500))?;
+        let program = script.0.as_os_str().as_bytes().to_vec();
+        let own = head.starts_with(b"#!") || head.starts_with(b"\x7fELF");
+        let words = (!own).then(|| SHELL.to_vec()).into_iter().chain([program]);
+        argv.splice(..1, words);
+        Ok(Self { argv, stdin, script: Some(script) })
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Copies a blob, which whoever can write in `from` may change meanwhile; returns how it begins.
+fn copy(from: &Path, blob: &Blob, to: &mut File) -> Result<Vec<u8>, NotShipped> {
+    // A link or a pipe in its place must not lead anywhere or hold this process.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let source = match rustix::fs::open(from.join(blob.file_name()), flags, Mode::empty()) {
+        Ok(source) => File::from(source),
+        Err(rustix::io::Errno::NOENT) => return Err(NotShipped::Absent),
+        Err(error) => return Err(io::Error::from(error).into()),
+    };
+    let mut bytes = Vec::new();
+    source.take(blob.bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    if Blob::of(&bytes) != *blob {
+        return Err(NotShipped::Refused("is not what was signed".to_owned()));
+    }
+    to.write_all(&bytes)?;
+    bytes.truncate(4);
+    Ok(bytes)
+}
