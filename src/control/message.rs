@@ -2,6 +2,7 @@
 //! answer is one or more replies, the last of which is not [`Reply::Items`] with `more`, a
 //! [`Reply::Report`], [`Reply::Running`] or [`Reply::Chunk`].
 
+use super::{Health, HostLine};
 use crate::{
     identity::{EntryId, FleetId, HostId},
     replica::{Item, Report},
@@ -114,6 +115,20 @@ pub enum Request {
     /// Reads all that is on the agent's disk and compares it with what it holds; what is damaged is written
     /// again. Answered by [`Reply::StoreCheck`] or [`Reply::Error`].
     StoreCheck {},
+    /// The hosts as the agent lists them, in order of their names. Answered by [`Reply::HostLines`]s.
+    HostLines {},
+    /// Words of one kind that begin so, for a shell to finish: `host`, `tag` (`key=`, and `key=value` once
+    /// `start` has the key), `operator`, `job`, `type`. Answered by [`Reply::Words`]; an unknown kind has none.
+    Words {
+        /// The kind.
+        kind: String,
+        /// How they begin.
+        start: String,
+        /// How many at most.
+        limit: u32,
+    },
+    /// What the agent alone can say of its health; asks some linked hosts. Answered by [`Reply::Health`].
+    Health {},
 }
 wire_choice!(Request {
     0 = Hello { version },
@@ -131,6 +146,9 @@ wire_choice!(Request {
     20 = InventorySearch { expression, columns, limit },
     21 = InventoryShow { host, table },
     22 = InventoryTypes {},
+    35 = HostLines {},
+    36 = Words { kind, start, limit },
+    37 = Health {},
     40 = StoreCheck {},
 });
 
@@ -255,6 +273,23 @@ pub enum Reply {
         /// The report.
         check: StoreCheck,
     },
+    /// Hosts; the last message has `more` false.
+    HostLines {
+        /// A part of them.
+        rows: Vec<HostLine>,
+        /// Whether another such reply follows.
+        more: bool,
+    },
+    /// Words, in order.
+    Words {
+        /// The words.
+        words: Vec<String>,
+    },
+    /// How the agent is.
+    Health {
+        /// The report.
+        health: Health,
+    },
 }
 wire_choice!(Reply {
     0 = Hello { version, agent, fleet, genesis, host },
@@ -274,6 +309,9 @@ wire_choice!(Reply {
     21 = Tables { about, name, tables, more },
     22 = NoSuchHost { near, candidates },
     23 = Types { types },
+    35 = HostLines { rows, more },
+    36 = Words { words },
+    37 = Health { health },
     40 = StoreCheck { check },
 });
 

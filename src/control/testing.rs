@@ -13,7 +13,10 @@ use std::{
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, CONTROL_VERSION, Handler, HostRow, PeerRow, Reply, Request, StatusReport, serve};
+use super::{
+    Answer, CONTROL_VERSION, Handler, Health, HostRow, PeerRow, Reply, Request, StatusReport, StoreCheck,
+    serve,
+};
 use crate::{
     authority::{
         ANY, Authority, Certificate, Departure, Enrolled, Enrolment, Genesis, HostCertificate, HostKeys,
@@ -27,6 +30,7 @@ use crate::{
     replica::{
         Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Merged, NodeFacet, Packed, Replica, Tables,
     },
+    services::hosts::listing,
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
 };
@@ -229,6 +233,12 @@ pub(crate) struct Script {
     pub(crate) taken: usize,
     /// Answers questions about inventory.
     pub(crate) inventory: Option<Inventory>,
+    /// By kind: words to finish.
+    pub(crate) words: HashMap<String, Vec<String>>,
+    /// What it says of its health.
+    pub(crate) health: Health,
+    /// What a check of the store says.
+    pub(crate) check: Option<StoreCheck>,
 }
 
 /// Answers some requests.
@@ -250,6 +260,9 @@ impl Script {
             left: false,
             taken: 0,
             inventory: None,
+            words: HashMap::new(),
+            health: Health::default(),
+            check: None,
         }
     }
 
@@ -307,8 +320,20 @@ impl Script {
                 self.left = true;
                 Reply::Accepted {}
             }
+            Request::HostLines {} => {
+                let rows = listing::lines(&self.replica, self.rows.clone());
+                Reply::HostLines { rows, more: false }
+            }
+            Request::Words { kind, start, limit } => {
+                let words = self.words.get(&kind).into_iter().flatten();
+                let words = words.filter(|word| word.starts_with(&start)).take(limit as usize);
+                Reply::Words { words: words.cloned().collect() }
+            }
+            Request::Health {} => Reply::Health { health: self.health.clone() },
+            Request::StoreCheck {} => {
+                self.check.clone().map_or_else(|| no("not in this test"), |check| Reply::StoreCheck { check })
+            }
             Request::Orders {}
-            | Request::StoreCheck {}
             | Request::Watch { .. }
             | Request::Output { .. }
             | Request::InventorySearch { .. }
