@@ -1,25 +1,13 @@
-//! Completion scripts and man pages, made from the argument tree.
+//! Man pages, made from the argument tree.
 
 use std::{fs, io, path::Path};
 
 use clap::Command;
 
 use super::{
-    arguments::{Shell, command},
+    arguments::command,
     failure::{ExitCode, Failure},
 };
-
-/// The completion script for `shell`.
-pub(super) fn completion(shell: Shell) -> Vec<u8> {
-    let mut script = Vec::new();
-    let shell = match shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-        Shell::Fish => clap_complete::Shell::Fish,
-    };
-    clap_complete::generate(shell, &mut command(), "muster", &mut script);
-    script
-}
 
 /// The man page of the command at `path`, in roff.
 pub(super) fn page(path: &[String]) -> Result<Vec<u8>, Failure> {

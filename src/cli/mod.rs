@@ -7,11 +7,15 @@
 mod agent;
 mod arguments;
 mod chance;
+mod complete;
+mod config;
 mod demo;
 mod dispatch;
+mod doctor;
 mod failure;
 mod manual;
 mod run;
+mod schema;
 #[cfg(test)]
 mod tests;
 

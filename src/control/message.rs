@@ -346,6 +346,10 @@ pub struct StatusReport {
     pub counters: Vec<(String, u64)>,
     /// How many members are up, this one too, and how many cannot be reached.
     pub presence: Option<(u32, u32)>,
+    /// This host's name.
+    pub name: Option<String>,
+    /// Bytes that its store takes on disk.
+    pub store_bytes: Option<u64>,
 }
 wire_record!(StatusReport {
     started,
@@ -362,6 +366,8 @@ wire_record!(StatusReport {
     problems,
     counters,
     presence,
+    name,
+    store_bytes,
 });
 
 /// Rows of one kind in a store.
@@ -441,8 +447,10 @@ pub struct PeerRow {
     pub since: Timestamp,
     /// The last round trip, in microseconds, if one was measured.
     pub rtt_us: Option<u64>,
+    /// That host's name.
+    pub name: Option<String>,
 }
-wire_record!(PeerRow { host, address, dialled, since, rtt_us });
+wire_record!(PeerRow { host, address, dialled, since, rtt_us, name });
 
 /// A job as a keeper knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -290,6 +290,8 @@ impl Node {
             problems,
             counters,
             presence: Some((up, unreachable)),
+            name: self.name(&self.me),
+            store_bytes: Some(store::disk_bytes(&self.store_dir)),
         }
     }
 
@@ -344,6 +346,10 @@ impl Node {
         Health { store_bytes: store::disk_bytes(&self.store_dir), clocks, versions, dialled_in }
     }
 
+    fn name(&self, host: &HostId) -> Option<String> {
+        self.store.read(|replica| replica.authority().host(host).map(|host| host.name().to_owned()))
+    }
+
     async fn peers(&self) -> Vec<PeerRow> {
         let links = self.replication.links().await;
         links
@@ -354,6 +360,7 @@ impl Node {
                 dialled: row.dialled,
                 since: row.since,
                 rtt_us: row.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+                name: self.name(&row.host),
             })
             .collect()
     }

@@ -139,6 +139,17 @@ impl Settings {
             .map_err(|error| SettingsError::Malformed { path: path.to_owned(), problem: error.to_string() })
     }
 
+    /// The same, with the keys that the file sets.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn read_with_keys(path: &Path) -> Result<(Self, Vec<String>), SettingsError> {
+        let settings = Self::read(path)?;
+        // It was read a moment ago: whatever is wrong with it has been said.
+        let table = read_own(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        Ok((settings, table.unwrap_or_default().keys().cloned().collect()))
+    }
+
     /// Writes the file, with its directory.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ pub mod style;
 pub mod table;
 pub mod talk;
 pub mod time;
+pub mod wrap;
 
 pub use output::{Format, Output, OutputError, Sheet};
 pub use style::{HOST_STATES, Mark, Style};

@@ -80,12 +80,8 @@ impl Fleet {
                     (format!("web-{number}"), "web")
                 };
                 let state = ground.dir().join(&name);
-                let places = Places {
-                    config: state.join("agent.toml"),
-                    socket: state.join("agent.sock"),
-                    operators: operators.clone(),
-                    state,
-                };
+                let mut places = Places::find(Some(&state), None, |_| None, false);
+                places.operators.clone_from(&operators);
                 let log = ground.dir().join(format!("{name}.log"));
                 let packages = ground.dir().join("dpkg").join(&name);
                 Agent { name, role, places, log, packages, child: None }
