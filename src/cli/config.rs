@@ -22,7 +22,7 @@ pub(super) fn config(context: &mut Context, config: &Config) -> Result<ExitCode,
     let places = &site.places;
     let mut rows: Vec<Value> = Vec::new();
     for (key, path, source) in places.origins() {
-        rows.push(row(key, json!(path), &source.words()));
+        rows.push(row(key, &json!(path), &source.words()));
     }
     let (settings, set) = Settings::read_with_keys(&places.config).map_err(|error| error.explain(site))?;
     let fields = serde_json::to_value(&settings).map_err(|error| {
@@ -31,7 +31,7 @@ pub(super) fn config(context: &mut Context, config: &Config) -> Result<ExitCode,
     let file = Source::File(places.config.clone());
     for (key, value) in fields.as_object().into_iter().flatten() {
         let source = if set.contains(key) { &file } else { &Source::Default };
-        rows.push(row(key, value.clone(), &source.words()));
+        rows.push(row(key, value, &source.words()));
     }
     let columns: &[Column<'_>] =
         if config.origin { &[KEY, VALUE, ORIGIN] } else { &[KEY, VALUE, Column { wide: true, ..ORIGIN }] };
@@ -39,6 +39,6 @@ pub(super) fn config(context: &mut Context, config: &Config) -> Result<ExitCode,
     Ok(ExitCode::Success)
 }
 
-fn row(key: &str, value: Value, origin: &str) -> Value {
+fn row(key: &str, value: &Value, origin: &str) -> Value {
     json!({ "key": key, "value": value, "origin": origin })
 }

@@ -281,7 +281,7 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Doctor => wait(doctor::doctor(context)),
         Verb::Config(config) => config::config(context, &config),
         Verb::Schema(schema) => schema::schema(context, &schema),
-        Verb::Complete(complete) => complete::complete(context, &complete),
+        Verb::Complete(words) => Ok(complete::complete(context, &words)),
     }
 }
 

@@ -38,7 +38,8 @@ pub(super) async fn doctor(context: &mut Context) -> Result<ExitCode, Failure> {
     let (mut online, mut store) = (None, Err("not looked at".to_owned()));
     match asked(site, lan, *now).await {
         Ok((said, key, checked)) => {
-            let started = time::ago(said.status.started, *now);
+            // Scripts read these words too: no time in them is relative.
+            let started = time::rfc3339(said.status.started);
             first.insert(0, Check::good("agent", format!("answers, started {started}")));
             first.extend(key);
             (online, store) = (Some(said), checked);
@@ -84,7 +85,7 @@ fn operator(site: &Site, client: &Client, now: Timestamp) -> Option<Check> {
         Err(error) => return Some(wrong("operator", error.explain(site))),
     };
     let (_, certificate) = home.chain.certificates().find(|(id, _)| *id == home.certificate)?;
-    let until = time::ago(certificate.not_after, now);
+    let until = time::rfc3339(certificate.not_after);
     let fix = "somebody who holds the root keys can renew it; until when it holds: ";
     let fix = format!("{fix}{}", with_flags(site, "muster status"));
     let person = &certificate.person;

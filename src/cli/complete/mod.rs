@@ -20,7 +20,7 @@ use wanted::{Asked, Wanted};
 use super::{
     arguments::{Complete, command},
     dispatch::{Context, wait},
-    failure::{ExitCode, Failure},
+    failure::ExitCode,
 };
 use crate::control::{Client, Reply, Request};
 
@@ -30,7 +30,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(45);
 const WORDS_MAX: u32 = 200;
 
 /// Finishes the last of `complete.words`. Never fails: a shell has no place for an error.
-pub(super) fn complete(context: &mut Context, complete: &Complete) -> Result<ExitCode, Failure> {
+pub(super) fn complete(context: &mut Context, complete: &Complete) -> ExitCode {
     let words: Vec<String> = complete.words.iter().map(|word| lossy(word)).collect();
     let (words, cut) = shell::joined(complete.shell, &words);
     let mut tree = command();
@@ -43,7 +43,7 @@ pub(super) fn complete(context: &mut Context, complete: &Complete) -> Result<Exi
     }
     // A shell that went away does not want to know.
     let _gone = context.output.text(&shell::told(complete.shell, &wanted, cut));
-    Ok(ExitCode::Success)
+    ExitCode::Success
 }
 
 fn lossy(word: &OsStr) -> String {

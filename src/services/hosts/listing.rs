@@ -100,7 +100,9 @@ pub fn words(replica: &Replica, kind: &str, start: &str, limit: u32) -> Vec<Stri
         "operator" => authority.chain().certificates().for_each(|(_, held)| add(&held.person)),
         "job" => replica.orders().for_each(|order| add(&order.signed().id().short())),
         "path" => {
-            Root::EVERY.iter().for_each(|root| add(root.name()));
+            for root in Root::EVERY {
+                add(root.name());
+            }
             for host in authority.members() {
                 host.tags().keys().for_each(|key| add(&format!("tag.{key}")));
             }
