@@ -107,8 +107,21 @@ pub fn verifications(type_tag: u16) -> u64 {
     VERIFICATIONS.get(usize::from(type_tag)).map_or(0, |count| count.load(Ordering::Relaxed))
 }
 
+#[cfg(test)]
+thread_local! {
+    static HERE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// How many signatures were checked on this thread: other tests run on others.
+#[cfg(test)]
+pub fn verifications_here() -> u64 {
+    HERE.get()
+}
+
 /// Counts one check.
 pub fn count_verification(type_tag: u16) {
+    #[cfg(test)]
+    HERE.set(HERE.get() + 1);
     if let Some(count) = VERIFICATIONS.get(usize::from(type_tag)) {
         count.fetch_add(1, Ordering::Relaxed);
     }

@@ -13,6 +13,8 @@ mod signed;
 mod token;
 
 pub use ids::{EntryId, FleetId, HostId, StreamId, WriterId, short};
+#[cfg(test)]
+pub use keys::verifications_here;
 pub use keys::{
     Executor, KeyError, Operator, PublicKey, Purpose, Root, SealPublic, SecretKey, Stream, Token, Transport,
     count_verification, is_development_key, verifications,

@@ -21,6 +21,7 @@ mod handle;
 mod hints;
 mod key;
 mod links;
+mod quiet;
 mod streams;
 mod swarm;
 mod task;

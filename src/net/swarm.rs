@@ -13,7 +13,7 @@ use libp2p::{
     tcp, yamux,
 };
 
-use super::{NetError, gate::Gate, streams};
+use super::{NetError, gate::Gate, quiet, streams};
 
 /// From the first packet to a link; ten times what a busy small machine takes.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ pub(super) fn build(
         .and_then(move |socket, _| PnetConfig::new(psk).handshake(socket))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
-        .multiplex(yamux)
+        .multiplex(quiet::Upgrade(yamux))
         .timeout(HANDSHAKE)
         .boxed();
     let id = pair.public().to_peer_id();

@@ -6,7 +6,9 @@
 //! difference itself (zstd with the base as its prefix, "patch-from"; `REPLICATION.md` has the measurements: a
 //! package list that differs from its base in 2 % takes about 150 bytes instead of 8 to 30 KB).
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+
+use zstd::{stream::write::Encoder, zstd_safe::CParameter};
 
 use crate::{
     wire::{self, Bytes, Value, Wire, WireError},
@@ -33,10 +35,13 @@ const LEVEL: i32 = 19;
 const LEVEL_QUICK: i32 = 3;
 /// Places that zstd looks at for each copy of a difference, as a power of two.
 const DIFFERENCE_SEARCH_LOG: u32 = 9;
+/// From this length on a copy is taken without looking for a better one.
+const DIFFERENCE_TARGET_LENGTH: u32 = 999;
 /// Holds a base and a facet of the greatest length.
 const WINDOW_LOG: u32 = 21;
-/// How every zstd frame begins (RFC 8878, section 3.1.1); it does not travel.
-const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// How every frame begins, which does not travel: zstd's magic number, and a descriptor that says that there is
+/// no dictionary, no checksum and no length (RFC 8878, sections 3.1.1 and 3.1.1.1.1).
+const BEGIN: [u8; 5] = [0x28, 0xb5, 0x2f, 0xfd, 0];
 /// The smallest window that zstd knows.
 const WINDOW_LOG_MIN: u32 = 10;
 
@@ -137,7 +142,7 @@ impl Packed {
         if canonical.len() < TINY {
             return plain;
         }
-        match compress(canonical, &[], level) {
+        match compress(canonical, level) {
             Some(bytes) if bytes.len() < canonical.len() => Self::Zstd { bytes: Bytes(bytes) },
             _ => plain,
         }
@@ -146,7 +151,7 @@ impl Packed {
     /// Packs canonical bytes as a difference to `base`, whose canonical bytes are given. Nothing if zstd
     /// cannot.
     pub fn against(canonical: &[u8], base: FacetHalf, base_bytes: &[u8]) -> Option<Self> {
-        compress(canonical, base_bytes, LEVEL).map(|bytes| Self::Patch { base, bytes: Bytes(bytes) })
+        difference(canonical, base_bytes).map(|bytes| Self::Patch { base, bytes: Bytes(bytes) })
     }
 
     /// The base that it is a difference to.
@@ -202,33 +207,36 @@ impl Packed {
     }
 }
 
-/// One zstd frame of `bytes`, with `prefix` before them unless that is empty.
-pub(super) fn compress(bytes: &[u8], prefix: &[u8], level: i32) -> Option<Vec<u8>> {
-    use std::io::Write as _;
-    let mut encoder = if prefix.is_empty() {
-        zstd::stream::write::Encoder::new(Vec::new(), level).ok()?
-    } else {
-        zstd::stream::write::Encoder::with_ref_prefix(Vec::new(), level, prefix).ok()?
-    };
+/// One zstd frame of `bytes`.
+pub(super) fn compress(bytes: &[u8], level: i32) -> Option<Vec<u8>> {
+    frame(Encoder::new(Vec::new(), level).ok()?, bytes, 0)
+}
+
+/// One zstd frame of `bytes` with `base` before them. A difference is many short copies: it pays to look for each
+/// at more places and for shorter ones.
+pub(super) fn difference(bytes: &[u8], base: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = Encoder::with_ref_prefix(Vec::new(), LEVEL, base).ok()?;
+    encoder.set_parameter(CParameter::SearchLog(DIFFERENCE_SEARCH_LOG)).ok()?;
+    encoder.set_parameter(CParameter::TargetLength(DIFFERENCE_TARGET_LENGTH)).ok()?;
+    encoder.set_parameter(CParameter::MinMatch(3)).ok()?;
+    frame(encoder, bytes, base.len())
+}
+
+fn frame(mut encoder: Encoder<'_, Vec<u8>>, bytes: &[u8], before: usize) -> Option<Vec<u8>> {
     encoder.include_checksum(false).ok()?;
     encoder.include_contentsize(false).ok()?;
     // Just large enough, or zstd sets aside tables for a window that is never filled.
-    let log = (bytes.len() + prefix.len()).next_power_of_two().ilog2();
+    let log = (bytes.len() + before).next_power_of_two().ilog2();
     encoder.window_log(log.clamp(WINDOW_LOG_MIN, WINDOW_LOG)).ok()?;
     encoder.set_pledged_src_size(Some(bytes.len() as u64)).ok()?;
-    if !prefix.is_empty() {
-        // A difference is many short copies: it pays to look for each at more places and for shorter ones.
-        encoder.set_parameter(zstd::zstd_safe::CParameter::SearchLog(DIFFERENCE_SEARCH_LOG)).ok()?;
-        encoder.set_parameter(zstd::zstd_safe::CParameter::MinMatch(3)).ok()?;
-    }
     encoder.write_all(bytes).ok()?;
     let frame = encoder.finish().ok()?;
-    frame.strip_prefix(&MAGIC).map(<[u8]>::to_vec)
+    frame.strip_prefix(&BEGIN).map(<[u8]>::to_vec)
 }
 
 /// What a frame holds, cut off one byte after `length`.
 pub(super) fn expand(frame: &[u8], prefix: &[u8], length: usize) -> Result<Vec<u8>, FacetError> {
-    let frame = MAGIC.chain(frame);
+    let frame = BEGIN.chain(frame);
     let mut decoder = if prefix.is_empty() {
         zstd::stream::read::Decoder::with_buffer(frame)
     } else {
@@ -371,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_expands_beyond_its_length_ends_there() {
-        let bomb = Packed::Zstd { bytes: Bytes(compress(&vec![0; 64 * 1024 * 1024], &[], LEVEL).unwrap()) };
+        let bomb = Packed::Zstd { bytes: Bytes(compress(&vec![0; 64 * 1024 * 1024], LEVEL).unwrap()) };
         assert!(bomb.weight() < 16 * 1024);
         assert_eq!(bomb.unpack(1000, |_| None), Err(FacetError::Length));
         assert_eq!(bomb.unpack(FACET_BYTES_MAX + 1, |_| None), Err(FacetError::Length));

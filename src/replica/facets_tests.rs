@@ -247,9 +247,9 @@ fn who_holds_a_facet_and_who_does_not_judge_a_false_length_alike() {
 fn bombs_damage_and_floods_of_facets_are_not_taken() {
     let mut world = World::new();
     let [a, b, ..] = lists();
-    let bomb = Packed::Zstd { bytes: Bytes(facet::compress(&vec![0; 64 * 1024 * 1024], &[], 3).unwrap()) };
+    let bomb = Packed::Zstd { bytes: Bytes(facet::compress(&vec![0; 64 * 1024 * 1024], 3).unwrap()) };
     let patch_bomb = {
-        let frame = facet::compress(&a.repeat(2000), &a, 3).unwrap();
+        let frame = facet::difference(&a.repeat(2000), &a).unwrap();
         Packed::Patch { base: FacetHash::of(&a).half(), bytes: Bytes(frame) }
     };
     let long = Packed::Plain { bytes: Bytes(vec![7; PACKED_BYTES_MAX + 1]) };

@@ -126,14 +126,17 @@ impl Replica {
     /// for.
     pub fn head_item(&self, host: &HostId, has: Option<(u32, u64)>) -> Option<Item> {
         let kept = self.heads.get(host)?;
+        let facets = self.riding(kept, has).cloned().collect();
+        Some(Item { entry: Bytes::from(kept.head.bytes()), facets })
+    }
+
+    /// What rides along with a head.
+    pub(super) fn riding(&self, kept: &KeptHead, has: Option<(u32, u64)>) -> impl Iterator<Item = &Packed> {
         let named = kept.head.body().facets.iter().zip(&kept.since);
-        let facets = named
-            .filter(|(_, since)| has.is_none_or(|has| has < **since))
+        named
+            .filter(move |(_, since)| has.is_none_or(|has| has < **since))
             .filter_map(|(facet, _)| self.facets.packed(&facet.hash))
             .filter(|packed| packed.weight() <= RIDES_BYTES_MAX)
-            .cloned()
-            .collect();
-        Some(Item { entry: Bytes::from(kept.head.bytes()), facets })
     }
 
     /// A facet that is held, by the first half of its hash, as it travels.

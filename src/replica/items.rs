@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Element, Entry, FACET_NODE, FacetHash, FacetRef, Item, Packed, Replica,
+    Element, Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Packed, Replica,
     ledger::Spot,
     roots::{Section, expiry_hour},
 };
 use crate::{
     authority::Host,
-    identity::{EntryId, HostId},
+    identity::{EntryId, HostId, Signed},
     wire::Bytes,
 };
 
@@ -97,17 +97,26 @@ impl Replica {
     /// with the first head that needs it.
     fn heads_with(&self, wanted: impl Fn(&FacetRef) -> bool) -> impl Iterator<Item = Item> {
         let mut sent: BTreeSet<FacetHash> = BTreeSet::new();
-        self.heads().map(move |(_, head)| {
-            let mut facets: Vec<Packed> = Vec::new();
-            for facet in head.body().facets.iter().filter(|facet| wanted(facet)) {
-                for hash in self.facets.base_of(&facet.hash).into_iter().chain([facet.hash]) {
-                    if sent.insert(hash) {
-                        facets.extend(self.facets.packed(&hash).cloned());
-                    }
+        self.heads().map(move |(_, head)| self.head_with(head, &wanted, &mut sent))
+    }
+
+    /// A head with those of its facets, and what they are differences to, that are `wanted` and not in `sent`,
+    /// where they are noted.
+    fn head_with(
+        &self,
+        head: &Signed<Head>,
+        wanted: impl Fn(&FacetRef) -> bool,
+        sent: &mut BTreeSet<FacetHash>,
+    ) -> Item {
+        let mut facets: Vec<Packed> = Vec::new();
+        for facet in head.body().facets.iter().filter(|facet| wanted(facet)) {
+            for hash in self.facets.base_of(&facet.hash).into_iter().chain([facet.hash]) {
+                if sent.insert(hash) {
+                    facets.extend(self.facets.packed(&hash).cloned());
                 }
             }
-            Item { entry: Bytes::from(head.bytes()), facets }
-        })
+        }
+        Item { entry: Bytes::from(head.bytes()), facets }
     }
 
     /// Everything that is held, in the order in which it can be applied. A facet comes with the first head that
@@ -127,14 +136,7 @@ impl Replica {
 
     /// A host's head with all its facets, and what they are differences to.
     pub fn whole_head(&self, host: &HostId) -> Option<Item> {
-        let head = self.head(host)?;
-        let mut facets: Vec<Packed> = Vec::new();
-        for facet in &head.body().facets {
-            for hash in self.facets.base_of(&facet.hash).into_iter().chain([facet.hash]) {
-                facets.extend(self.facets.packed(&hash).cloned());
-            }
-        }
-        Some(Item { entry: Bytes::from(head.bytes()), facets })
+        Some(self.head_with(self.head(host)?, |_| true, &mut BTreeSet::new()))
     }
 
     /// The live orders and their cancellations, as entries.

@@ -5,6 +5,7 @@
 //! the local clock decides nothing; every table has a bound. It does not know where entries come from
 //! or how they are kept on disk.
 
+mod arrived;
 mod base;
 mod entry;
 mod facet;
@@ -21,6 +22,7 @@ mod roots;
 mod state;
 mod tip;
 
+pub use arrived::Arrived;
 pub use base::{Base, choose_base};
 pub use entry::{Entry, EntryError, Item, Place};
 pub use facet::{FACET_BYTES_MAX, FacetError, FacetHalf, FacetHash, PACKED_BYTES_MAX, Packed, Table, Tables};
@@ -37,4 +39,4 @@ pub use outcome::{
 };
 pub use roots::{Roots, first_hour};
 pub use state::{Merged, Replica};
-pub use tip::{HeadTips, Sections, Tip, TipForm, put_varint, take_varint};
+pub use tip::{HeadTips, Lacked, Sections, Tip, TipForm, put_varint, take_varint};

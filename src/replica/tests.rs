@@ -441,7 +441,7 @@ fn exchange(replicas: &mut [Replica], mut lost: impl FnMut() -> bool) -> usize {
     let mut sent = 0;
     for from in 0..replicas.len() {
         for to in 0..replicas.len() {
-            let items = replicas[from].lacking(&replicas[to].tip(&Sections::ALL, TipForm::Full, NOW), NOW);
+            let items = lacking(&replicas[from], &replicas[to].tip(&Sections::ALL, TipForm::Full, NOW), NOW);
             assert!(from != to || items.is_empty(), "a replica lacks something of itself");
             sent += items.len();
             for item in items {
@@ -461,7 +461,7 @@ fn exchange_to_the_end(replicas: &mut [Replica]) {
             return;
         }
     }
-    let lacking = replicas[0].lacking(&replicas[1].tip(&Sections::ALL, TipForm::Full, NOW), NOW);
+    let lacking = lacking(&replicas[0], &replicas[1].tip(&Sections::ALL, TipForm::Full, NOW), NOW);
     panic!("the exchange does not end: {lacking:?} of {replicas:?}");
 }
 
@@ -573,7 +573,7 @@ proptest! {
         let ids = |form, sections: &Sections| -> BTreeSet<EntryId> {
             let tip = some.tip(sections, form, NOW);
             let tip: Tip = wire::decode(&wire::encode(&tip), 1 << 20).unwrap();
-            let items = full.lacking(&tip, NOW);
+            let items = lacking(full, &tip, NOW);
             items.iter().map(|item| crate::identity::peek(&item.entry.0).unwrap().id).collect()
         };
         let long = ids(TipForm::Full, &Sections::ALL);
@@ -613,7 +613,7 @@ proptest! {
         };
         let strange = Tip { hour, members: next(), set: next(), ops: next(), heads: Some(heads) };
         let everything = replica.all().len();
-        prop_assert!(replica.lacking(&strange, NOW).len() <= everything);
+        prop_assert!(lacking(replica, &strange, NOW).len() <= everything);
         let bytes = wire::encode(&strange);
         prop_assert_eq!(wire::decode::<Tip>(&bytes, 1 << 20).unwrap(), strange);
     }
@@ -678,6 +678,16 @@ fn try_all_kinds(bytes: &[u8]) {
     let _ = Enrolled::verify(bytes, world().fleet.id());
 }
 
+/// What a replica with this tip lacks, as it travels.
+fn lacking(replica: &Replica, theirs: &Tip, now: Timestamp) -> Vec<Item> {
+    let lacked = replica.lacking(theirs, now);
+    let items: Vec<Item> = lacked.iter().map(|lacked| lacked.item(replica)).collect();
+    for (lacked, item) in lacked.iter().zip(&items) {
+        assert_eq!(lacked.weight(replica), item.weight());
+    }
+    items
+}
+
 #[test]
 fn the_world_holds_what_the_properties_are_about() {
     let replica = full();
@@ -731,12 +741,12 @@ fn what_is_past_is_neither_counted_nor_sent_and_is_swept_together() {
     let past = Timestamp((expires.0 / HOUR_MS + 2) * HOUR_MS);
     let last = Timestamp(past.0 - 1);
     let tip = |at| fresh.tip(&Sections::ALL, TipForm::Full, at);
-    assert_eq!(replica.lacking(&tip(last), last).len(), 3);
+    assert_eq!(lacking(&replica, &tip(last), last).len(), 3);
     assert!(replica.sweep(last).is_empty());
     assert_eq!(replica.digest(past), fresh.digest(past));
-    assert!(replica.lacking(&tip(past), past).is_empty());
+    assert!(lacking(&replica, &tip(past), past).is_empty());
     // Of two whose clocks differ, the later hour counts at both ends.
-    assert!(replica.lacking(&tip(past), last).is_empty());
+    assert!(lacking(&replica, &tip(past), last).is_empty());
     assert_eq!(replica.roots(first_hour(past)), fresh.roots(first_hour(last).max(first_hour(past))));
     assert_eq!(replica.sweep(past).len(), 3);
     assert_eq!(replica.entries(), fresh.entries());
@@ -747,9 +757,9 @@ fn what_is_past_is_neither_counted_nor_sent_and_is_swept_together() {
 fn a_dense_tip_of_other_members_says_nothing_of_heads() {
     let (full, none) = (full(), empty());
     let heads = Sections { members: false, set: false, ops: false, heads: true };
-    assert_eq!(full.lacking(&none.tip(&heads, TipForm::Dense, NOW), NOW), []);
-    assert_eq!(full.lacking(&none.tip(&heads, TipForm::Rows, NOW), NOW).len(), full.heads().count());
-    assert_eq!(full.lacking(&Tip::default(), NOW), [], "nor does one that speaks of nothing");
+    assert_eq!(lacking(full, &none.tip(&heads, TipForm::Dense, NOW), NOW), []);
+    assert_eq!(lacking(full, &none.tip(&heads, TipForm::Rows, NOW), NOW).len(), full.heads().count());
+    assert_eq!(lacking(full, &Tip::default(), NOW), [], "nor does one that speaks of nothing");
 }
 
 #[test]
@@ -810,7 +820,8 @@ fn a_fork_is_found_at_its_place_however_far_both_went_on() {
             rounds += 1;
             assert!(rounds < 4, "{one} and {other}");
             for (from, to) in [(0, 1), (1, 0)] {
-                for item in replicas[from].lacking(&replicas[to].tip(&Sections::ALL, TipForm::Full, NOW), NOW)
+                for item in
+                    lacking(&replicas[from], &replicas[to].tip(&Sections::ALL, TipForm::Full, NOW), NOW)
                 {
                     let _ = replicas[to].merge(Entry::verify(&item.entry.0, fleet.id()).unwrap(), &[]);
                 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    HeadPlace, Item, Replica,
+    HeadPlace, Item, Packed, Replica,
     facet::{compress, expand},
     first_hour,
     heads::KeptHead,
@@ -20,6 +20,18 @@ use crate::{
     wire::Bytes,
     wire_choice, wire_record,
 };
+
+/// Something that another replica lacks, where it is held here.
+#[derive(Clone, Copy, Debug)]
+pub struct Lacked<'a>(Place<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum Place<'a> {
+    /// An entry that stands alone.
+    Alone(&'a [u8]),
+    /// A head, with those of its facets that came after the place that they have.
+    Head { host: HostId, kept: &'a KeptHead, has: Option<(u32, u64)> },
+}
 
 /// How hard the vector of places is pressed.
 const LEVEL: i32 = 3;
@@ -322,7 +334,7 @@ impl Replica {
                     None => bytes.push(0),
                 }
             }
-            if let Some(places) = compress(&bytes, &[], LEVEL) {
+            if let Some(places) = compress(&bytes, LEVEL) {
                 return HeadTips::Dense { members: self.roots(0).members, places: Bytes(places) };
             }
             bytes.clear();
@@ -381,16 +393,16 @@ impl Replica {
     }
 
     /// What a replica with this tip lacks, in the order in which it can be applied. Nothing of a section that
-    /// it does not speak of. Long facets do not come along.
-    pub fn lacking(&self, theirs: &Tip, now: Timestamp) -> Vec<Item> {
+    /// it does not speak of. Nothing is copied: who answers takes as much of it as goes into the answer.
+    pub fn lacking(&self, theirs: &Tip, now: Timestamp) -> Vec<Lacked<'_>> {
         let hour = first_hour(now).max(theirs.hour);
         let held = theirs.alone();
-        let mut items: Vec<(u8, Item)> = Vec::new();
+        let mut items: Vec<(u8, Lacked<'_>)> = Vec::new();
         let spoken = [(Section::Set, &theirs.set), (Section::Members, &theirs.members)];
         for (section, _) in spoken.iter().filter(|(_, bytes)| bytes.is_some()) {
             let lacking =
                 self.standing_alone(*section, hour).filter(|(id, ..)| !held.contains(&first_half(&id.0)));
-            items.extend(lacking.map(|(_, rank, bytes)| (rank, Item::bare(bytes))));
+            items.extend(lacking.map(|(_, rank, bytes)| (rank, Lacked(Place::Alone(bytes)))));
         }
         if theirs.ops.is_some() {
             self.lacking_ops(theirs, &mut items);
@@ -398,19 +410,19 @@ impl Replica {
         if let Some(tips) = &theirs.heads {
             let theirs = self.read_heads(tips);
             for (host, kept) in &self.heads {
-                let item = match theirs.lack(host, &kept.place()) {
-                    Lack::Nothing => None,
-                    Lack::All => self.head_item(host, None),
-                    Lack::Since(epoch, sequence) => self.head_item(host, Some((epoch, sequence))),
+                let has = match theirs.lack(host, &kept.place()) {
+                    Lack::Nothing => continue,
+                    Lack::All => None,
+                    Lack::Since(epoch, sequence) => Some((epoch, sequence)),
                 };
-                items.extend(item.map(|item| (7, item)));
+                items.push((7, Lacked(Place::Head { host: *host, kept, has })));
             }
         }
         items.sort_by_key(|(rank, _)| *rank);
         items.into_iter().map(|(_, item)| item).collect()
     }
 
-    fn lacking_ops(&self, theirs: &Tip, items: &mut Vec<(u8, Item)>) {
+    fn lacking_ops<'a>(&'a self, theirs: &Tip, items: &mut Vec<(u8, Lacked<'a>)>) {
         let rows = theirs.streams();
         let ends: HashSet<[u8; 16]> = rows.values().flat_map(|row| &row.ends).copied().collect();
         let holds = |id: &EntryId| ends.contains(&first_half(&id.0));
@@ -421,7 +433,40 @@ impl Replica {
             let last = count.checked_sub(1).and_then(|last| stream.ops.get(last));
             let from = if last.is_some_and(|op| !holds(&op.id())) { 0 } else { count };
             let fork = stream.forked().filter(|op| !holds(&op.id()));
-            items.extend(stream.ops.iter().skip(from).chain(fork).map(|op| (4, Item::bare(op.bytes()))));
+            items.extend(
+                stream.ops.iter().skip(from).chain(fork).map(|op| (4, Lacked(Place::Alone(op.bytes())))),
+            );
+        }
+    }
+}
+
+impl Lacked<'_> {
+    /// Whose head it is, if it is one, and where that stands.
+    pub fn head(&self) -> Option<(HostId, HeadPlace)> {
+        match &self.0 {
+            Place::Alone(_) => None,
+            Place::Head { host, kept, .. } => Some((*host, kept.place())),
+        }
+    }
+
+    /// As [`Item::weight`] of what it is made into.
+    pub fn weight(&self, replica: &Replica) -> usize {
+        8 + match &self.0 {
+            Place::Alone(bytes) => bytes.len(),
+            Place::Head { kept, has, .. } => {
+                kept.head.bytes().len() + replica.riding(kept, *has).map(Packed::weight).sum::<usize>()
+            }
+        }
+    }
+
+    /// As it travels. Long facets do not come along.
+    pub fn item(&self, replica: &Replica) -> Item {
+        match &self.0 {
+            Place::Alone(bytes) => Item::bare(bytes),
+            Place::Head { kept, has, .. } => {
+                let facets = replica.riding(kept, *has).cloned().collect();
+                Item { entry: Bytes::from(kept.head.bytes()), facets }
+            }
         }
     }
 }

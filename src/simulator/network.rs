@@ -23,7 +23,7 @@ use super::{
 use crate::{
     authority::Refusal,
     identity::{EntryId, HostId, Signed, peek},
-    replica::{Entry, Item, Merged, Order, Place, RECEIPT_REPORTS_MAX, Replica},
+    replica::{Arrived, Entry, Item, Merged, Order, Place, RECEIPT_REPORTS_MAX, Replica},
     routing::{Candidate, Neighbours},
     sync::{Effect, Event, MESSAGE_BYTES_MAX, Machine, Message, in_reports},
     time::Timestamp,
@@ -739,7 +739,7 @@ impl Network {
         self.submitted.push(item.clone());
         let mut events = VecDeque::new();
         let was_idle = self.hosts[at].disk.is_idle();
-        self.merge(at, None, vec![item], &mut events);
+        self.merge(at, None, vec![item.into()], &mut events);
         let taken = self.hosts[at].replica.holds(&entry.id());
         if taken {
             self.hosts[at].disk.acknowledge(entry.id(), entry.place());
@@ -790,12 +790,12 @@ impl Network {
         self.submit(at, Item::bare(order.bytes()))
     }
 
-    fn merge(&mut self, at: usize, from: Option<usize>, items: Vec<Item>, events: &mut VecDeque<Event>) {
+    fn merge(&mut self, at: usize, from: Option<usize>, items: Vec<Arrived>, events: &mut VecDeque<Event>) {
         let right = self.now();
         let mut new = Vec::new();
         let mut forged = false;
-        for item in items {
-            let Ok(header) = peek(&item.entry.0) else { continue };
+        for arrived in items {
+            let Ok(header) = peek(&arrived.item().entry.0) else { continue };
             let host = &mut self.hosts[at];
             if host.replica.holds(&header.id) {
                 continue;
@@ -807,7 +807,7 @@ impl Network {
                     counts.again += 1;
                 }
             }
-            let Some(entry) = self.verifier.verify(&item) else {
+            let Some((entry, item)) = self.verifier.judge(arrived) else {
                 forged = true;
                 break;
             };

@@ -50,7 +50,7 @@ pub struct Counts {
     pub received: BTreeMap<&'static str, Traffic>,
     /// Bytes of entries and facets among it.
     pub payload: u64,
-    /// Signatures that it checked, of entries from neighbours.
+    /// Signatures that it checked, of entries from neighbours that were judged: then, or while they waited.
     pub verifications: u64,
     /// Entries from neighbours that were new.
     pub merged: u64,

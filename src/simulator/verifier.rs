@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     identity::FleetId,
-    replica::{Entry, Item},
+    replica::{Arrived, Entry, Item},
 };
 
 /// Remembers what came of checking. By all bytes, signatures too: a forged copy is not the entry.
@@ -24,5 +24,14 @@ impl Verifier {
         let bytes = &item.entry.0;
         let seen = self.seen.entry(*blake3::hash(bytes).as_bytes());
         seen.or_insert_with(|| Entry::verify(bytes, fleet).ok()).clone()
+    }
+
+    /// As [`Self::verify`], for what a host may have checked while it waited.
+    pub(super) fn judge(&mut self, arrived: Arrived) -> Option<(Entry, Item)> {
+        if arrived.is_checked() {
+            return arrived.verify(self.fleet).ok();
+        }
+        let entry = self.verify(arrived.item())?;
+        Some((entry, arrived.item().clone()))
     }
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     authority::{Authority, Refusal},
     identity::{EntryId, HostId, peek},
-    replica::{self, Entry, Item, Merged, Replica, Report, first_hour},
+    replica::{self, Arrived, Entry, Item, Merged, Replica, Report, first_hour},
     time::Timestamp,
 };
 
@@ -127,13 +127,14 @@ impl Store {
         items: Vec<Item>,
         now: Timestamp,
     ) -> (Vec<(EntryId, Item)>, Option<String>) {
+        let items = items.into_iter().map(Arrived::from).collect();
         let merging = self.merge_judged(from, items, now);
         (merging.new, merging.refusal)
     }
 
     /// As [`Store::merge`], and says what to think of who sent them. Nothing after a forged entry is
     /// looked at.
-    pub fn merge_judged(&self, from: Option<HostId>, items: Vec<Item>, now: Timestamp) -> Merging {
+    pub fn merge_judged(&self, from: Option<HostId>, items: Vec<Arrived>, now: Timestamp) -> Merging {
         let fleet = self.read(Replica::fleet);
         let mut refusal = None;
         let mut verified = Vec::new();
@@ -141,13 +142,13 @@ impl Store {
         let (mut forged, mut unfit) = (false, 0);
         // What several neighbours sent at once is held by the time that the second is looked at: a signature
         // is checked once.
-        let held = |item: &Item| {
-            peek(&item.entry.0).is_ok_and(|header| self.read(|replica| replica.holds(&header.id)))
+        let held = |arrived: &Arrived| {
+            peek(&arrived.item().entry.0).is_ok_and(|header| self.read(|replica| replica.holds(&header.id)))
         };
-        for item in items.into_iter().filter(|item| !held(item)) {
-            match Entry::verify(&item.entry.0, fleet) {
-                Ok(entry) if Replica::is_past(entry.expires(), now) => refused.push("expired"),
-                Ok(entry) => verified.push((entry, item)),
+        for arrived in items.into_iter().filter(|arrived| !held(arrived)) {
+            match arrived.verify(fleet) {
+                Ok((entry, _)) if Replica::is_past(entry.expires(), now) => refused.push("expired"),
+                Ok(verified_item) => verified.push(verified_item),
                 Err(error) => {
                     unfit += usize::from(!error.is_newer());
                     forged = error.is_forged();

@@ -15,7 +15,7 @@ use crate::{
         AGENT_USER,
         sample::{Fleet, HOUR_MS, NOW, certificate, hlc, host_id, key, later},
     },
-    identity::{Operator, Signed},
+    identity::{Operator, Signed, verifications_here},
     replica::{
         Action, FACET_NODE, FacetHash, FacetRef, Head, Limits, NodeFacet, Order, Outcome, Output, Packed,
         ResultRecord, Roster, Table, Tables,
@@ -450,4 +450,19 @@ async fn a_check_names_what_is_damaged_and_has_it_written_again() {
     let found = store.check(NOW).await.unwrap();
     assert!(found.damaged.is_empty() && found.as_held == Some(false) && !found.is_whole(), "{found:?}");
     assert!(store.check(NOW).await.unwrap().is_whole());
+}
+
+#[tokio::test]
+async fn what_was_verified_while_it_waited_is_merged_without_verifying_it_again() {
+    let world = World::new();
+    let store = world.start(&Disk::default(), NOW);
+    let ((_, head), (_, mut forged)) = (world.head(1), world.head(2));
+    let mut arrived = Arrived::from(head);
+    arrived.check(store.read(Replica::fleet)).unwrap();
+    let before = verifications_here();
+    assert_eq!(store.merge_judged(Some(host_id(2)), vec![arrived], NOW).new.len(), 1);
+    assert_eq!(verifications_here(), before, "not again");
+    *forged.entry.0.last_mut().unwrap() ^= 1;
+    let merging = store.merge_judged(Some(host_id(2)), vec![forged.into()], NOW);
+    assert!(merging.forged && merging.new.is_empty(), "{merging:?}");
 }

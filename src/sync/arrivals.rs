@@ -2,7 +2,8 @@
 //!
 //! A head is merged with all its facets or not at all, so one whose facets are not here waits for them. Nothing
 //! is handed over twice while it is being judged. No signature is checked here, but for a head that has to
-//! wait: whoever made one up in another host's name could else keep that host's true ones out meanwhile.
+//! wait: whoever made one up in another host's name could else keep that host's true ones out meanwhile. What
+//! came of that goes with it, so that no signature is checked twice.
 
 use super::{
     Effect, Machine, Part,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     identity::{EntryId, HostId, Kind, PublicKey, Signed, SignedError, Stream, peek},
-    replica::{Entry, FacetHalf, Head, Item, PACKED_BYTES_MAX, Packed, Replica},
+    replica::{Arrived, Entry, FacetHalf, Head, Item, PACKED_BYTES_MAX, Packed, Replica},
     time::Timestamp,
     wire::Bytes,
 };
@@ -59,7 +60,7 @@ pub(super) struct Withheld {
 pub(super) struct Parked {
     pub(super) peer: HostId,
     key: Key,
-    pub(super) item: Item,
+    pub(super) arrived: Arrived,
     missing: Vec<FacetHalf>,
     since: Timestamp,
     rounds: u8,
@@ -157,18 +158,23 @@ impl Machine {
                 self.wants.dropped(&key, now);
                 continue;
             }
+            let mut arrived = Arrived::from(item);
             if !matches!(key, Key::Head(_)) {
-                merge.push(item);
+                merge.push(arrived);
                 continue;
             }
-            let Some(missing) = self.missing(peer, &item, now, replica) else {
+            let Some(missing) = self.missing(peer, arrived.item(), now, replica) else {
                 self.wants.dropped(&key, now);
                 continue;
             };
+            // Another neighbour's copy may wait.
+            for parked in self.parked.iter().filter(|parked| parked.key == key) {
+                arrived.check_as(&parked.arrived);
+            }
             if missing.is_empty() {
-                merge.push(item);
+                merge.push(arrived);
             } else {
-                effects.extend(self.park(peer, key, item, missing, base, now, replica));
+                effects.extend(self.park(peer, key, arrived, missing, base, now, replica));
             }
         }
         if part == Part::Last {
@@ -214,13 +220,13 @@ impl Machine {
         &mut self,
         peer: HostId,
         key: Key,
-        item: Item,
+        mut arrived: Arrived,
         missing: Vec<FacetHalf>,
         base: u64,
         now: Timestamp,
         replica: &Replica,
     ) -> Option<Effect> {
-        let stranger = match Entry::verify(&item.entry.0, replica.fleet()) {
+        let stranger = match arrived.check(replica.fleet()) {
             Ok(Entry::Head(head)) => replica.authority().host(&HostId::of(&head.signer())).is_none(),
             Err(error) if error.is_forged() => return Some(Effect::Shun(peer, "it sent a forged entry")),
             Ok(_) | Err(_) => {
@@ -235,8 +241,8 @@ impl Machine {
         let strangers = self.parked.iter().filter(|parked| parked.peer == peer && parked.stranger).count();
         if count >= PARKED_MAX
             || all >= PARKED_BY_ALL_MAX
-            || bytes + item.weight() > PARKED_BYTES_MAX
-            || all_bytes + item.weight() > PARKED_BY_ALL_BYTES_MAX
+            || bytes + arrived.weight() > PARKED_BYTES_MAX
+            || all_bytes + arrived.weight() > PARKED_BY_ALL_BYTES_MAX
             || (stranger && strangers >= PARKED_STRANGERS_MAX)
         {
             self.accounts.throttle(1);
@@ -247,14 +253,14 @@ impl Machine {
         for half in &missing {
             self.wants.announced(peer, Key::Facet(half.0), Spot::default(), base, now, true);
         }
-        self.parked.push_back(Parked { peer, key, item, missing, since: now, rounds: 0, stranger });
+        self.parked.push_back(Parked { peer, key, arrived, missing, since: now, rounds: 0, stranger });
         None
     }
 
     /// How many heads wait, and their bytes: of one neighbour or of all.
     pub(super) fn parked_by(&self, peer: Option<&HostId>) -> (usize, usize) {
         let of = self.parked.iter().filter(|parked| peer.is_none_or(|peer| parked.peer == *peer));
-        of.fold((0, 0), |(count, bytes), parked| (count + 1, bytes + parked.item.weight()))
+        of.fold((0, 0), |(count, bytes), parked| (count + 1, bytes + parked.arrived.weight()))
     }
 
     pub(super) fn on_facets(
@@ -293,7 +299,7 @@ impl Machine {
                     continue;
                 }
                 (bytes, all_bytes) = (bytes + weight, all_bytes + weight);
-                parked.item.facets.push(packed);
+                parked.arrived.add_facet(packed);
             }
         }
         let mut effects = self.unpark(now, replica);
@@ -319,7 +325,7 @@ impl Machine {
             .parked
             .iter()
             .filter(|parked| lacks(parked))
-            .filter_map(|parked| Some((parked.key, what(&parked.item).ok()?.spot)))
+            .filter_map(|parked| Some((parked.key, what(parked.arrived.item()).ok()?.spot)))
             .collect();
         if heads.is_empty() {
             return;
@@ -363,7 +369,7 @@ impl Machine {
             parked.since = parked.since.min(now);
             let (peer, key) = (parked.peer, parked.key);
             // It, or a newer one, came from another neighbour with all that it needs.
-            if what(&parked.item).is_ok_and(|what| is_held(&what, replica)) {
+            if what(parked.arrived.item()).is_ok_and(|what| is_held(&what, replica)) {
                 continue;
             }
             if now.since(parked.since) > PARKED_FOR {
@@ -376,13 +382,13 @@ impl Machine {
                 self.parked.push_back(parked);
                 continue;
             }
-            let Some(missing) = self.missing(peer, &parked.item, now, replica) else {
+            let Some(missing) = self.missing(peer, parked.arrived.item(), now, replica) else {
                 self.parked.push_back(parked);
                 continue;
             };
             if missing.is_empty() {
                 self.wants.unparked(&key, now);
-                effects.push(Effect::Merge(peer, vec![parked.item]));
+                effects.push(Effect::Merge(peer, vec![parked.arrived]));
                 continue;
             }
             if complete {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::{
     Cursor, Effect, Machine, Message, Part, SYNC_VERSION, Sum,
     account::Cost,
-    arrivals::what,
     feed::{in_messages, told},
     neighbour::Neighbour,
     rows::{HeadRow, ROWS_MAX, prefix},
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::{
     identity::HostId,
-    replica::{HeadTips, Item, Replica, Sections, Tip, TipForm, first_hour},
+    replica::{HeadTips, Lacked, Replica, Sections, Tip, TipForm, first_hour},
     time::Timestamp,
 };
 
@@ -284,15 +283,17 @@ impl Machine {
         if !matches!(tip.heads, Some(HeadTips::Full { .. })) {
             rows = heads_by_name(&mut lacking, replica);
         }
-        let mut bytes = 0;
-        let before = lacking.len();
-        lacking.retain(|item| {
-            bytes += item.weight();
-            bytes <= ANSWER_BYTES_MAX
+        // Only what goes into the answer is copied: writers wait meanwhile.
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        let fits = lacking.iter().take_while(|lacked| {
+            let weight = lacked.weight(replica);
+            let fits = bytes + weight <= ANSWER_BYTES_MAX;
+            bytes += if fits { weight } else { 0 };
+            fits
         });
-        let whole = lacking.len() == before;
-        let kilobytes = lacking.iter().map(Item::weight).sum::<usize>() / 1024;
-        self.accounts.take(peer, Cost::Served, kilobytes as u64, now);
+        items.extend(fits.map(|lacked| lacked.item(replica)));
+        let whole = items.len() == lacking.len();
+        self.accounts.take(peer, Cost::Served, (bytes / 1024) as u64, now);
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return effects };
         for row in &rows {
             neighbour.note(Key::Head(row.host), (row.epoch, row.sequence));
@@ -303,7 +304,7 @@ impl Machine {
         neighbour.knows |= whole;
         let claim = if whole { neighbour.claim() } else { 0 };
         effects.extend(
-            in_messages(lacking).map(|items| Effect::Send(peer, Message::Items { items, part: Part::More })),
+            in_messages(items).map(|items| Effect::Send(peer, Message::Items { items, part: Part::More })),
         );
         let told = |rows: &[HeadRow], lsn| told(peer, lsn, rows, &[], replica);
         let mut chunks = rows.chunks(ROWS_MAX).peekable();
@@ -319,20 +320,24 @@ impl Machine {
 }
 
 /// Takes the heads out if they are many, and names them instead.
-fn heads_by_name(lacking: &mut Vec<Item>, replica: &Replica) -> Vec<HeadRow> {
-    let first = lacking.iter().position(|item| what(item).is_ok_and(|what| what.author.is_some()));
+fn heads_by_name(lacking: &mut Vec<Lacked<'_>>, replica: &Replica) -> Vec<HeadRow> {
+    let first = lacking.iter().position(|lacked| lacked.head().is_some());
     // They are the last ones.
     let Some(heads) = first.and_then(|first| lacking.get(first..)) else { return Vec::new() };
-    if heads.iter().map(Item::weight).sum::<usize>() <= HEADS_AT_ONCE_BYTES_MAX {
+    let mut room = Some(HEADS_AT_ONCE_BYTES_MAX);
+    for head in heads {
+        room = room.and_then(|room| room.checked_sub(head.weight(replica)));
+        if room.is_none() {
+            break;
+        }
+    }
+    if room.is_some() {
         return Vec::new();
     }
     let rows: Vec<HeadRow> = heads
         .iter()
-        .filter_map(|item| what(item).ok()?.author)
-        .filter_map(|host| {
-            let place = replica.head_place(&host)?;
-            Some(HeadRow { host: prefix(&host), epoch: place.epoch, sequence: place.sequence })
-        })
+        .filter_map(Lacked::head)
+        .map(|(host, place)| HeadRow { host: prefix(&host), epoch: place.epoch, sequence: place.sequence })
         .collect();
     lacking.truncate(first.unwrap_or(lacking.len()));
     rows

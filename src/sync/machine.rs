@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     identity::{EntryId, HostId, Signed},
-    replica::{Item, Receipt, Replica, Report, first_hour},
+    replica::{Arrived, Item, Receipt, Replica, Report, first_hour},
     time::Timestamp,
 };
 
@@ -83,8 +83,8 @@ pub enum Event {
 pub enum Effect {
     /// Send this to a neighbour.
     Send(HostId, Message),
-    /// Verify these, merge them, and say [`Event::Merged`] of those that were new.
-    Merge(HostId, Vec<Item>),
+    /// Verify those of these that are not, merge them, and say [`Event::Merged`] of those that were new.
+    Merge(HostId, Vec<Arrived>),
     /// Cut a neighbour off.
     Close(HostId, &'static str),
     /// Cut a neighbour off that did what no honest one does, and keep it off for a while.

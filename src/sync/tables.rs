@@ -68,7 +68,7 @@ impl Machine {
             wants: self.wants.len(),
             queued: self.wants.queued(),
             parked: self.parked.len(),
-            parked_bytes: self.parked.iter().map(|parked| parked.item.weight()).sum(),
+            parked_bytes: self.parked.iter().map(|parked| parked.arrived.weight()).sum(),
             withheld: self.withheld.len(),
             known_of_neighbours: self.neighbours.values().map(Neighbour::knows_of_it).max().unwrap_or(0),
             accounts: self.accounts.len(),

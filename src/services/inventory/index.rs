@@ -22,7 +22,8 @@ use crate::{
     replica::{FacetHash, Table, Tables},
 };
 
-/// Bytes of rows in all. Facets for which there is no room are left out, and their hosts are named so.
+/// Bytes of rows in all. Facets for which there is no room are left out, and their hosts are named so: those of
+/// the hosts that say most, wherever they came first.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a row costs beside its text, nearly.
 const ROW_COSTS: usize = 64;
@@ -68,8 +69,27 @@ struct Facet {
     hosts: u32,
     /// Its tables, each with its rows by number in order.
     tables: Box<[(LayoutId, Box<[RowId]>)]>,
+    /// What it would take if no row of it were anybody else's; nothing if it is left out.
+    weight: usize,
     /// Whether there was no room for it.
     left_out: bool,
+}
+
+impl Facet {
+    /// What it takes for each host that has it.
+    fn share(&self) -> usize {
+        self.weight / self.hosts.max(1) as usize
+    }
+}
+
+/// What tables take at most.
+fn weight_of(tables: &Tables) -> usize {
+    // A cell's length, before it, takes four bytes, as a row's layout does.
+    let row = |row: &Vec<String>| ROW_COSTS + 4 + row.iter().map(|cell| cell.len() + 4).sum::<usize>();
+    let table = |table: &Table| {
+        Layout::weight(&table.name, &table.columns) + table.rows.iter().map(row).sum::<usize>()
+    };
+    tables.tables.iter().map(table).sum()
 }
 
 /// One table of the fleet.
@@ -148,17 +168,65 @@ impl Index {
         mut read: impl FnMut(&FacetHash) -> Option<Tables>,
     ) {
         // The new ones first: rows that stay are not made anew.
+        let mut claim = 0;
         for hash in facets {
             if !self.facets.contains_key(hash) {
                 let tables = read(hash).unwrap_or_default();
-                self.insert(*hash, tables);
+                let weight = weight_of(&tables);
+                if !self.has_room(weight) {
+                    let old = self.hosts.remove(&host);
+                    self.release(old);
+                    self.make_room(weight, claim + weight);
+                }
+                self.insert(*hash, tables, weight);
             }
             if let Some(facet) = self.facets.get_mut(hash) {
                 facet.hosts += 1;
+                claim += facet.share();
             }
         }
         let old = self.hosts.insert(host, facets.into());
         self.release(old);
+    }
+
+    fn has_room(&self, weight: usize) -> bool {
+        self.bytes + weight <= self.bytes_max
+    }
+
+    /// Leaves out what the hosts said that say most, as long as they say more than one that says `claim`: so
+    /// nobody is kept out by others who say more than it does. What many hosts say counts for each of them by
+    /// its part.
+    fn make_room(&mut self, weight: usize, claim: usize) {
+        if self.has_room(weight) || weight > self.bytes_max {
+            return;
+        }
+        let mut claims: Vec<(usize, HostId)> = self
+            .hosts
+            .keys()
+            .map(|host| (self.facets_of(host).map(|(_, facet)| facet.share()).sum(), *host))
+            .filter(|(said, _)| *said > claim)
+            .collect();
+        claims.sort_unstable();
+        while !self.has_room(weight)
+            && let Some((_, host)) = claims.pop()
+        {
+            // What the ones before it had in common with it may be gone.
+            let said: usize = self.facets_of(&host).map(|(_, facet)| facet.share()).sum();
+            let largest = self.facets_of(&host).max_by_key(|(_, facet)| facet.share());
+            let Some((hash, _)) = largest.filter(|_| said > claim) else { continue };
+            self.leave_out(&hash);
+            let left = self.facets_of(&host).map(|(_, facet)| facet.share()).sum();
+            let at = claims.partition_point(|other| *other < (left, host));
+            claims.insert(at, (left, host));
+        }
+    }
+
+    /// Gives up the rows of a facet that hosts have.
+    fn leave_out(&mut self, hash: &FacetHash) {
+        let Some(facet) = self.facets.get_mut(hash) else { return };
+        (facet.left_out, facet.weight) = (true, 0);
+        let tables = std::mem::take(&mut facet.tables);
+        self.release_tables(tables);
     }
 
     /// Forgets a host.
@@ -263,13 +331,10 @@ impl Index {
         cell(row, place)
     }
 
-    fn insert(&mut self, hash: FacetHash, tables: Tables) {
-        let weigh = |row: &Vec<String>| ROW_COSTS + row.iter().map(|cell| cell.len() + 2).sum::<usize>();
-        let most = |table: &Table| {
-            Layout::weight(&table.name, &table.columns) + table.rows.iter().map(weigh).sum::<usize>()
-        };
-        if self.bytes + tables.tables.iter().map(most).sum::<usize>() > self.bytes_max {
-            self.facets.insert(hash, Facet { hosts: 0, tables: Box::default(), left_out: true });
+    fn insert(&mut self, hash: FacetHash, tables: Tables, weight: usize) {
+        if !self.has_room(weight) {
+            let left_out = Facet { hosts: 0, tables: Box::default(), weight: 0, left_out: true };
+            self.facets.insert(hash, left_out);
             return;
         }
         let mut lists = Vec::new();
@@ -300,7 +365,7 @@ impl Index {
             }
             lists.push((layout, list.into_boxed_slice()));
         }
-        self.facets.insert(hash, Facet { hosts: 0, tables: lists.into(), left_out: false });
+        self.facets.insert(hash, Facet { hosts: 0, tables: lists.into(), weight, left_out: false });
     }
 
     /// The number of a layout, for one more facet. There are few: a table has as many as there are versions
@@ -366,11 +431,15 @@ impl Index {
             if facet.hosts == 0
                 && let Some(facet) = self.facets.remove(&hash)
             {
-                for (layout, rows) in facet.tables {
-                    rows.into_iter().for_each(|id| self.release_row(id));
-                    self.release_layout(layout);
-                }
+                self.release_tables(facet.tables);
             }
+        }
+    }
+
+    fn release_tables(&mut self, tables: Box<[(LayoutId, Box<[RowId]>)]>) {
+        for (layout, rows) in tables {
+            rows.into_iter().for_each(|id| self.release_row(id));
+            self.release_layout(layout);
         }
     }
 

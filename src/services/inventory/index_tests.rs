@@ -101,6 +101,61 @@ fn what_has_no_room_is_left_out_and_its_host_is_known_for_it() {
     assert_eq!(versions(&index, &host(3), "d").len(), 1);
 }
 
+/// Packages of nobody else: so many, with versions of this length.
+fn own(host: u8, count: usize, length: usize) -> Tables {
+    let row = |at: usize| (format!("p{host}-{at}"), "1".repeat(length), "amd64".to_owned());
+    debs(&(0..count).map(row).collect::<Vec<_>>())
+}
+
+#[test]
+fn hosts_that_say_as_much_as_they_can_keep_no_other_out_whoever_came_first() {
+    // Two fill all that there is, in several facets; then twenty come that say what hosts say.
+    let hostile = |number: u8| [own(number, 40, 100), own(number + 100, 60, 100), own(number + 150, 90, 100)];
+    let mut index = Index::bounded(40_000);
+    for number in [1, 2, 3] {
+        put(&mut index, host(number), &hostile(number));
+    }
+    assert!(index.is_left_out(&host(3)), "there is room for two");
+    for number in 20..40 {
+        put(&mut index, host(number), &[own(number, 10, 30)]);
+        assert!(!index.is_left_out(&host(number)), "host {number}");
+        // And they say something new all the time.
+        for loud in [1, 2, 3] {
+            put(&mut index, host(loud), &[own(loud + number, 150, 100)]);
+        }
+    }
+    for number in 20..40 {
+        assert!(!index.is_left_out(&host(number)), "host {number} is pushed out");
+        assert_eq!(versions(&index, &host(number), &format!("p{number}-7")).len(), 1);
+    }
+    assert!([1, 2, 3].iter().all(|loud| index.is_left_out(&host(*loud))));
+    assert!(index.bytes <= 40_000);
+    // Who says what they say is not left out with them, and a list of many takes each host a part.
+    let mut index = Index::bounded(40_000);
+    let common = own(9, 100, 50);
+    put(&mut index, host(1), &[common.clone(), own(1, 90, 100)]);
+    for number in 20..30 {
+        put(&mut index, host(number), std::slice::from_ref(&common));
+    }
+    for number in 30..40 {
+        put(&mut index, host(number), &[own(number, 10, 30)]);
+    }
+    assert!((20..40).all(|number| !index.is_left_out(&host(number))) && index.is_left_out(&host(1)));
+    for number in 0..50 {
+        index.remove(&host(number));
+    }
+    assert_eq!((index.by_bytes.len(), index.facets.len(), index.packages.len(), index.bytes), (0, 0, 0, 0));
+}
+
+#[test]
+fn a_host_with_a_list_as_long_as_before_needs_no_room_for_both() {
+    let mut index = Index::bounded(20_000);
+    for version in 1..9 {
+        put(&mut index, host(1), &[own(version, 80, 60)]);
+        assert!(!index.is_left_out(&host(1)), "list {version}");
+    }
+}
+
 /// A fleet as a list of changes: which host has which packages from then on; none: it is gone.
 type Changes = Vec<(u8, Option<BTreeSet<(u8, u8, bool)>>)>;
 

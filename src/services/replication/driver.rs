@@ -25,7 +25,7 @@ use crate::{
     authority::Host,
     identity::{EntryId, HostId},
     net::{Channel, Hints, Net, Receiver, Sender},
-    replica::{Item, Replica},
+    replica::{Arrived, Item, Replica},
     routing::{Candidate, LINKS_MAX, Neighbours},
     store::Store,
     sync::{Effect, Event, Machine, Message, in_reports},
@@ -62,7 +62,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Entries of one message, on their way into the store.
 struct Merging {
     peer: HostId,
-    items: VecDeque<Item>,
+    items: VecDeque<Arrived>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    replica::{FacetHash, Packed},
+    identity::verifications_here,
+    replica::{Arrived, FacetHash, Packed},
     sync::{HeadRow, pack_halves, pack_heads, prefix, unpack_halves, unpack_heads},
 };
 
@@ -40,7 +41,7 @@ fn who_announces_and_never_delivers_is_named_and_asked_no_more_and_the_next_one_
     assert_eq!(asked(&one.says(2, told(&[], &[real])), 2).1, [] as [[u8; 16]; 0], "one at a time");
     assert_eq!(asked(&one.pass(3), 2).1, [real], "the next who has it");
     let said = one.says(2, Message::Items { items: vec![item.clone()], part: Part::Last });
-    assert_eq!(said, [Effect::Merge(id(2), vec![item.clone()])]);
+    assert_eq!(said, [Effect::Merge(id(2), vec![item.clone().into()])]);
     one.takes(2, &item);
     let mut questions = 0;
     for n in 0..40 {
@@ -119,7 +120,10 @@ fn facets_that_are_not_those_asked_for_are_asked_for_a_few_times_and_the_head_is
     assert_eq!(asked(&effects, 1).2, [wanted]);
     let facets = vec![Packed::alone(&bytes)];
     let effects = one.says(1, Message::Facets { halves: pack_halves(&[wanted]), facets });
-    assert!(matches!(&effects[..], [Effect::Merge(_, items)] if items[0].facets.len() == 1), "{effects:?}");
+    assert!(
+        matches!(&effects[..], [Effect::Merge(_, items)] if items[0].item().facets.len() == 1),
+        "{effects:?}"
+    );
 }
 
 #[test]
@@ -198,7 +202,7 @@ fn nobody_keeps_a_hosts_heads_out_by_a_made_up_one_that_waits_for_facets_for_eve
     one.event(Event::Down(id(1)));
     let head = one.world.head(3, 1);
     let effects = one.says(2, Message::Items { items: vec![head.clone()], part: Part::Pushed });
-    assert_eq!(effects, [Effect::Merge(id(2), vec![head])]);
+    assert_eq!(effects, [Effect::Merge(id(2), vec![head.into()])]);
 }
 
 #[test]
@@ -216,7 +220,7 @@ fn who_announces_a_later_head_than_it_delivers_does_not_keep_those_of_others_out
         turns.push(one.says(1, Message::Items { items: vec![old.clone()], part: Part::Last }));
     }
     let effects = one.says(2, Message::Items { items: vec![new.clone()], part: Part::Last });
-    assert!(effects.contains(&Effect::Merge(id(2), vec![new.clone()])), "{effects:?}");
+    assert!(effects.contains(&Effect::Merge(id(2), vec![new.clone().into()])), "{effects:?}");
     one.takes(2, &new);
     // And the question ends, however often it answers with what is held.
     let mut asks = 0;
@@ -244,7 +248,7 @@ fn what_unpacks_to_much_is_unpacked_a_few_times_and_its_sender_is_named() {
     assert_eq!(named, [(id(1), "what it sends unpacks to too much")]);
     let head = one.world.head(4, 1);
     let effects = one.says(2, Message::Items { items: vec![head.clone()], part: Part::Pushed });
-    assert_eq!(effects, [Effect::Merge(id(2), vec![head])], "others are taken");
+    assert_eq!(effects, [Effect::Merge(id(2), vec![head.into()])], "others are taken");
 }
 
 #[test]
@@ -351,4 +355,39 @@ fn who_is_told_of_a_host_that_it_cannot_tell_by_a_short_name_compares_instead_an
     one.says(1, one.hello());
     let known = HeadRow { host: prefix(&id(3)), ..row };
     assert_eq!(asked(&one.says(1, short(known)), 1).0.len(), 1);
+}
+
+/// The heads that are handed over to be merged.
+fn handed_over(effects: Vec<Effect>) -> Vec<Arrived> {
+    let merged = |effect| match effect {
+        Effect::Merge(_, items) => items,
+        _ => Vec::new(),
+    };
+    effects.into_iter().flat_map(merged).collect()
+}
+
+#[test]
+fn a_head_that_waited_is_verified_once_whoever_else_sent_it_too() {
+    let mut one = One::with(&[1, 2, 3]);
+    let (head, half) = with_facet(&one, 4);
+    let bytes = vec![4; 5000];
+    let before = verifications_here();
+    for peer in [1, 2] {
+        one.says(peer, Message::Items { items: vec![head.clone()], part: Part::Pushed });
+        // What was being judged for so long may come again from somebody else.
+        one.pass(11);
+    }
+    assert_eq!(verifications_here() - before, 1, "one signature while it waits");
+    let whole = Item { facets: vec![Packed::alone(&bytes)], ..head.clone() };
+    let facets = vec![Packed::alone(&bytes)];
+    let mut copies =
+        handed_over(one.says(1, Message::Facets { halves: pack_halves(&[half]), facets: facets.clone() }));
+    copies.extend(handed_over(one.says(3, Message::Items { items: vec![whole], part: Part::Pushed })));
+    assert!(!copies.is_empty());
+    let fleet = one.replica.fleet();
+    for copy in copies {
+        let (entry, item) = copy.verify(fleet).unwrap();
+        assert_eq!((entry.bytes(), item.facets), (&item.entry.0[..], facets.clone()));
+    }
+    assert_eq!(verifications_here() - before, 1, "and none more to merge it");
 }

@@ -492,7 +492,7 @@ fn a_host_that_publishes_without_end_is_slowed_down_and_others_are_not() {
     let other = one.world.head(4, 1);
     assert_eq!(
         one.says(1, Message::Items { items: vec![other.clone()], part: Part::Pushed }),
-        [Effect::Merge(id(1), vec![other])]
+        [Effect::Merge(id(1), vec![other.into()])]
     );
     one.pass(10);
     let newest = one.world.head(3, 999);

@@ -389,7 +389,9 @@ impl Network {
                     let to = self.at(&peer);
                     self.send(at, to, message);
                 }
-                Effect::Merge(peer, items) => self.merge(at, Some(peer), items),
+                Effect::Merge(peer, items) => {
+                    self.merge(at, Some(peer), items.iter().map(|arrived| arrived.item().clone()).collect());
+                }
                 Effect::Shun(peer, why) => panic!("{peer} is shunned: {why}"),
                 Effect::Close(peer, _) => {
                     let peer = self.at(&peer);

@@ -27,7 +27,7 @@ impl Weights {
         let mut sorted = self.ours.clone();
         sorted.sort_unstable();
         let seen = format!(
-            "{:.0} B a host (one: median {}, 99 % {}, most {}; {} bases, included)",
+            "{:.1} B a host (one: median {}, 99 % {}, most {}; {} bases, included)",
             mean(sorted.iter().sum()),
             sorted[sorted.len() / 2],
             sorted[sorted.len() * 99 / 100],
