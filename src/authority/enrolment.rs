@@ -141,6 +141,8 @@ impl Enrolled {
     ///
     /// # Errors
     /// As [`Enrolled::verify`].
+    // A command line's alone: without it no signature goes unchecked.
+    #[cfg(feature = "agent")]
     pub(crate) fn again(bytes: &[u8], fleet: FleetId) -> Result<Self, SignedError> {
         let certificate = Signed::<HostCertificate>::again(bytes, fleet)?;
         let invitation = Signed::<Invitation>::again(&certificate.body().invitation.0, fleet)?;

@@ -299,8 +299,8 @@ impl Authority {
         let uses = usize::try_from(uses).unwrap_or(usize::MAX);
         let over = redeemers.len() > uses;
         let crossed = redeemers.len() == uses.saturating_add(usize::from(joined.is_some()));
-        let changed = if crossed { redeemers.iter() } else { Default::default() };
-        for id in changed.chain(&joined) {
+        let others = if crossed { redeemers.len() } else { 0 };
+        for id in redeemers.iter().take(others).chain(&joined) {
             if let Some(host) = self.hosts.get_mut(id) {
                 host.over_used = over;
             }

@@ -124,6 +124,7 @@ fn fleet() -> (TestFleet, FakeAgent) {
     fleet.host("db-1", &[("role", "db")]);
     let mut script = Script::of(&fleet, web);
     script.addresses = vec!["10.0.0.1:7946".to_owned()];
+    script.lines = Some(crate::services::hosts::listing::lines);
     let agent = FakeAgent::start(script);
     (fleet, agent)
 }

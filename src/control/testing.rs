@@ -14,8 +14,8 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, CONTROL_VERSION, Handler, Health, HostRow, PeerRow, Reply, Request, StatusReport, StoreCheck,
-    serve,
+    Answer, CONTROL_VERSION, Handler, Health, HostLine, HostRow, PeerRow, Reply, Request, StatusReport,
+    StoreCheck, serve,
 };
 use crate::{
     authority::{
@@ -30,7 +30,6 @@ use crate::{
     replica::{
         Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Merged, NodeFacet, Packed, Replica, Tables,
     },
-    services::hosts::listing,
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
 };
@@ -233,6 +232,8 @@ pub(crate) struct Script {
     pub(crate) taken: usize,
     /// Answers questions about inventory.
     pub(crate) inventory: Option<Inventory>,
+    /// What makes the list of hosts, which is a capability's to say.
+    pub(crate) lines: Option<Lines>,
     /// By kind: words to finish.
     pub(crate) words: HashMap<String, Vec<String>>,
     /// What it says of its health.
@@ -241,6 +242,8 @@ pub(crate) struct Script {
     pub(crate) check: Option<StoreCheck>,
 }
 
+/// Makes the list of hosts.
+pub(crate) type Lines = fn(&Replica, Vec<HostRow>) -> Vec<HostLine>;
 /// Answers some requests.
 pub(crate) type Inventory = Arc<dyn Fn(Request) -> BoxFuture<'static, Vec<Reply>> + Send + Sync>;
 
@@ -260,6 +263,7 @@ impl Script {
             left: false,
             taken: 0,
             inventory: None,
+            lines: None,
             words: HashMap::new(),
             health: Health::default(),
             check: None,
@@ -321,8 +325,8 @@ impl Script {
                 Reply::Accepted {}
             }
             Request::HostLines {} => {
-                let rows = listing::lines(&self.replica, self.rows.clone());
-                Reply::HostLines { rows, more: false }
+                let rows = self.lines.map(|lines| lines(&self.replica, self.rows.clone()));
+                Reply::HostLines { rows: rows.unwrap_or_default(), more: false }
             }
             Request::Words { kind, start, limit } => {
                 let words = self.words.get(&kind).into_iter().flatten();

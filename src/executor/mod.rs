@@ -20,7 +20,7 @@ mod trust;
 
 pub use agent::{AgentError, Executor, ExecutorSettings};
 pub use link::Link;
-pub use os::{Account, KernelClock, kernel_clock};
+pub use os::Account;
 pub use spool::paths as spool_paths;
 pub use trust::{Trust, TrustError};
 

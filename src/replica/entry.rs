@@ -109,6 +109,8 @@ impl Entry {
     ///
     /// # Errors
     /// As [`Entry::verify`].
+    // A command line's alone: without it no signature goes unchecked.
+    #[cfg(feature = "agent")]
     pub(crate) fn again(bytes: &[u8], fleet: FleetId) -> Result<Self, EntryError> {
         let number = peek(bytes)?.kind;
         Ok(match Kind::of(number) {

@@ -3,17 +3,12 @@
 //! Decides nothing: each function is one wish to the system, made safe to ask for. All that `rustix`
 //! offers safely is used from there instead. A process that uses [`fork_into`] must have one thread, which
 //! the executor and its supervisors do.
-#![expect(
-    unsafe_code,
-    reason = "fork, exec, signals, the user database and the kernel's clock have no safe interface"
-)]
+#![expect(unsafe_code, reason = "fork, exec, signals and the user database have no safe interface")]
 
 mod account;
-mod clock;
 mod process;
 
 pub use account::Account;
-pub use clock::{KernelClock, kernel_clock};
 pub(super) use process::{
     close_all_on_exec, close_others, ignore_signals, next_signal, reset_signals, set_stdio, take_signals,
     unblock_signals,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Found, Mode, Online, found::Looked};
+use super::{Found, Mode, Online, TimeService, found::Looked};
 use crate::{control::StoreCheck, terminal::time};
 
 /// A clock that is off by more than this breaks things: orders expire early or late.
@@ -89,7 +89,7 @@ pub fn checks(
     if let Some(online) = online {
         checks.extend(versions(online, ours));
     }
-    checks.push(kernel(found));
+    checks.push(clock(found));
     if let Some(online) = online {
         checks.extend(clocks(online));
         checks.extend(reach(online));
@@ -130,15 +130,17 @@ fn hosts_counted(count: u64) -> String {
     if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
 }
 
-fn kernel(found: &Found) -> Check {
-    const FIX: &str = "see what keeps it: timedatectl";
-    match found.kernel {
-        Some(clock) if clock.synchronised => Check::good(
-            "clock",
-            format!("kept right, to within {}", time::took(Duration::from_micros(clock.error_us))),
-        ),
-        Some(_) => Check::odd("clock", "no time service tells the kernel that its clock is right", FIX),
-        None => Check::unknown("clock", "the kernel may not be asked about its clock here", FIX),
+fn clock(found: &Found) -> Check {
+    match found.time {
+        Some(TimeService::Synchronised(service)) => {
+            Check::good("clock", format!("kept right by {service}, which says so"))
+        }
+        Some(TimeService::Running(service, fix)) => {
+            Check::unknown("clock", format!("{service} runs; whether the clock is right it says itself"), fix)
+        }
+        None => {
+            Check::odd("clock", "no time service is known to keep it right", "see what keeps it: timedatectl")
+        }
     }
 }
 

@@ -6,7 +6,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::executor::{KernelClock, kernel_clock};
+/// What keeps the clock of this machine right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeService {
+    /// It says that the clock is right.
+    Synchronised(&'static str),
+    /// It runs, and says elsewhere whether the clock is right: in this command's words.
+    Running(&'static str, &'static str),
+}
+
+/// What shows that a time service runs, or more.
+const TIME_SERVICES: [(&str, TimeService); 5] = [
+    ("/run/systemd/timesync/synchronized", TimeService::Synchronised("systemd-timesyncd")),
+    ("/run/chrony/chronyd.pid", TimeService::Running("chrony", "chronyc tracking")),
+    ("/run/chronyd.pid", TimeService::Running("chrony", "chronyc tracking")),
+    ("/run/ntpd.pid", TimeService::Running("ntpd", "ntpq -p")),
+    ("/run/systemd/timesync", TimeService::Running("systemd-timesyncd", "timedatectl timesync-status")),
+];
 
 /// What a file's or a directory's mode is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +93,8 @@ pub struct Found {
     pub(super) room: Option<Room>,
     /// Bytes of the journal of orders, or why it cannot be read; nothing where there is none yet.
     pub(super) journal: Option<Result<u64, String>>,
-    /// What the kernel says of the clock; nothing if it may not be asked.
-    pub(super) kernel: Option<KernelClock>,
+    /// What keeps the clock right; nothing if nothing is known to.
+    pub(super) time: Option<TimeService>,
 }
 
 /// Looks at the state directory, the socket and the operators' directories.
@@ -127,7 +143,7 @@ pub fn look(state: &Path, socket: &Path, operators: &Path) -> Found {
         looked,
         room: room(state),
         journal,
-        kernel: kernel_clock().ok(),
+        time: TIME_SERVICES.iter().find(|(path, _)| Path::new(path).exists()).map(|(_, service)| *service),
     }
 }
 

@@ -13,5 +13,5 @@ mod tests;
 mod verb;
 
 pub use checks::{Check, Verdict, checks};
-pub use found::{Found, Mode, Room, look};
+pub use found::{Found, Mode, Room, TimeService, look};
 pub use verb::{DoctorError, Online, ask, show};

@@ -2,12 +2,11 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use super::{
     checks::{Check, Verdict, checks},
-    found::{Found, Room, look},
+    found::{Found, Room, TimeService, look},
     verb::{Online, show},
 };
 use crate::{
     control::{ClockRow, Health, StatusReport, StoreCheck},
-    executor::KernelClock,
     identity::HostId,
     terminal::{Format, Output, Style},
     time::Timestamp,
@@ -21,7 +20,7 @@ fn well() -> (Found, Online, Result<StoreCheck, String>) {
         there: true,
         room: Some(Room { free: 5 * GIB, all: 10 * GIB, files: Some(1_000_000) }),
         journal: Some(Ok(4096)),
-        kernel: Some(KernelClock { synchronised: true, error_us: 1500 }),
+        time: Some(TimeService::Synchronised("systemd-timesyncd")),
         ..Found::default()
     };
     let status = StatusReport {
@@ -78,11 +77,11 @@ fn where_nothing_is_wrong_all_is_good() {
 fn each_fault_is_found_and_comes_with_its_way_out() {
     type Change = fn(&mut Found, &mut Online, &mut Result<StoreCheck, String>);
     let cases: &[(Change, &[&str], &str)] = &[
-        (|found, _, _| found.kernel = None, &["clock unknown"], "may not be asked"),
+        (|found, _, _| found.time = None, &["clock odd"], "no time service"),
         (
-            |found, _, _| found.kernel = Some(KernelClock { synchronised: false, error_us: 0 }),
-            &["clock odd"],
-            "no time service",
+            |found, _, _| found.time = Some(TimeService::Running("chrony", "chronyc tracking")),
+            &["clock unknown"],
+            "chrony runs",
         ),
         (
             |_, online, _| online.health.clocks = vec![clock(true, 240_000, 3)],

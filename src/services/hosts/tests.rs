@@ -66,6 +66,7 @@ impl World {
             &["10.0.0.2:7946\u{9b}31m"],
         );
         let mut script = Script::of(&fleet, web_1);
+        script.lines = Some(listing::lines);
         script.sees(web_1, "self", Some(NOW));
         script.sees(web_2, "up", Some(NOW.before(Duration::from_secs(3))));
         script.sees(db, "unreachable", Some(NOW.before(HOUR * 3)));
