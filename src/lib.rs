@@ -18,7 +18,7 @@
 //! | [`time`] | points in time as values |
 //! | [`identity`] | who said what: ids, keys by purpose, the one envelope, the join token |
 //! | [`selector`] | which hosts an expression names |
-//! | [`authority`] | who may do what: root chain, certificates, hosts, tags, as a fold over entries |
+//! | [`authority`] | who may do what: root chain, certificates, hosts, tags, groups, as a fold over entries |
 //! | [`replica`] | where each entry stands and how two replicas merge; orders and results |
 //! | [`routing`] | which links to have |
 //! | [`sync`] | what is sent to which neighbour, which way results go back, and who is up |
@@ -30,6 +30,7 @@
 //! | `net` | connections, the gate, typed streams |
 //! | `control` | the socket between command line and agent |
 //! | `terminal` | tables, formats, escaping, prompts |
+//! | `targets` | which hosts a command is for: the flags that say it, and their one meaning |
 //! | `services` | one folder a capability |
 //! | `node` | settings, confinement, start and stop order |
 //! | [`simulator`] | nothing: it runs many hosts on the pure part in virtual time, in every build, and checks what holds |
@@ -45,6 +46,7 @@
 //! | root | the offline keys that found and govern the fleet |
 //! | certificate | closed struct: verbs, tag selector, run-as users, host cap, validity |
 //! | tag | `key=value` put on a host by a signature with the right to; it authorises and routes |
+//! | group | a selector saved under a name that all operators share; words, and no right |
 //! | fact | what a host says of itself; it shows and narrows, never authorises |
 //! | invitation, enrolment | what a join token stands for; what a joiner says of itself |
 //! | entry | a signed unit of replication, in a stream or standing alone |
@@ -107,6 +109,8 @@ pub mod net;
 pub mod control;
 #[cfg(feature = "agent")]
 pub mod terminal;
+#[cfg(feature = "agent")]
+pub mod targets;
 #[cfg(feature = "agent")]
 pub mod services;
 #[cfg(feature = "agent")]

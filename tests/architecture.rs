@@ -27,6 +27,7 @@ const ACTING: &[&str] = &[
     "net",
     "control",
     "terminal",
+    "targets",
     "services",
     "node",
     "simulator",

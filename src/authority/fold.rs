@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Certificate, ChainError, Departure, Enrolled, INVITATION_VALID_MAX, Invitation, Op, OpAction, Refusal,
     RootChain, TagChange, Verb,
+    groups::{self, Groups},
 };
 use crate::{
     identity::{EntryId, FleetId, HostId, Operator, PublicKey, Signed, Transport},
@@ -126,6 +127,7 @@ pub struct Authority {
     by_transport: BTreeMap<PublicKey<Transport>, BTreeSet<HostId>>,
     redeemers: BTreeMap<EntryId, BTreeSet<HostId>>,
     writes: BTreeMap<HostId, BTreeMap<EntryId, Write>>,
+    pub(super) groups: Groups,
 }
 
 impl Authority {
@@ -140,6 +142,7 @@ impl Authority {
             by_transport: BTreeMap::new(),
             redeemers: BTreeMap::new(),
             writes: BTreeMap::new(),
+            groups: Groups::default(),
         }
     }
 
@@ -329,11 +332,16 @@ impl Authority {
         check_op(&self.certificates, op)
     }
 
-    /// Whether an op is kept and relayed: its signer could, on some branch, write that.
+    /// Whether an op is kept and relayed: its signer could, on some branch, write that. One about a group needs
+    /// no right to be kept, only to have an effect: versions that do not know groups keep it so.
     ///
     /// # Errors
     /// [`Refusal`] names what does not hold.
     pub fn keeps_op(&self, op: &Signed<Op>) -> Result<(), Refusal> {
+        if groups::about(&op.body().action).is_some() {
+            check_supersedes(op)?;
+            return held_by(&self.certificates_ever, &op.body().certificate, op.signer()).map(|_| ());
+        }
         check_op(&self.certificates_ever, op)
     }
 
@@ -345,6 +353,12 @@ impl Authority {
     pub fn absorb_op(&mut self, op: &Signed<Op>) -> Result<bool, Refusal> {
         self.keeps_op(op)?;
         let body = op.body();
+        if let Some((name, selector)) = groups::about(&body.action) {
+            if check_op(&self.certificates_ever, op).is_err() {
+                return Ok(false);
+            }
+            return self.groups.absorb(op, name, selector);
+        }
         let OpAction::Tag { host, changes } = &body.action else { return Ok(false) };
         let writes = self.writes.entry(*host).or_default();
         if writes.contains_key(&op.id()) {
@@ -370,6 +384,9 @@ impl Authority {
 
     /// Takes back an op of a stream that turned out to be forked.
     pub fn retract_op(&mut self, op: &Signed<Op>) {
+        if let Some((name, _)) = groups::about(&op.body().action) {
+            self.groups.retract(op, name);
+        }
         let OpAction::Tag { host, .. } = &op.body().action else { return };
         if self.writes.get_mut(host).and_then(|writes| writes.remove(&op.id())).is_some() {
             self.retag(*host);
@@ -466,8 +483,10 @@ fn check_invitation(certificates: &Certificates, invitation: &Signed<Invitation>
 
 fn check_op(certificates: &Certificates, op: &Signed<Op>) -> Result<(), Refusal> {
     let body = op.body();
-    if body.supersedes.len() > CHANGES_MAX {
-        return Err(Refusal::TooMany { what: "superseded writes", limit: CHANGES_MAX });
+    check_supersedes(op)?;
+    if let Some((name, selector)) = groups::about(&body.action) {
+        let certificate = held_by(certificates, &body.certificate, op.signer())?;
+        return groups::check(certificate, body.at, name, selector);
     }
     let OpAction::Tag { changes, .. } = &body.action else {
         // What it does is not known, so nothing is granted; but only an operator's stream is kept.
@@ -477,6 +496,13 @@ fn check_op(certificates: &Certificates, op: &Signed<Op>) -> Result<(), Refusal>
         return Err(Refusal::TooMany { what: "changes in an op", limit: CHANGES_MAX });
     }
     check_tag_changes(certificates, &body.certificate, op.signer(), time_of(body.at), changes)
+}
+
+fn check_supersedes(op: &Signed<Op>) -> Result<(), Refusal> {
+    if op.body().supersedes.len() > CHANGES_MAX {
+        return Err(Refusal::TooMany { what: "superseded writes", limit: CHANGES_MAX });
+    }
+    Ok(())
 }
 
 fn time_of(at: Hlc) -> Timestamp {

@@ -15,6 +15,7 @@ mod certificate;
 mod chain;
 mod enrolment;
 mod fold;
+mod groups;
 mod op;
 mod refusal;
 #[cfg(test)]
@@ -30,5 +31,6 @@ pub use enrolment::{
     NAME_CHARS_MAX, check_name,
 };
 pub use fold::{Authority, Host, Standing, TagState};
+pub use groups::GroupState;
 pub use op::{Op, OpAction, TagChange};
 pub use refusal::Refusal;

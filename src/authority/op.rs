@@ -27,6 +27,13 @@ pub enum OpAction {
         /// The changes, each key once.
         changes: Vec<TagChange>,
     },
+    /// Saves a selector under a name, or takes the name away.
+    Group {
+        /// The name, without its `@`.
+        name: String,
+        /// The selector's text; none takes the name away.
+        selector: Option<String>,
+    },
     /// A kind that this version does not know, or a known one that says more than this version can read:
     /// kept and relayed, not applied.
     Unknown {
@@ -41,19 +48,30 @@ impl Wire for OpAction {
             Self::Tag { host, changes } => {
                 Value::Array(vec![Value::from(0), host.to_value(), changes.to_value()])
             }
+            Self::Group { name, selector } => {
+                Value::Array(vec![Value::from(1), name.to_value(), selector.to_value()])
+            }
             Self::Unknown { tag } => Value::Array(vec![Value::from(*tag)]),
         }
     }
     fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
         let (tag, mut fields): (u64, Fields) = choice_parts(value, field)?;
-        if tag != 0 {
-            return Ok(Self::Unknown { tag });
-        }
-        let host = fields.next("op.host")?;
-        match fields.next("op.changes").and_then(|changes| fields.finish_closed("op").map(|()| changes)) {
-            Ok(changes) => Ok(Self::Tag { host, changes }),
+        let read = match tag {
+            0 => {
+                let host = fields.next("op.host")?;
+                let changes = fields.next("op.changes");
+                changes.and_then(|changes| fields.finish_closed("op").map(|()| Self::Tag { host, changes }))
+            }
+            1 => {
+                let name = fields.next("op.name")?;
+                let selector = fields.next("op.selector")?;
+                fields.finish_closed("op").map(|()| Self::Group { name, selector })
+            }
+            _ => return Ok(Self::Unknown { tag }),
+        };
+        match read {
             Err(error) if error.is_newer() => Ok(Self::Unknown { tag }),
-            Err(error) => Err(error),
+            read => read,
         }
     }
 }

@@ -113,6 +113,11 @@ pub enum Refusal {
     /// A name that hosts may not have.
     #[error("not a host name: lower-case letters, digits, inner hyphens and dots, at most 63")]
     BadName,
+    /// What no group may be called, or stand for.
+    #[error(
+        "not a group: a name of small letters, digits and . _ -, at most 63, for a selector of at most 4 KiB"
+    )]
+    BadGroup,
     /// A tag beyond what the certificate, or the token, allows.
     #[error("the tag {tag} is not granted")]
     TagNotGranted {

@@ -268,11 +268,11 @@ fn an_order_is_acted_on_only_within_its_certificate() {
         (
             "a fact cannot widen a tag",
             open,
-            |o| o.selector = "tag.role = db and fact.role = db".into(),
+            |o| o.selector = "tag.role = db and fact.os.id = db".into(),
             NOW,
-            Err(Refusal::NotSelected { selector: "tag.role = db and fact.role = db".into() }),
+            Err(Refusal::NotSelected { selector: "tag.role = db and fact.os.id = db".into() }),
         ),
-        ("a fact is not for the judge", open, |o| o.selector = "fact.role = db".into(), NOW, Ok(())),
+        ("a fact is not for the judge", open, |o| o.selector = "fact.os.id = db".into(), NOW, Ok(())),
     ];
     for (what, change, ask, now, expected) in cases {
         let (authority, fleet, operator, under) = with_host(change, &[("role", "web")]);

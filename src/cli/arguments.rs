@@ -5,6 +5,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Dur
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+use super::targeting;
 use crate::{
     selector::parse_label,
     terminal::{Format, style::ColorChoice, time::parse_duration},
@@ -14,6 +15,7 @@ use crate::{
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "config"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
+    ("Fleet", &["select", "group"]),
     ("Mesh", &["store"]),
     ("This program", &["schema", "completion", "man", "version"]),
 ];
@@ -99,6 +101,11 @@ pub enum Verb {
     /// See what hosts say of themselves: systems, disks, addresses, packages
     #[command(subcommand)]
     Inventory(Inventory),
+    /// Show which hosts a selector is true for, and why
+    Select(targeting::Select),
+    /// List, save and remove selectors that have a name
+    #[command(subcommand)]
+    Group(targeting::Group),
     /// Look after what the agent keeps on disk
     #[command(subcommand)]
     Store(Store),
@@ -353,6 +360,9 @@ pub struct HostLs {
     /// Which hosts [default: all]
     #[command(flatten)]
     pub select: Select,
+    /// Redraw until Ctrl-C; not on a terminal: a line of JSON for each change
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `host show`.
@@ -467,7 +477,7 @@ pub struct Run {
     /// Show who would run it and sign nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// What text output looks like: auto, group, raw or quiet
+    /// What text output looks like: auto, live, group, raw or quiet
     #[arg(long, value_name = "VIEW", default_value = "auto", hide_default_value = true)]
     pub view: RunView,
     /// What the exit code is made of: summary, max or remote [default: remote for one named host]
@@ -484,8 +494,10 @@ pub struct Run {
 /// `run --view`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum RunView {
-    /// One host raw, several in groups
+    /// One host raw; up to 20 live, or in groups where they are done within a second; more in groups
     Auto,
+    /// Lines as they come, each behind the name of its host
+    Live,
     /// A block for each group of hosts with the same outcome and output
     Group,
     /// The bytes alone, host after host
@@ -618,14 +630,18 @@ pub struct InventorySearch {
 
 /// `inventory compare`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "By the rule of the ecosystem, as in a search: deb is dpkg's. No agent is asked.
+#[command(
+    after_help = "By the rule of the ecosystem, as in a search: deb is dpkg's, rpm rpm's, apk Alpine's, pip PEP 440
+and npm node-semver's. No agent is asked.
 
 Examples:
   muster inventory compare deb 1.0~rc1 1.0        lt
   muster inventory compare deb 1:0.9 1.0          gt
-  muster inventory compare deb 1.0-0 1.0          eq")]
+  muster inventory compare deb 1.0-0 1.0          eq
+  muster inventory compare npm 1.0.0-rc.1 1.0.0   lt"
+)]
 pub struct InventoryCompare {
-    /// Whose rule: deb
+    /// Whose rule: deb, rpm, apk, pip or npm
     #[arg(value_name = "ECOSYSTEM", hide_possible_values = true, value_parser = PossibleValuesParser::new(ECOSYSTEMS))]
     pub ecosystem: String,
     /// A version
@@ -637,7 +653,7 @@ pub struct InventoryCompare {
 }
 
 /// The words of those by whose rules versions are compared.
-const ECOSYSTEMS: [&str; 1] = ["deb"];
+const ECOSYSTEMS: [&str; 5] = ["deb", "rpm", "apk", "pip", "npm"];
 
 /// `completion`.
 #[derive(Args, Clone, Debug)]

@@ -21,7 +21,7 @@ use super::{
     },
     chance, complete, config, demo, doctor,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
-    manual, run, schema,
+    manual, run, schema, targeting,
 };
 use crate::{
     authority::TagChange,
@@ -47,6 +47,8 @@ use crate::{
 const LISTEN_DEFAULT: &str = "0.0.0.0:7946";
 /// A day.
 const DAY: Duration = Duration::from_secs(86_400);
+/// How long what is watched stands before it is asked for again.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Looks a variable of the environment up.
 type Variables = Box<dyn Fn(&str) -> Option<OsString>>;
@@ -92,6 +94,8 @@ pub(super) struct Context {
     pub(super) now: Timestamp,
     /// Whether standard input, output and error are terminals.
     pub(super) terminals: [bool; 3],
+    /// How many columns standard output has, if it is one.
+    pub(super) columns: Option<usize>,
     /// What is said for every command.
     pub(super) global: Global,
     /// How standard output looks.
@@ -244,6 +248,7 @@ impl Surroundings {
             ),
             now: self.now,
             terminals: self.terminals,
+            columns: self.columns,
             global: global.clone(),
             out_style,
             user,
@@ -266,6 +271,8 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Run(run) => run::run(context, &run),
         Verb::Job(job) => run::job(context, &job),
         Verb::Inventory(verb) => inventory(context, &verb),
+        Verb::Select(select) => targeting::select(context, &select),
+        Verb::Group(verb) => targeting::group(context, &verb),
         Verb::Store(Store::Check) => wait(store_check(context)),
         Verb::Completion(completion) => text(context, complete::script(completion.shell).as_bytes()),
         Verb::Man(man) => match man.dir {
@@ -573,6 +580,10 @@ fn which(names: Vec<String>, select: Select) -> Which {
 fn host(context: &mut Context, verb: Host) -> Result<ExitCode, Failure> {
     // What can be told from the words alone is told before anybody is asked.
     let work = match verb {
+        Host::Ls(list) if list.watch => {
+            let work = Work::List(which(Vec::new(), list.select));
+            return wait(again(context, async |context| work_on_hosts(context, &work).await));
+        }
         Host::Ls(list) => Work::List(which(Vec::new(), list.select)),
         Host::Show(show) => Work::Show(show.host),
         Host::Tag(tag) => tag_work(tag)?,
@@ -585,14 +596,40 @@ fn host(context: &mut Context, verb: Host) -> Result<ExitCode, Failure> {
             Work::Ping(which, ping.timeout)
         }
     };
-    wait(work_on_hosts(context, work))
+    wait(work_on_hosts(context, &work))
 }
 
-async fn work_on_hosts(context: &mut Context, work: Work) -> Result<ExitCode, Failure> {
+/// Shows something again and again, until Ctrl-C or until nobody reads it any longer.
+async fn again(
+    context: &mut Context,
+    mut once: impl AsyncFnMut(&mut Context) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let rows = rustix::termios::tcgetwinsize(io::stdout())
+        .ok()
+        .map(|size| usize::from(size.ws_row))
+        .filter(|rows| *rows > 0);
+    context.output.watch(rows);
+    // One for all rounds: a key that is pressed while a round is under way must not be lost.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        context.now = clock::now();
+        context.output.at(context.now);
+        once(context).await?;
+        if context.output.is_closed() {
+            return Ok(ExitCode::Success);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN_AFTER) => {}
+            _ = &mut interrupted => return Ok(ExitCode::Interrupted),
+        }
+    }
+}
+
+async fn work_on_hosts(context: &mut Context, work: &Work) -> Result<ExitCode, Failure> {
     let mut client = connect(context).await?;
     let Context { site, output, talk, now, .. } = context;
     let operators = &site.places.operators;
-    let done = match &work {
+    let done = match work {
         Work::List(which) => hosts::list(&mut client, operators, which, output, talk).await,
         Work::Show(name) => hosts::show(&mut client, operators, name, *now, output, talk).await,
         Work::Tag { which, wanted, dry_run } => {

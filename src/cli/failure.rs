@@ -324,7 +324,7 @@ impl Explain for Refusal {
 }
 
 /// A selector's fault, with a caret under it.
-fn selector_failure(text: &str, error: &SelectorError) -> Failure {
+pub(super) fn selector_failure(text: &str, error: &SelectorError) -> Failure {
     let rendered = error.render(text);
     let mut lines = rendered.lines();
     let message = lines.next().unwrap_or_default().to_owned();
@@ -406,6 +406,8 @@ impl Explain for InventoryError {
         let message = self.to_string();
         match self {
             Self::Control(error) => error.explain(site),
+            Self::Anchor(error) => error.explain(site),
+            Self::Target(error) => error.explain(site),
             Self::Pick(PickError::NoMatch { .. }) => Failure::new(ExitCode::NoHost, message)
                 .hint("what hosts say of themselves: muster inventory types"),
             Self::Pick(PickError::Selector { text, error }) => {
@@ -444,6 +446,7 @@ impl Explain for HostsError {
             Self::Control(error) => error.explain(site),
             Self::Anchor(error) => error.explain(site),
             Self::Pick(error) => error.explain(site),
+            Self::Target(error) => error.explain(site),
             Self::Refused(refusal) => refusal.explain(site),
             Self::Operator(error) => error.explain(site),
             Self::Ask(error) => error.explain(site),

@@ -16,6 +16,7 @@ mod failure;
 mod manual;
 mod run;
 mod schema;
+mod targeting;
 #[cfg(test)]
 mod tests;
 

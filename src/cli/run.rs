@@ -45,6 +45,11 @@ fn prepared<'a>(context: &Context, out: &'a mut File, err: &'a mut File) -> Stre
     let mut streams = Streams::new(out, err, context.global.output.unwrap_or_default());
     [streams.in_terminal, streams.out_terminal, streams.err_terminal] = context.terminals;
     streams.out_style = context.out_style;
+    streams.columns = context.columns;
+    streams.err_columns = rustix::termios::tcgetwinsize(io::stderr())
+        .ok()
+        .map(|size| size.ws_col.into())
+        .filter(|columns| *columns > 0);
     streams
 }
 
@@ -71,6 +76,7 @@ pub(super) fn run(context: &mut Context, run: &Run) -> Result<ExitCode, Failure>
     request.yes = context.global.yes;
     request.view = match run.view {
         RunView::Auto => View::Auto,
+        RunView::Live => View::Live,
         RunView::Group => View::Group,
         RunView::Raw => View::Raw,
         RunView::Quiet => View::Quiet,

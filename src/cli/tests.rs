@@ -254,7 +254,7 @@ fn mistyped_words_are_pointed_at() {
         ("muster host ls --color sometimes", "[possible values: auto, always, never]"),
         ("muster inventory show", "<HOST>"),
         ("muster inventory sho web-1", "a similar subcommand exists: 'show'"),
-        ("muster inventory compare rpm 1 2", "[possible values: deb]"),
+        ("muster inventory compare snap 1 2", "[possible values: deb, rpm, apk, pip, npm]"),
         ("muster inventory compare deb 1.0 1_0", "and . + - ~ :\n  1_0\n  ^^^\nhint: such as: "),
         ("muster inventory search all --limit 0", "0 is not in 1..=100000"),
         // Before any agent is asked: there is none here.

@@ -112,6 +112,12 @@ pub enum Request {
     },
     /// Which tables there are in the fleet. Answered by [`Reply::Types`].
     InventoryTypes {},
+    /// For each part of an expression, of how many members it is true, false and unknown. Answered by
+    /// [`Reply::Explained`].
+    Explain {
+        /// The expression, as a selector without groups.
+        expression: String,
+    },
     /// Reads all that is on the agent's disk and compares it with what it holds; what is damaged is written
     /// again. Answered by [`Reply::StoreCheck`] or [`Reply::Error`].
     StoreCheck {},
@@ -143,6 +149,7 @@ wire_choice!(Request {
     9 = Ping { host },
     10 = Invite {},
     11 = Leave {},
+    13 = Explain { expression },
     20 = InventorySearch { expression, columns, limit },
     21 = InventoryShow { host, table },
     22 = InventoryTypes {},
@@ -245,6 +252,13 @@ pub enum Reply {
         /// Whether another such reply follows.
         more: bool,
     },
+    /// What the parts of an expression say.
+    Explained {
+        /// For each part, in the order of the selector's parts.
+        counts: Vec<TruthCount>,
+        /// Hosts that were not looked at whole, because they say more than there is room for.
+        left_out: u32,
+    },
     /// What a host says of itself; the last message has `more` false.
     Tables {
         /// The host.
@@ -305,6 +319,7 @@ wire_choice!(Reply {
     10 = End {},
     11 = Pong { rtt_us, via },
     12 = Invite { shield, addresses },
+    13 = Explained { counts, left_out },
     20 = Found { paths, rows, left_out, cut, more },
     21 = Tables { about, name, tables, more },
     22 = NoSuchHost { near, candidates },
@@ -461,6 +476,18 @@ pub struct JobRow {
     pub reports: u32,
 }
 wire_record!(JobRow { order, reports });
+
+/// Of how many hosts something is true, false and unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TruthCount {
+    /// True.
+    pub yes: u32,
+    /// False.
+    pub no: u32,
+    /// Unknown.
+    pub unknown: u32,
+}
+wire_record!(TruthCount { yes, no, unknown });
 
 /// A host that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]

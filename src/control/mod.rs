@@ -22,7 +22,7 @@ pub use fleet::{fleet, fleet_of, fleet_under, host_lines};
 pub use listing::{ClockRow, Health, HostLine};
 pub use message::{
     CONTROL_VERSION, FoundRow, HostRow, JobRow, MESSAGE_BYTES_MAX, PeerRow, Reply, Request, StatusReport,
-    StoreCheck, StoreProblem, StoreRows, StreamName, TablePart, TypeRow,
+    StoreCheck, StoreProblem, StoreRows, StreamName, TablePart, TruthCount, TypeRow,
 };
 pub use pick::{PickError, did_you_mean, host_named, hosts_selected};
 pub use server::{Answer, Caller, Handler, serve};

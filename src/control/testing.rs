@@ -342,7 +342,8 @@ impl Script {
             | Request::Output { .. }
             | Request::InventorySearch { .. }
             | Request::InventoryShow { .. }
-            | Request::InventoryTypes {} => no("not in this test"),
+            | Request::InventoryTypes {}
+            | Request::Explain { .. } => no("not in this test"),
         }
     }
 }
@@ -359,6 +360,7 @@ impl Handler for Shared {
                     Request::InventorySearch { .. }
                         | Request::InventoryShow { .. }
                         | Request::InventoryTypes {}
+                        | Request::Explain { .. }
                 ) =>
             {
                 inventory(request).await

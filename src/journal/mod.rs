@@ -13,6 +13,7 @@ mod host;
 pub mod keyfile;
 mod operator;
 mod slots;
+mod stream;
 
 pub use claims::{CLAIMS_MAX, Claimed, Claims, RESULT_BYTES_MAX};
 pub use disk::JournalError;
@@ -20,3 +21,4 @@ pub use host::{Candidate, HostHome, HostHomeError, Member, MeshHome};
 pub use keyfile::KeyFileError;
 pub use operator::{OperatorError, OperatorHome, Writer, WriterState};
 pub use slots::{SLOT_BODY_BYTES_MAX, Slots};
+pub use stream::stream_place;

@@ -150,6 +150,10 @@ impl Handler for Node {
                 let seen = self.hosts().await;
                 send_all(answer, self.inventory.show(&host, table.as_deref(), &seen)).await
             }
+            Request::Explain { expression } => {
+                let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;
+                answer.send(&self.inventory.explain(&expression).await).await
+            }
             Request::InventoryTypes {} => answer.send(&self.inventory.types().await).await,
             Request::HostLines {} => {
                 let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;

@@ -3,7 +3,7 @@
 use super::Replica;
 use crate::{
     authority::{Host, Standing},
-    selector::{Look, Path, Subject},
+    selector::{Look, Path, Root, Subject},
 };
 
 impl Replica {
@@ -22,13 +22,11 @@ pub struct Known<'a> {
 
 impl Subject for Known<'_> {
     fn look(&self, path: &Path) -> Look<'_> {
-        if path.tag().is_some() {
-            return self.host.look(path);
-        }
-        match path.to_string().as_str() {
-            "name" => Look::Value(self.host.name().into()),
-            "id" => Look::Value(self.host.id().to_string().into()),
-            "state" => Look::Value(
+        match path.root() {
+            Root::Tag => self.host.look(path),
+            Root::Name => Look::Value(self.host.name().into()),
+            Root::Id => Look::Value(self.host.id().to_string().into()),
+            Root::State => Look::Value(
                 match self.host.standing() {
                     Standing::Member => "member",
                     Standing::Left => "left",
@@ -38,11 +36,14 @@ impl Subject for Known<'_> {
                 .into(),
             ),
             // Unpacked when it is asked for: most selectors never do.
-            "agent" => self
+            Root::Agent => self
                 .replica
                 .node_facet(&self.host.id())
                 .map_or(Look::Absent, |node| Look::Value(node.agent.into())),
-            _ => Look::Absent,
+            // Nobody says yet where a host stands.
+            Root::Site => Look::Absent,
+            // What hosts say in tables is for who has an index of it.
+            _ => Look::Undecided,
         }
     }
 }

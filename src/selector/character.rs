@@ -39,7 +39,11 @@ pub(super) fn is_segment(c: char) -> bool {
 
 /// Names `c` for a message: itself where it can be seen, else its number.
 pub(super) fn named(c: char) -> String {
-    if is_hidden(c) { format!("U+{:04X}", u32::from(c)) } else { c.to_string() }
+    match c {
+        ' ' => "a space".to_owned(),
+        _ if is_hidden(c) => format!("U+{:04X}", u32::from(c)),
+        _ => c.to_string(),
+    }
 }
 
 /// Writes `text` as a quoted string of the language.

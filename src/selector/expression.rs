@@ -1,7 +1,10 @@
 //! A selector as a tree, and the one way to print it.
 
 use super::character::{is_word, quoted};
+use super::kind::Kind;
 use super::path::Path;
+use super::pattern::Pattern;
+use super::quantified::Quantified;
 use super::spelling::KEYWORDS;
 use std::cmp::Ordering;
 use std::fmt;
@@ -19,7 +22,47 @@ pub(super) enum Expression {
     Not(Box<Self>),
     Has(Path),
     Missing(Path),
-    Compare(Path, Test),
+    Compare(Left, Test),
+    Quantified(Box<Quantified>),
+    /// A saved selector. Nothing is known of it before it is expanded.
+    Group(String),
+}
+
+/// The left side of a comparison: a path, and as what it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Left {
+    pub(super) path: Path,
+    pub(super) cast: Option<Cast>,
+}
+
+/// As what a text is read, other than as it was declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Cast {
+    /// `ver()`
+    Version,
+    /// `num()`
+    Number,
+}
+
+impl Cast {
+    /// Its word.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Version => "ver",
+            Self::Number => "num",
+        }
+    }
+}
+
+impl Left {
+    /// How both sides are read.
+    pub(super) fn kind(&self) -> Kind {
+        match self.cast {
+            None => self.path.kind(),
+            Some(Cast::Version) => Kind::Natural,
+            Some(Cast::Number) => Kind::AnyNumber,
+        }
+    }
 }
 
 /// What is asked of a value.
@@ -30,6 +73,7 @@ pub(super) enum Test {
     In(Vec<String>),
     NotIn(Vec<String>),
     Like(String),
+    Matches(Pattern),
     Ordered(Order, String),
 }
 
@@ -83,31 +127,33 @@ impl Expression {
         join(flat.collect(), Self::Or, Self::None)
     }
 
-    /// Whether every test in it looks at a tag.
-    pub(super) fn uses_tags_only(&self) -> bool {
+    /// What is directly under it, in the order of the text. The inside of `any` and `every` is not: it is
+    /// asked of rows.
+    pub(super) fn members(&self) -> &[Self] {
         match self {
-            Self::All | Self::None => true,
-            Self::And(members) | Self::Or(members) => members.iter().all(Self::uses_tags_only),
-            Self::Not(inner) => inner.uses_tags_only(),
-            Self::Has(path) | Self::Missing(path) | Self::Compare(path, _) => path.tag().is_some(),
+            Self::And(members) | Self::Or(members) => members,
+            Self::Not(inner) => std::slice::from_ref(inner),
+            _ => &[],
         }
     }
 
-    /// Adds the paths that it looks at, each once, as they come.
-    pub(super) fn gather_paths<'a>(&'a self, paths: &mut Vec<&'a Path>) {
+    /// The tests that it is made of, in the order of the text.
+    pub(super) fn gather_leaves<'a>(&'a self, leaves: &mut Vec<&'a Self>) {
         match self {
-            Self::All | Self::None => {}
-            Self::And(members) | Self::Or(members) => {
-                for member in members {
-                    member.gather_paths(paths);
-                }
+            Self::And(_) | Self::Or(_) | Self::Not(_) => {
+                self.members().iter().for_each(|member| member.gather_leaves(leaves));
             }
-            Self::Not(inner) => inner.gather_paths(paths),
-            Self::Has(path) | Self::Missing(path) | Self::Compare(path, _) => {
-                if !paths.contains(&path) {
-                    paths.push(path);
-                }
-            }
+            _ => leaves.push(self),
+        }
+    }
+
+    /// What one test looks at on the host.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Has(path) | Self::Missing(path) => Some(path),
+            Self::Compare(left, _) => Some(&left.path),
+            Self::Quantified(quantified) => Some(quantified.table()),
+            _ => None,
         }
     }
 
@@ -154,7 +200,18 @@ impl fmt::Display for Expression {
             },
             Self::Has(path) => write!(f, "has {path}"),
             Self::Missing(path) => write!(f, "missing {path}"),
-            Self::Compare(path, test) => write!(f, "{path} {test}"),
+            Self::Compare(left, test) => write!(f, "{left} {test}"),
+            Self::Quantified(quantified) => write!(f, "{quantified}"),
+            Self::Group(name) => write!(f, "@{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cast {
+            None => write!(f, "{}", self.path),
+            Some(cast) => write!(f, "{}({})", cast.name(), self.path),
         }
     }
 }
@@ -167,6 +224,7 @@ impl fmt::Display for Test {
             Self::In(values) => write!(f, "in [{}]", list(values)),
             Self::NotIn(values) => write!(f, "not in [{}]", list(values)),
             Self::Like(pattern) => write!(f, "like {}", quoted(pattern)),
+            Self::Matches(pattern) => write!(f, "matches {}", quoted(pattern.text())),
             Self::Ordered(order, value) => write!(f, "{} {}", order.mark(), written(value)),
         }
     }

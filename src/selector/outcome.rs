@@ -96,6 +96,17 @@ impl Outcomes {
         Self::collect(self.each().map(Truth::negated))
     }
 
+    /// What is possible by the one or by the other.
+    #[must_use]
+    pub(super) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The one truth, if there is but one; else it cannot be told.
+    pub(super) fn truth(self) -> Truth {
+        Truth::EVERY.into_iter().find(|truth| self.is(*truth)).unwrap_or(Truth::Unknown)
+    }
+
     fn pairs(self, other: Self, join: impl Fn(Truth, Truth) -> Truth) -> Self {
         let join = &join;
         Self::collect(self.each().flat_map(|a| other.each().map(move |b| join(a, b))))

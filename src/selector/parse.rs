@@ -4,18 +4,22 @@
 //! counted against [`DEPTH_MAX`] before it is entered, so no text can exhaust the stack.
 
 use super::error::{Position, SelectorError};
-use super::expression::{Expression, Test};
+use super::expression::{Cast, Expression, Left, Test};
+use super::kind::Kind as ValueKind;
 use super::path::{Path, clipped};
-use super::reading::{Reading, unordered};
+use super::quantified::Quantified;
+use super::root::Root;
 use super::spelling::{self, KEYWORDS};
-use super::token::{Kind, Token, bare_parts, tokens};
+use super::token::{Kind, Part, Token, bare_parts, tokens};
 
 /// The longest text, as written and as printed, in bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 4096;
 /// How deep parentheses and `not` nest.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 /// How many tests, operators and values of lists there are.
-const NODES_MAX: usize = 256;
+pub(super) const NODES_MAX: usize = 256;
+/// How many patterns there are: each is a program, of up to 64 KiB.
+pub(super) const PATTERNS_MAX: usize = 8;
 
 /// Reads `text`.
 pub(super) fn parse(text: &str) -> Result<Expression, SelectorError> {
@@ -25,7 +29,14 @@ pub(super) fn parse(text: &str) -> Result<Expression, SelectorError> {
     }
     let tokens = tokens(text)?;
     let end = Token { kind: Kind::End, position: Position { offset: text.len(), length: 0 } };
-    let mut parser = Parser { tokens: tokens.into_iter().peekable(), end, nodes: 0 };
+    let mut parser = Parser {
+        tokens: tokens.into_iter().peekable(),
+        end,
+        nodes: 0,
+        patterns: 0,
+        table: None,
+        package: None,
+    };
     if parser.peek().kind == Kind::End {
         return Err(SelectorError::new(parser.peek().position, "the selector is empty")
             .hint("write all for every host"));
@@ -44,10 +55,16 @@ fn too_long(position: Position, bytes: usize) -> SelectorError {
         .hint("put a tag on these hosts and select by it")
 }
 
-struct Parser {
+/// What is read next, and what was read so far.
+pub(super) struct Parser {
     tokens: std::iter::Peekable<std::vec::IntoIter<Token>>,
     end: Token,
     nodes: usize,
+    pub(super) patterns: usize,
+    /// The table whose rows are asked, within `any` and `every`.
+    pub(super) table: Option<Path>,
+    /// Whose packages the rows are by a test that was read and must hold as well: `eco = npm`.
+    pub(super) package: Option<Root>,
 }
 
 impl Parser {
@@ -63,13 +80,17 @@ impl Parser {
     }
 
     fn and(&mut self, depth: usize) -> Result<Expression, SelectorError> {
+        let outer = self.package;
         let mut members = vec![self.unary(depth)?];
+        self.package = package_of(members.last()).or(self.package);
         while let Some(position) = self.take_word("and") {
             if members.len() == 1 {
                 self.count(position)?;
             }
             members.push(self.unary(depth)?);
+            self.package = package_of(members.last()).or(self.package);
         }
+        self.package = outer;
         Ok(Expression::and(members))
     }
 
@@ -83,17 +104,22 @@ impl Parser {
     }
 
     fn primary(&mut self, depth: usize) -> Result<Expression, SelectorError> {
+        let example = self.example();
         let token = self.next();
         let position = token.position;
         let fault = |message: &str| SelectorError::new(position, message);
         let word = match token.kind {
-            Kind::Open => return self.group(depth, position),
+            Kind::Open => return self.parentheses(depth, position),
             Kind::Word(word) => word,
-            Kind::Dotted(parts) => return self.comparison(Path::from_parts(parts, position)?, position),
-            Kind::End => return Err(fault("a test is missing here").hint("write tag.role = web, or all")),
-            Kind::At => return Err(fault("saved selectors are not built yet").hint("write the selector out")),
+            Kind::Dotted(parts) => return self.compared(parts, position),
+            Kind::Group(_) if self.table.is_some() => {
+                return Err(fault("a group is a selector of hosts, not of rows")
+                    .hint("write it outside of the parentheses"));
+            }
+            Kind::Group(name) => return self.counted(Expression::Group(name), position),
+            Kind::End => return Err(fault("a test is missing here").hint(example)),
             Kind::Text(_) => return Err(fault("a test starts with a path, without quotes around all of it")),
-            _ => return Err(fault("a test should stand here").hint("write tag.role = web, or all")),
+            _ => return Err(fault("a test should stand here").hint(example)),
         };
         match word.as_str() {
             "all" => self.counted(Expression::All, position),
@@ -106,21 +132,28 @@ impl Parser {
                 let path = self.path("missing")?;
                 self.counted(Expression::Missing(path), position)
             }
-            "any" | "every" | "ver" | "num" => Err(fault(&format!("{word} is not built yet"))),
+            "any" | "every" => self.quantified(&word, position, depth),
+            "ver" => self.cast(Cast::Version, position),
+            "num" => self.cast(Cast::Number, position),
             keyword if KEYWORDS.contains(&keyword) => {
-                Err(fault(&format!("{keyword} stands where a test should"))
-                    .hint("write tag.role = web, or all"))
+                Err(fault(&format!("{keyword} stands where a test should")).hint(example))
             }
-            path => self.comparison(Path::from_parts(bare_parts(path).collect(), position)?, position),
+            path => self.compared(bare_parts(path).collect(), position),
         }
     }
 
-    fn group(&mut self, depth: usize, open: Position) -> Result<Expression, SelectorError> {
+    fn parentheses(&mut self, depth: usize, open: Position) -> Result<Expression, SelectorError> {
         let inner = self.or(deeper(depth, open)?)?;
+        self.close(open)?;
+        Ok(inner)
+    }
+
+    /// Takes the parenthesis that closes the one at `open`.
+    fn close(&mut self, open: Position) -> Result<(), SelectorError> {
         match self.peek().kind {
             Kind::Close => {
                 self.next();
-                Ok(inner)
+                Ok(())
             }
             Kind::End => {
                 Err(SelectorError::new(open, "this parenthesis is not closed").hint("close it with )"))
@@ -129,116 +162,97 @@ impl Parser {
         }
     }
 
-    fn path(&mut self, after: &str) -> Result<Path, SelectorError> {
-        let token = self.next();
-        match token.kind {
-            Kind::Word(word) => Path::from_parts(bare_parts(&word).collect(), token.position),
-            Kind::Dotted(parts) => Path::from_parts(parts, token.position),
-            _ => Err(SelectorError::new(token.position, format!("a path should follow {after}"))
-                .hint(format!("write {after} tag.role"))),
+    fn quantified(&mut self, word: &str, at: Position, depth: usize) -> Result<Expression, SelectorError> {
+        if self.table.is_some() {
+            return Err(SelectorError::new(
+                at,
+                format!("{word} stands within any or every, whose rows have no rows"),
+            )
+            .hint("write it outside of the parentheses"));
         }
-    }
-
-    fn comparison(&mut self, path: Path, at: Position) -> Result<Expression, SelectorError> {
-        let reading = Reading::of(&path);
+        self.count(at)?;
         let token = self.next();
-        let position = token.position;
-        let test = match token.kind {
-            Kind::Equal => Test::Equal(self.value("=", reading)?),
-            Kind::NotEqual => Test::NotEqual(self.value("!=", reading)?),
-            Kind::Ordered(order) => {
-                if let Some((message, hint)) = unordered(&path, order.mark()) {
-                    return Err(SelectorError::new(position, message).hint(hint));
-                }
-                let (value, at) = self.text(order.mark())?;
-                checked(reading, true, &value, at)?;
-                Test::Ordered(order, value)
-            }
-            Kind::Word(word) => match word.as_str() {
-                "in" => Test::In(self.list(position, reading)?),
-                "like" => Test::Like(self.value("like", Reading::Text)?),
-                "not" if self.take_word("in").is_some() => Test::NotIn(self.list(position, reading)?),
-                "not" => {
-                    return Err(SelectorError::new(position, "only in follows not here")
-                        .hint(format!("write not before the path: not {}", clipped(&path.to_string()))));
-                }
-                "matches" => {
-                    return Err(SelectorError::new(position, "matches is not built yet")
-                        .hint("compare with like \"glob\""));
-                }
-                "and" | "or" => return Err(no_test(&path, at)),
-                other => {
-                    let error = SelectorError::new(position, format!("{} is no comparison", clipped(other)));
-                    return Err(match spelling::keyword(other) {
-                        Some(keyword) => error.hint(format!("keywords are small: write {keyword}")),
-                        None => error.hint(spelling::comparison(other)),
-                    });
-                }
-            },
-            Kind::End | Kind::Close => return Err(no_test(&path, at)),
+        let table = match token.kind {
+            Kind::Word(name) => Path::table_from_parts(bare_parts(&name).collect(), token.position)?,
+            Kind::Dotted(parts) => Path::table_from_parts(parts, token.position)?,
             _ => {
-                return Err(SelectorError::new(position, "a comparison should stand here")
-                    .hint("compare with = != in or like"));
+                return Err(SelectorError::new(token.position, format!("a table should follow {word}"))
+                    .hint(format!("write {word} disk(mount = /)")));
             }
         };
-        self.counted(Expression::Compare(path, test), at)
-    }
-
-    fn value(&mut self, after: &str, reading: Reading) -> Result<String, SelectorError> {
-        let (value, position) = self.text(after)?;
-        checked(reading, false, &value, position)?;
-        Ok(value)
-    }
-
-    /// Takes a value, whatever it is, and where it stood.
-    fn text(&mut self, after: &str) -> Result<(String, Position), SelectorError> {
-        let token = self.next();
-        let fault = |message: String| SelectorError::new(token.position, message);
-        match token.kind {
-            Kind::Text(text) => Ok((text, token.position)),
-            // These would swallow the next test if someone forgot the value.
-            Kind::Word(word)
-                if KEYWORDS.contains(&word.as_str())
-                    && !matches!(word.as_str(), "all" | "none" | "any" | "every") =>
-            {
-                Err(fault(format!("a value should follow {after}, not the keyword {word}"))
-                    .hint(format!("if it is the value, write \"{word}\"")))
-            }
-            Kind::Word(word) => Ok((word, token.position)),
-            Kind::ListOpen => {
-                Err(fault(format!("a single value should follow {after}")).hint("compare with in [a, b]"))
-            }
-            _ => Err(fault(format!("a value should follow {after}"))),
-        }
-    }
-
-    fn list(&mut self, operator: Position, reading: Reading) -> Result<Vec<String>, SelectorError> {
         let open = self.next();
-        if open.kind != Kind::ListOpen {
-            return Err(SelectorError::new(open.position, "a list should follow in").hint("write in [a, b]"));
+        if open.kind != Kind::Open {
+            let table = clipped(&table.to_string());
+            return Err(SelectorError::new(open.position, format!("( should follow {word} {table}"))
+                .hint(format!("write {word} {table}(…); whether it has rows at all says has {table}")));
         }
-        if self.peek().kind == Kind::ListClose {
-            return Err(SelectorError::new(self.peek().position, "the list is empty")
-                .hint("write at least one value: in [a, b]"));
+        let depth = deeper(depth, open.position)?;
+        self.table = Some(table.clone());
+        let body = self.or(depth)?;
+        self.table = None;
+        self.close(open.position)?;
+        Ok(Expression::Quantified(Box::new(Quantified::new(word == "every", table, body))))
+    }
+
+    fn cast(&mut self, cast: Cast, at: Position) -> Result<Expression, SelectorError> {
+        let name = cast.name();
+        let open = self.next();
+        if open.kind != Kind::Open {
+            return Err(SelectorError::new(open.position, format!("( should follow {name}"))
+                .hint(format!("write {name}(tag.release)")));
         }
-        let mut values = Vec::new();
-        loop {
-            self.count(operator)?;
-            values.push(self.value(if values.is_empty() { "[" } else { "," }, reading)?);
-            let token = self.next();
-            match token.kind {
-                Kind::Comma => {}
-                Kind::ListClose => return Ok(values),
-                Kind::End => {
-                    return Err(
-                        SelectorError::new(open.position, "this list is not closed").hint("close it with ]")
-                    );
-                }
-                _ => {
-                    return Err(SelectorError::new(token.position, "a comma is missing in the list")
-                        .hint("write [a, b]"));
-                }
+        let token = self.peek().clone();
+        let path = self.path(&format!("{name}("))?;
+        if let Some((message, hint)) = path.incomparable() {
+            return Err(SelectorError::new(token.position, message).hint(hint));
+        }
+        if !path.kind().is_loose() {
+            let shown = clipped(&path.to_string());
+            return Err(SelectorError::new(at, format!("{shown} is declared, and read as what it is"))
+                .hint(format!("write {shown} alone")));
+        }
+        let close = self.next();
+        if close.kind != Kind::Close {
+            return Err(SelectorError::new(close.position, format!(") should follow the path in {name}("))
+                .hint(format!("write {name}({})", clipped(&path.to_string()))));
+        }
+        let whole = Position { offset: at.offset, length: close.position.offset + 1 - at.offset };
+        self.comparison(Left { path, cast: Some(cast) }, whole)
+    }
+
+    fn path(&mut self, after: &str) -> Result<Path, SelectorError> {
+        let token = self.next();
+        let parts = match token.kind {
+            Kind::Word(word) if !KEYWORDS.contains(&word.as_str()) => bare_parts(&word).collect(),
+            Kind::Dotted(parts) => parts,
+            _ => {
+                let example = if self.table.is_some() { "name" } else { "tag.role" };
+                let hint = if after.ends_with('(') {
+                    format!("write {after}{example})")
+                } else {
+                    format!("write {after} {example}")
+                };
+                return Err(
+                    SelectorError::new(token.position, format!("a path should follow {after}")).hint(hint)
+                );
             }
+        };
+        Path::from_parts(parts, token.position, self.table.as_ref())
+    }
+
+    fn compared(&mut self, parts: Vec<Part>, at: Position) -> Result<Expression, SelectorError> {
+        let path = Path::from_parts(parts, at, self.table.as_ref())?;
+        self.comparison(Left { path, cast: None }, at)
+    }
+
+    /// Says how a test is written here.
+    fn example(&self) -> String {
+        match &self.table {
+            None => "write tag.role = web, or all".to_owned(),
+            Some(table) => match table.root().schema().and_then(|schema| schema.words().next()) {
+                Some(word) => format!("write {word} = value"),
+                None => "write name = value".to_owned(),
+            },
         }
     }
 
@@ -247,7 +261,7 @@ impl Parser {
     }
 
     /// Says what is wrong with whatever follows a complete test.
-    fn unexpected(&mut self) -> SelectorError {
+    pub(super) fn unexpected(&mut self) -> SelectorError {
         let token = self.next();
         let fault = |message: &str| SelectorError::new(token.position, message);
         match &token.kind {
@@ -259,7 +273,7 @@ impl Parser {
                 None => fault("and or or is missing before this")
                     .hint("join tests with and or or; nothing is implied"),
             },
-            Kind::Text(_) | Kind::Dotted(_) | Kind::Open | Kind::At => {
+            Kind::Text(_) | Kind::Dotted(_) | Kind::Open | Kind::Group(_) => {
                 fault("and or or is missing before this")
                     .hint("join tests with and or or; nothing is implied")
             }
@@ -267,12 +281,16 @@ impl Parser {
         }
     }
 
-    fn counted(&mut self, expression: Expression, position: Position) -> Result<Expression, SelectorError> {
+    pub(super) fn counted(
+        &mut self,
+        expression: Expression,
+        position: Position,
+    ) -> Result<Expression, SelectorError> {
         self.count(position)?;
         Ok(expression)
     }
 
-    fn count(&mut self, position: Position) -> Result<(), SelectorError> {
+    pub(super) fn count(&mut self, position: Position) -> Result<(), SelectorError> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
             return Err(SelectorError::new(
@@ -284,28 +302,31 @@ impl Parser {
         Ok(())
     }
 
-    fn take_word(&mut self, word: &str) -> Option<Position> {
+    pub(super) fn take_word(&mut self, word: &str) -> Option<Position> {
         let found = self.tokens.next_if(|token| matches!(&token.kind, Kind::Word(here) if here == word));
         found.map(|token| token.position)
     }
 
-    fn peek(&mut self) -> &Token {
+    pub(super) fn peek(&mut self) -> &Token {
         self.tokens.peek().unwrap_or(&self.end)
     }
 
-    fn next(&mut self) -> Token {
+    pub(super) fn next(&mut self) -> Token {
         self.tokens.next().unwrap_or_else(|| self.end.clone())
     }
 }
 
-fn checked(reading: Reading, ordered: bool, value: &str, position: Position) -> Result<(), SelectorError> {
-    reading.check(value, ordered).map_err(|(message, hint)| {
-        let error = SelectorError::new(position, message);
-        match hint {
-            Some(hint) => error.hint(hint),
-            None => error,
+/// Whose packages a conjunction is about that has this member.
+fn package_of(member: Option<&Expression>) -> Option<Root> {
+    match member? {
+        Expression::Compare(left, Test::Equal(word))
+            if left.path.root() == Root::Pkg && matches!(left.kind(), ValueKind::Words(_)) =>
+        {
+            Root::named(word)
         }
-    })
+        Expression::And(members) => members.iter().rev().find_map(|member| package_of(Some(member))),
+        _ => None,
+    }
 }
 
 fn deeper(depth: usize, position: Position) -> Result<usize, SelectorError> {
@@ -316,10 +337,4 @@ fn deeper(depth: usize, position: Position) -> Result<usize, SelectorError> {
         ));
     }
     Ok(depth + 1)
-}
-
-fn no_test(path: &Path, position: Position) -> SelectorError {
-    let path = clipped(&path.to_string());
-    SelectorError::new(position, format!("{path} alone is no test"))
-        .hint(format!("write has {path}, or {path} = value"))
 }

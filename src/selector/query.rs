@@ -2,7 +2,7 @@
 
 use super::error::{Position, SelectorError};
 use super::evaluate::Subject;
-use super::expression::{Expression, Test};
+use super::expression::{Expression, Left, Test};
 use super::outcome::{Outcomes, Truth};
 use super::parse::parse;
 use super::path::Path;
@@ -55,7 +55,10 @@ impl Selector {
         }
         let tests = seen
             .iter()
-            .map(|(key, value)| Expression::Compare(Path::of_tag(key), Test::Equal((*value).to_owned())));
+            .map(|(key, value)| {
+                (Left { path: Path::of_tag(key), cast: None }, Test::Equal((*value).to_owned()))
+            })
+            .map(|(left, test)| Expression::Compare(left, test));
         Self::from_expression(&Expression::and(tests.collect()))
     }
 
@@ -90,19 +93,31 @@ impl Selector {
         self.outcomes(subject).is(Truth::True)
     }
 
-    /// Whether signed tags alone decide it, as the scope of a certificate must.
+    /// Whether signed tags alone decide it, as the scope of a certificate must. A group is none until it is
+    /// expanded.
     pub fn uses_tags_only(&self) -> bool {
-        self.expression.uses_tags_only()
+        let mut leaves = Vec::new();
+        self.expression.gather_leaves(&mut leaves);
+        leaves.into_iter().all(|leaf| match leaf {
+            Expression::All | Expression::None => true,
+            other => other.path().is_some_and(|path| path.tag().is_some()),
+        })
     }
 
-    /// What it looks at, each path once, in the order of the text. There are at most 256.
+    /// What it looks at, each path once, in the order of the text: the table, of `any` and `every`. There are
+    /// at most 256.
     pub fn paths(&self) -> Vec<&Path> {
+        let mut leaves = Vec::new();
+        self.expression.gather_leaves(&mut leaves);
         let mut paths = Vec::new();
-        self.expression.gather_paths(&mut paths);
+        for path in leaves.into_iter().filter_map(Expression::path) {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
         paths
     }
 
-    #[cfg(test)]
     pub(super) fn expression(&self) -> &Expression {
         &self.expression
     }

@@ -1,6 +1,8 @@
 //! What someone may have meant who wrote a word that the language does not have.
 
-use super::path::Root;
+use super::character::is_word;
+use super::root::Root;
+use super::tag::{check_key, check_tag};
 
 /// Words that have a meaning of their own, and stand in quotes where they are values.
 pub(super) const KEYWORDS: &[&str] = &[
@@ -30,16 +32,26 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("zone", "site"),
 ];
 
+/// The one of `known` that `word` may be a slip of.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let small = word.to_ascii_lowercase();
+    // A short word is near to everything; one slip is all that it is given.
+    let slips_max = if small.chars().count() <= 4 { 1 } else { 2 };
+    let near = known.into_iter().map(|known| (distance(&small, known), known));
+    near.filter(|(slips, known)| *slips <= slips_max && *slips < known.len()).min().map(|(_, known)| known)
+}
+
 /// Says how to compare, to someone who wrote `word` after a path.
 pub(super) fn comparison(word: &str) -> &'static str {
     match word.to_ascii_lowercase().as_str() {
         "is" | "eq" | "equals" => "compare with =",
         "isnt" | "ne" | "neq" => "compare with !=",
         "gt" | "ge" | "gte" | "lt" | "le" | "lte" => "compare with < <= > or >=",
-        "contains" | "startswith" | "endswith" | "glob" | "match" => "compare with like \"*text*\"",
+        "contains" | "startswith" | "endswith" | "glob" => "compare with like \"*text*\"",
+        "match" | "regex" | "regexp" | "~" => "compare with matches \"pattern\"",
         "exists" | "present" => "write has before the path",
         "absent" => "write missing before the path",
-        _ => "compare with = != in like, or write has before the path",
+        _ => "compare with = != < <= > >= in like or matches, or write has before the path",
     }
 }
 
@@ -50,23 +62,35 @@ pub(super) fn keyword(word: &str) -> Option<&'static str> {
 
 /// Finds what a path that starts with `word`, and goes on if `longer`, may have been meant to start with.
 pub(super) fn root(word: &str, longer: bool) -> String {
+    let small = word.to_ascii_lowercase();
+    match small.as_str() {
+        "true" => return "write all for every host".to_owned(),
+        "false" => return "write none for no host".to_owned(),
+        "if" | "where" | "select" => return "a selector is tests alone: tag.role = web".to_owned(),
+        "key" => return "SSM's targets stand after --ssm-targets".to_owned(),
+        _ => {}
+    }
     if let Some((root, key)) = word.split_once([':', '/']).filter(|(root, _)| Root::named(root).is_some()) {
         return format!("did you mean {root}.{key}?");
     }
-    let small = word.to_ascii_lowercase();
+    if let Some((key, value)) = word.split_once(':')
+        && check_tag(key, value).is_ok()
+        && value.chars().all(is_word)
+    {
+        return format!("did you mean tag.{key} = {value}?");
+    }
+    if word.starts_with(|c: char| c.is_ascii_digit()) && !word.contains('-') {
+        return "a test starts with a path, such as tag.role or fact.cpu.cores".to_owned();
+    }
     if let Some((_, here)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == small) {
         return format!("did you mean {here}?");
     }
-    let roots = Root::EVERY.iter().map(|root| root.name());
-    // A short word is near to everything; one slip is all that it is given.
-    let slips_max = if small.chars().count() <= 3 { 1 } else { 2 };
-    let near = roots
-        .map(|root| (distance(&small, root), root))
-        .filter(|(slips, root)| *slips <= slips_max && *slips < root.len())
-        .min();
-    match near {
-        Some((_, root)) => format!("did you mean {root}?"),
-        None if !longer && super::tag::check_key(word).is_ok() && !word.contains(['.', '/']) => {
+    match nearest(&small, Root::EVERY.iter().map(|root| root.name())) {
+        Some(root) => format!("did you mean {root}?"),
+        None if !longer && word.contains('-') => {
+            "names of hosts stand after -H, or as name = web-1 or name like \"web-*\"".to_owned()
+        }
+        None if !longer && check_key(word).is_ok() && !word.contains(['.', '/']) => {
             format!("did you mean tag.{word}?")
         }
         None => {

@@ -1,4 +1,5 @@
-//! What a tag's key and value may be. One rule for whoever writes, signs, reads or compares a tag.
+//! What a tag's key and value may be, and the name of a group. One rule for whoever writes, signs, reads or
+//! compares one.
 
 use super::character::{is_hidden, named};
 use thiserror::Error;
@@ -38,6 +39,24 @@ pub enum TagError {
     /// A character in a value that cannot be seen.
     #[error("the value has a character that cannot be seen: {0}")]
     ValueCharacter(String),
+    /// Nothing stands after `@`.
+    #[error("the name is empty")]
+    GroupEmpty,
+    /// The name of a group of more than 63 characters.
+    #[error("the name is longer than 63 characters")]
+    GroupTooLong,
+    /// A character that no name of a group has, or does not start with.
+    #[error(
+        "a name is made of small letters, digits and . _ -, and starts with a letter or digit: without {0}"
+    )]
+    GroupCharacter(String),
+}
+
+impl TagError {
+    /// Whether the key is at fault, rather than the value.
+    pub fn is_of_key(&self) -> bool {
+        matches!(self, Self::KeyEmpty | Self::KeyTooLong | Self::KeyStart(_) | Self::KeyCharacter(_))
+    }
 }
 
 /// Checks that a host may be tagged `key=value`.
@@ -77,6 +96,17 @@ pub(super) fn check_key(key: &str) -> Result<(), TagError> {
     Ok(())
 }
 
+/// Checks the name of a saved selector: 1 to 63 of small letters, digits and `. _ -`, a letter or digit first.
+pub fn check_group_name(name: &str) -> Result<(), TagError> {
+    check_key(name).map_err(|error| match error {
+        TagError::KeyEmpty => TagError::GroupEmpty,
+        TagError::KeyTooLong => TagError::GroupTooLong,
+        TagError::KeyStart(c) | TagError::KeyCharacter(c) => TagError::GroupCharacter(c),
+        other => other,
+    })?;
+    if name.contains('/') { Err(TagError::GroupCharacter("/".to_owned())) } else { Ok(()) }
+}
+
 /// Reads a label as it is written on the command line: `role=web`. A value may have `=` in it, a key may not.
 pub fn parse_label(label: &str) -> Result<(String, String), TagError> {
     let (key, value) = label.split_once('=').ok_or(TagError::NotALabel)?;
@@ -105,7 +135,7 @@ mod tests {
         assert_eq!(check_tag(&"k".repeat(64), "v"), Err(TagError::KeyTooLong));
         assert_eq!(check_tag(".a", "v"), Err(TagError::KeyStart(".".into())));
         assert_eq!(check_tag("Role", "v"), Err(TagError::KeyCharacter("R".into())));
-        assert_eq!(check_tag("a b", "v"), Err(TagError::KeyCharacter(" ".into())));
+        assert_eq!(check_tag("a b", "v"), Err(TagError::KeyCharacter("a space".into())));
         assert_eq!(check_tag("rôle", "v"), Err(TagError::KeyCharacter("ô".into())));
     }
 

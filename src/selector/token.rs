@@ -3,6 +3,7 @@
 use super::character::{is_hidden, is_word, named};
 use super::error::{Position, SelectorError};
 use super::expression::Order;
+use super::tag::check_group_name;
 
 /// One piece of a text, and where it stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,8 @@ pub(super) enum Kind {
     ListOpen,
     ListClose,
     Comma,
-    At,
+    /// The name of a saved selector, after its `@`.
+    Group(String),
     Equal,
     NotEqual,
     /// `<`, `<=`, `>` or `>=`.
@@ -45,11 +47,11 @@ pub(super) struct Part {
 const MARKS: &[(&str, Result<Kind, &str>)] = &[
     ("===", Err("compare with =")),
     ("==", Err("compare with =")),
-    ("=~", Err("compare with like \"glob\"")),
+    ("=~", Err("compare with matches \"pattern\"")),
     ("=>", Err("write >=")),
     ("=<", Err("write <=")),
     ("!=", Ok(Kind::NotEqual)),
-    ("!~", Err("write not, and compare with like \"glob\"")),
+    ("!~", Err("write not, and compare with matches \"pattern\"")),
     ("!", Err("write not")),
     ("&&", Err("write and")),
     ("&", Err("write and")),
@@ -66,7 +68,6 @@ const MARKS: &[(&str, Result<Kind, &str>)] = &[
     ("[", Ok(Kind::ListOpen)),
     ("]", Ok(Kind::ListClose)),
     (",", Ok(Kind::Comma)),
-    ("@", Ok(Kind::At)),
     ("*", Err("write all for every host, or a pattern in quotes: name like \"db-*\"")),
     ("?", Err("write a pattern in quotes: name like \"db-?\"")),
     ("{", Err("write a list in brackets: [a, b]")),
@@ -105,7 +106,10 @@ impl<'a> Reader<'a> {
         if first == '"' {
             return Ok(Kind::Text(self.string()?));
         }
-        if is_word(first) && first != '@' {
+        if first == '@' {
+            return self.group();
+        }
+        if is_word(first) {
             return self.word();
         }
         let start = self.offset;
@@ -128,6 +132,18 @@ impl<'a> Reader<'a> {
         } else {
             "a value with such a character stands in quotes: \"…\""
         }))
+    }
+
+    /// Reads the name of a saved selector.
+    fn group(&mut self) -> Result<Kind, SelectorError> {
+        let start = self.offset;
+        self.next();
+        let name = self.skip_while(is_word);
+        check_group_name(name).map_err(|error| {
+            SelectorError::new(self.since(start), format!("no group has this name: {error}"))
+                .hint("a group is written @name; a value that starts with @ stands in quotes")
+        })?;
+        Ok(Kind::Group(name.to_owned()))
     }
 
     /// Reads a word, and where a string follows its last dot, the whole path.

@@ -121,7 +121,7 @@ impl Stream {
 }
 
 /// How many bytes at the end of `bytes` begin a character that is not complete.
-fn cut_character(bytes: &[u8]) -> usize {
+pub(super) fn cut_character(bytes: &[u8]) -> usize {
     match bytes.utf8_chunks().last() {
         // An invalid part that more bytes could complete: it is at the end and is a proper beginning.
         Some(chunk) if std::str::from_utf8(chunk.invalid()).is_err_and(|e| e.error_len().is_none()) => {

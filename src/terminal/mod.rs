@@ -9,16 +9,20 @@
 //! `OpenSSH`'s `vis` and git's `quotePath` arrived at.
 
 pub mod escape;
+pub mod hanging;
 pub mod nodeset;
 pub mod output;
 pub mod prompt;
+pub mod raw;
 pub mod style;
 pub mod table;
 pub mod talk;
 pub mod time;
+pub mod watch;
 pub mod wrap;
 
 pub use output::{Format, Output, OutputError, Sheet};
 pub use style::{HOST_STATES, Mark, Style};
 pub use table::{Column, Kind};
 pub use talk::{AskError, Talk};
+pub use watch::Watch;

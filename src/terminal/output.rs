@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::escape;
 use super::style::Style;
 use super::table::{self, Column, Look};
+use super::watch::Watch;
 use crate::time::Timestamp;
 
 /// What `-o` says. Without it: a table, which on a pipe is tab-separated lines without a header.
@@ -109,6 +110,8 @@ pub struct Output<W> {
     style: Style,
     now: Timestamp,
     columns: Option<usize>,
+    rows: Option<usize>,
+    watch: Option<Watch>,
     closed: bool,
 }
 
@@ -116,7 +119,7 @@ impl<W: Write> Output<W> {
     /// Writes to `sink` in `format`. `terminal`: whether a person reads it there; `now`: what
     /// relative times relate to.
     pub fn new(sink: W, format: Format, terminal: bool, style: Style, now: Timestamp) -> Self {
-        Self { sink, format, terminal, style, now, columns: None, closed: false }
+        Self { sink, format, terminal, style, now, columns: None, rows: None, watch: None, closed: false }
     }
 
     /// Cuts tables to a terminal of so many columns, if their number is known.
@@ -124,6 +127,18 @@ impl<W: Write> Output<W> {
     pub fn within(mut self, columns: Option<usize>) -> Self {
         self.columns = columns;
         self
+    }
+
+    /// From now on, what is written again is drawn over what was written before, on a terminal of so many
+    /// rows, if that is known; elsewhere, and where JSON was asked for, it is a line for each change.
+    pub fn watch(&mut self, rows: Option<usize>) {
+        self.rows = rows;
+        self.watch = Some(Watch::new());
+    }
+
+    /// What relative times relate to from now on.
+    pub fn at(&mut self, now: Timestamp) {
+        self.now = now;
     }
 
     /// The format, for what only some formats show.
@@ -161,6 +176,11 @@ impl<W: Write> Output<W> {
     /// # Errors
     /// When they cannot be written.
     pub fn rows(&mut self, sheet: &Sheet, rows: &[Value]) -> Result<(), OutputError> {
+        if let Some(mut watch) = self.watch.take() {
+            let result = self.watched(&mut watch, sheet, rows);
+            self.watch = Some(watch);
+            return result;
+        }
         let text = match self.format {
             Format::Table | Format::Wide => table::render(sheet.columns, rows, self.look()),
             Format::Json => {
@@ -181,6 +201,29 @@ impl<W: Write> Output<W> {
         self.write(text.as_bytes())
     }
 
+    fn watched(&mut self, watch: &mut Watch, sheet: &Sheet, rows: &[Value]) -> Result<(), OutputError> {
+        if self.redraws() {
+            let table = table::render(sheet.columns, rows, self.look());
+            let frame = watch.frame(&table, self.rows);
+            return self.write(frame.as_bytes());
+        }
+        let mut text = String::new();
+        for event in watch.changes(sheet.columns, rows) {
+            text.push_str(&json_as(
+                &format!("{}-change", sheet.thing),
+                sheet.thing,
+                &fields_of(&event),
+                false,
+            )?);
+        }
+        self.write(text.as_bytes())
+    }
+
+    /// Whether what is watched is drawn in place.
+    fn redraws(&self) -> bool {
+        self.terminal && self.rows.is_some() && matches!(self.format, Format::Table | Format::Wide)
+    }
+
     /// Writes one document: as JSON where that was asked for, else the lines that `for_people` makes
     /// (which must escape what hosts chose).
     ///
@@ -192,6 +235,17 @@ impl<W: Write> Output<W> {
         value: &Value,
         for_people: impl FnOnce(Style) -> String,
     ) -> Result<(), OutputError> {
+        if let Some(mut watch) = self.watch.take() {
+            let text = if self.redraws() {
+                watch.frame(&for_people(self.style), self.rows)
+            } else if watch.is_news(value) {
+                json(thing, &fields_of(value), false)?
+            } else {
+                String::new()
+            };
+            self.watch = Some(watch);
+            return self.write(text.as_bytes());
+        }
         let text = match self.format {
             Format::Table | Format::Wide => for_people(self.style),
             Format::Json => json(thing, &fields_of(value), true)?,
@@ -251,13 +305,23 @@ fn fields_of(value: &Value) -> Map<String, Value> {
 }
 
 fn json(thing: &'static str, fields: &Map<String, Value>, pretty: bool) -> Result<String, OutputError> {
+    json_as(thing, thing, fields, pretty)
+}
+
+/// As [`json`], where the schema's noun is another than that of the thing.
+fn json_as(
+    noun: &str,
+    thing: &'static str,
+    fields: &Map<String, Value>,
+    pretty: bool,
+) -> Result<String, OutputError> {
     #[derive(Serialize)]
     struct Document<'a> {
         schema: String,
         #[serde(flatten)]
         fields: &'a Map<String, Value>,
     }
-    let document = Document { schema: format!("muster.{thing}/v1"), fields };
+    let document = Document { schema: format!("muster.{noun}/v1"), fields };
     let text =
         if pretty { serde_json::to_string_pretty(&document) } else { serde_json::to_string(&document) };
     let mut text = visible(&text.map_err(|source| OutputError::Json { thing, source })?);
@@ -454,6 +518,36 @@ mod tests {
         let full = Failing { left: 2, kind: io::ErrorKind::StorageFull };
         let mut full = Output::new(full, Format::Table, false, Style::default(), Timestamp(0));
         assert!(matches!(full.rows(&SHEET, &rows), Err(OutputError::Write(_))));
+    }
+
+    #[test]
+    fn what_is_watched_is_drawn_over_on_a_terminal_and_elsewhere_tells_what_changed() {
+        let (up, gone) = (json!({"name": "a", "state": "up"}), json!({"name": "b", "state": "up"}));
+        let rounds = [vec![up.clone(), gone], vec![up.clone()], vec![up]];
+        let watched = |format, terminal| {
+            let mut output = Output::new(Vec::new(), format, terminal, Style::default(), Timestamp(0));
+            output.watch(Some(24));
+            for rows in &rounds {
+                output.at(Timestamp(1));
+                output.rows(&SHEET, rows).unwrap();
+            }
+            String::from_utf8(output.into_inner()).unwrap()
+        };
+        let drawn = watched(Format::Table, true);
+        assert!(drawn.contains("\x1b[3A\r") && drawn.contains("\x1b[2A\r"), "{drawn:?}");
+        let expected = "{\"schema\":\"muster.host-change/v1\",\"event\":\"added\",\"name\":\"a\",\"state\":\"up\"}\n\
+                        {\"schema\":\"muster.host-change/v1\",\"event\":\"added\",\"name\":\"b\",\"state\":\"up\"}\n\
+                        {\"schema\":\"muster.host-change/v1\",\"event\":\"removed\",\"name\":\"b\",\"state\":\"up\"}\n";
+        for (format, terminal) in [(Format::Table, false), (Format::Json, true), (Format::Jsonl, true)] {
+            assert_eq!(watched(format, terminal), expected, "{format:?}");
+        }
+        let mut output = Output::new(Vec::new(), Format::Table, false, Style::default(), Timestamp(0));
+        output.watch(None);
+        for peers in [3, 3, 4] {
+            output.document("status", &json!({"peers": peers}), |_| String::new()).unwrap();
+        }
+        let lines = String::from_utf8(output.into_inner()).unwrap();
+        assert_eq!(lines.lines().count(), 2, "{lines}");
     }
 
     proptest! {

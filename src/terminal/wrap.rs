@@ -1,74 +1,92 @@
-//! Lines that are too long for a terminal, broken between words.
+//! Text in rows of a terminal's width, wrapped by this program and not by the terminal.
+//!
+//! A terminal goes on at its left edge, where this program's own marks stand; what a host said must never
+//! begin there. So what is wider than the room it has is cut into rows here, and whoever asks puts its
+//! margin before each. All text was escaped before: there is no control character but the tab in it.
 
-use super::escape;
+use unicode_width::UnicodeWidthChar as _;
 
-/// With less room than this beside an indent, what follows the first line is indented by less.
-const ROOM_MIN: usize = 24;
-/// That less.
-const INDENT_LEAST: usize = 4;
+/// How far tabs reach.
+const TAB_COLUMNS: usize = 8;
 
-/// Breaks escaped `text`, which begins in column `at`, between words so that it fits into `columns`; the lines
-/// after the first are indented to `at`, or a little where that leaves no room. A word that is longer than a
-/// line (a path, a key) is not broken: it is there to be copied. Without `columns` nothing is broken.
+/// Cuts one escaped line into rows of at most `columns` terminal columns (at least 2), wherever they are
+/// full, as a terminal would. Tabs become spaces. An empty line is one empty row.
 #[must_use]
-pub fn wrapped(text: &str, at: usize, columns: Option<usize>) -> String {
-    let Some(columns) = columns else { return text.to_owned() };
-    let indent = if columns < at.saturating_add(ROOM_MIN) { INDENT_LEAST.min(columns / 4) } else { at };
-    let mut out = String::new();
-    let (mut column, mut fresh) = (at, true);
-    for (place, word) in text.split(' ').enumerate() {
-        let width = escape::width(word);
-        let gap = usize::from(!fresh);
-        // Where a whole line would hold no more than this one, breaking helps nobody.
-        if column + gap + width > columns && column > indent && (place > 0 || at > indent) {
-            while out.ends_with(' ') {
-                out.pop();
-            }
-            out.push('\n');
-            out.push_str(&" ".repeat(indent));
-            column = indent;
-        } else if place > 0 {
-            out.push(' ');
-            column += 1;
+pub fn hard(line: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(2);
+    let (mut rows, mut row, mut width) = (Vec::new(), String::new(), 0);
+    for c in line.chars() {
+        // A mark without width belongs to what stands before it, also at the end of a full row. What a
+        // sequence measures as a whole is never more than the sum of its parts, so rows never exceed.
+        let wide = if c == '\t' { TAB_COLUMNS - width % TAB_COLUMNS } else { c.width().unwrap_or(1) };
+        if width + wide > columns && width > 0 && wide > 0 {
+            rows.push(std::mem::take(&mut row));
+            width = 0;
         }
-        out.push_str(word);
-        column += width;
-        fresh = false;
+        if c == '\t' {
+            let gap = wide.min(columns - width);
+            row.extend(std::iter::repeat_n(' ', gap));
+            width += gap;
+        } else {
+            row.push(c);
+            width += wide;
+        }
     }
-    out
+    rows.push(row);
+    rows
+}
+
+/// As [`hard`], for sentences: rows end between words, where a word is not longer than a row.
+#[must_use]
+pub fn soft(line: &str, columns: usize) -> Vec<String> {
+    let (mut rows, mut row) = (Vec::new(), String::new());
+    for word in line.split(' ') {
+        let room = super::escape::width(&row) + 1 + super::escape::width(word);
+        if !row.is_empty() && room > columns.max(2) {
+            rows.push(std::mem::take(&mut row));
+        } else if !row.is_empty() {
+            row.push(' ');
+        }
+        row.push_str(word);
+    }
+    rows.push(row);
+    rows.iter().flat_map(|row| hard(row, columns)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::terminal::escape;
 
     #[test]
-    fn a_long_line_is_broken_between_words_and_indented() {
-        assert_eq!(wrapped("one two three four", 2, Some(40)), "one two three four");
-        assert_eq!(wrapped("one two three four", 10, Some(34)), "one two three four");
-        assert_eq!(
-            wrapped("a long line of some words", 10, Some(34)),
-            "a long line of some\n          words"
-        );
-        assert_eq!(wrapped("a long line", 10, None), "a long line");
+    fn rows_are_full_and_wide_letters_stay_whole() {
+        assert_eq!(hard("abcdef", 4), ["abcd", "ef"]);
+        assert_eq!(hard("東京都", 5), ["東京", "都"]);
+        assert_eq!(hard("", 5), [""]);
+        assert_eq!(hard("a\tb", 20), ["a       b"]);
+        assert_eq!(hard("abcde\u{301}f", 5), ["abcde\u{301}", "f"]);
+        assert_eq!(hard("東", 1), ["東"]);
     }
 
     #[test]
-    fn a_narrow_terminal_gets_a_small_indent_and_no_word_is_cut() {
-        let text = "fix: chmod 600 /var/lib/muster/executor/executor.key";
-        let narrow = wrapped(text, 24, Some(20));
-        assert_eq!(narrow, "\n    fix: chmod 600\n    /var/lib/muster/executor/executor.key");
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(words(&narrow), words(text));
-        for columns in 0..60 {
-            for at in 0..30 {
-                let broken = wrapped(text, at, Some(columns));
-                assert_eq!(words(&broken), words(text), "{columns} {at}");
-                for line in broken.lines().skip(1) {
-                    let alone = line.split_whitespace().count() == 1;
-                    assert!(alone || escape::width(line) <= columns, "{columns} {at}: {line:?}");
-                }
-            }
+    fn sentences_break_between_words_and_long_words_anyway() {
+        assert_eq!(
+            soft("exit 0 · 0.4s · differs in 1 line", 16),
+            ["exit 0 · 0.4s ·", "differs in 1", "line"]
+        );
+        assert_eq!(soft("a-very-long-name b", 6), ["a-very", "-long-", "name", "b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_row_is_wider_than_its_room_and_nothing_is_lost(text in "\\PC*", columns in 2_usize..90) {
+            let text = escape::line(&text);
+            let rows = hard(&text, columns);
+            prop_assert!(rows.iter().all(|row| escape::width(row) <= columns), "{rows:?}");
+            prop_assert_eq!(rows.concat(), text.clone());
+            prop_assert!(soft(&text, columns).iter().all(|row| escape::width(row) <= columns));
         }
     }
 }

@@ -14,6 +14,7 @@
 mod contract;
 mod crashes;
 mod fleet;
+mod groups;
 mod inventory;
 mod lan;
 mod members;

@@ -160,6 +160,14 @@ fn op_tag() {
 }
 
 #[test]
+fn op_group() {
+    let set = objects::op_group(Some("tag.env = prod"));
+    golden("op-group", &objects::operator(), &set, Ends::Open, objects::op_group_names());
+    let removed = objects::op_group(None);
+    golden("op-group-removed", &objects::operator(), &removed, Ends::Open, objects::op_group_names());
+}
+
+#[test]
 fn invitation() {
     golden(
         "invitation",

@@ -203,6 +203,30 @@ pub(crate) fn op_names() -> Names {
     )
 }
 
+/// The same stream, one op on.
+pub(crate) fn op_group(selector: Option<&str>) -> Op {
+    Op {
+        sequence: 2,
+        action: OpAction::Group { name: "prod".to_owned(), selector: selector.map(str::to_owned) },
+        ..op()
+    }
+}
+
+pub(crate) fn op_group_names() -> Names {
+    record(
+        "op",
+        [
+            leaf("writer"),
+            leaf("sequence"),
+            leaf("previous"),
+            leaf("at, hybrid clock"),
+            leaf("certificate"),
+            list("supersedes", leaf("op")),
+            record("action", [leaf("tag"), leaf("name"), leaf("selector")]),
+        ],
+    )
+}
+
 pub(crate) fn invitation() -> Invitation {
     Invitation {
         certificate: certificate_id(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Check, Verdict};
 use crate::{
     control::{Client, ControlError, Health, Reply, Request, StatusReport, host_lines},
-    terminal::{Column, Kind, Mark, Output, OutputError, Sheet, Style, escape, wrap::wrapped},
+    terminal::{Column, Kind, Mark, Output, OutputError, Sheet, Style, escape, hanging::wrapped},
 };
 
 /// How long the agent may take to answer what it knows.

@@ -15,6 +15,6 @@ mod tests;
 mod verb;
 mod view;
 
-pub use tag::{Plan, TagError, plan, stream_place};
+pub use tag::{Plan, TagError, plan};
 pub use verb::{HostsError, PingReport, Which, list, ping, show, tag};
 pub use view::{HOST_SHEET, details, rows};

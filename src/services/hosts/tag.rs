@@ -1,15 +1,11 @@
 //! Which ops change the tags of hosts, and where they stand in this operator's stream. Decides only.
 //!
 //! A new op names every live write that it saw to the keys it changes, so that it replaces them and
-//! settles a conflict among them. It stands in the stream of this directory's writer only if the replica
-//! holds exactly what this directory has signed. If the replica has more, the directory was restored from
-//! a copy, and going on would fork the stream; if it has less, an op was signed and never handed over, or
-//! has not come to this agent, and going on would leave a gap that this agent could not take. In both
-//! cases a new writer starts a stream of its own.
+//! settles a conflict among them. Where it stands is [`crate::journal::stream_place`]'s to say.
 
 use crate::{
     authority::{Authority, Host, Op, OpAction, Refusal, TagChange, TagState},
-    identity::{HostId, Operator, PublicKey, Signed, StreamId, WriterId},
+    identity::{HostId, Signed},
     journal::{OperatorHome, WriterState},
     replica::Replica,
     time::{Hlc, Timestamp},
@@ -69,20 +65,6 @@ pub fn plan(hosts: &[&Host], wanted: &[TagChange]) -> Result<Plan, TagError> {
         }
     }
     Ok(plan)
-}
-
-/// Where the next op stands. `fresh` is a writer id of randomness, for when a new stream begins.
-pub fn stream_place(
-    replica: &Replica,
-    key: &PublicKey<Operator>,
-    stored: Option<WriterState>,
-    fresh: WriterId,
-) -> WriterState {
-    let held = |state: &WriterState| {
-        let ops = replica.operator_stream(&StreamId::of_operator(key, state.writer));
-        ops.len() as u64 == state.next && ops.last().map(Signed::id) == state.previous
-    };
-    stored.filter(held).unwrap_or(WriterState { writer: fresh, next: 0, previous: None })
 }
 
 /// Signs the plan's ops, one a host, from `place` on. Returns them with the place after them, which must

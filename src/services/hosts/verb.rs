@@ -15,9 +15,10 @@ use crate::{
         host_lines, host_named, hosts_selected,
     },
     identity::{HostId, WriterId},
-    journal::{OperatorError, OperatorHome},
+    journal::{OperatorError, OperatorHome, stream_place},
     replica::{Item, Replica},
     selector::{Selector, SelectorError},
+    targets::{self, TargetError},
     terminal::{
         AskError, Column, Format, Kind, Output, OutputError, Sheet, Talk, escape, nodeset,
         prompt::Consequence, time,
@@ -48,7 +49,7 @@ impl Which {
     }
 
     /// The hosts, each once: those named, in that order, else those selected, by name.
-    fn pick<'a>(&self, replica: &'a Replica) -> Result<Vec<&'a Host>, PickError> {
+    fn pick<'a>(&self, replica: &'a Replica) -> Result<Vec<&'a Host>, HostsError> {
         let mut hosts: Vec<&Host> = Vec::new();
         for name in &self.names {
             let host = host_named(replica, name)?;
@@ -62,7 +63,8 @@ impl Which {
         };
         let mut selector = None;
         if let Some(text) = &self.selector {
-            selector = Some(Selector::parse(text).map_err(in_text(text))?);
+            let read = Selector::parse(text).map_err(in_text(text))?;
+            selector = Some(targets::with_groups(&read, replica.authority())?);
         }
         if !self.labels.is_empty() {
             let shown: Vec<String> =
@@ -96,6 +98,9 @@ pub enum HostsError {
     /// Which hosts are meant is not clear, or none is.
     #[error(transparent)]
     Pick(#[from] PickError),
+    /// A group in the selector cannot be put in its place.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// This user holds no operator key of the fleet. Nothing was changed.
     #[error("this user has no operator key for fleet {fleet}")]
     NotAnOperator {
@@ -229,7 +234,7 @@ pub async fn tag(
     let ids: Vec<HostId> = which.pick(&replica)?.iter().map(|host| host.id()).collect();
     let mut plan = tag::plan(&hosts_of(&replica, &ids), wanted)?;
     // Signed for nobody: says whether the certificate allows it before anybody is asked.
-    let nowhere = tag::stream_place(&replica, &operator.key.public(), None, WriterId([0; 16]));
+    let nowhere = stream_place(&replica, &operator.key.public(), None, WriterId([0; 16]));
     tag::sign(&plan, &replica, operator, nowhere, now)?;
     if plan.changes.is_empty() {
         talk.say("nothing to do: it is so already");
@@ -247,7 +252,7 @@ pub async fn tag(
         (replica, _) = verified(client, operators, false, talk).await?;
         plan = tag::plan(&hosts_of(&replica, &ids), wanted)?;
     }
-    let place = tag::stream_place(&replica, &operator.key.public(), writer.state(), WriterId(seed));
+    let place = stream_place(&replica, &operator.key.public(), writer.state(), WriterId(seed));
     let (ops, after) = tag::sign(&plan, &replica, operator, place, now)?;
     writer.advance(after)?;
     let items: Vec<Item> = ops.iter().map(|op| Item::bare(op.bytes())).collect();

@@ -22,8 +22,8 @@ use crate::{
     authority::{Host, Standing},
     control::{FoundRow, HostRow, PickError, Reply, TablePart, TypeRow, host_named},
     identity::HostId,
-    replica::{FACET_NODE, FacetHash, FacetRef, Head, Replica, Tables},
-    selector::{Look, Path, Root, Selector, SelectorError, Subject},
+    replica::{FACET_NODE, FacetHash, FacetRef, Head, Known, Replica, Tables},
+    selector::{Cells, Look, Path, Root, Rows, Selector, SelectorError, Subject, Wanted},
     store::Store,
     time::Timestamp,
 };
@@ -115,6 +115,25 @@ impl Inventory {
     pub(super) fn size(&self) -> String {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.as_ref().map(|held| held.index.size()).unwrap_or_default()
+    }
+
+    /// Gives `count` every member, with all that is known of it and whether that is not all that it says.
+    pub(super) async fn each_member<R: Send + 'static>(
+        &self,
+        count: impl FnOnce(&dyn Fn(&mut dyn FnMut(Member<'_>, bool))) -> R + Send + 'static,
+    ) -> Result<R, Reply> {
+        let store = self.store.clone();
+        let asking = move |index: &Index| {
+            store.read(|replica| {
+                count(&|take| {
+                    for host in replica.authority().members() {
+                        let (id, known) = (host.id(), replica.known(host));
+                        take(Asked { id, known, index }, index.is_left_out(&id));
+                    }
+                })
+            })
+        };
+        self.with_index(asking).await
     }
 
     /// Which tables there are in the fleet.
@@ -236,44 +255,64 @@ pub(super) fn path(text: &str) -> Result<Path, SelectorError> {
     }
 }
 
+/// A member with all that is known of it.
+pub(super) type Member<'a> = Asked<'a, Known<'a>>;
+
 /// A host with all that is known of it, its tables by the index.
-struct Asked<'a, S> {
+pub(super) struct Asked<'a, S> {
     id: HostId,
     known: S,
     index: &'a Index,
 }
 
+impl<S> Asked<'_, S> {
+    /// Whether the host tells of a table. A machine without dpkg tells no packages of dpkg: it has none. Of
+    /// other tables nothing is known until something is told.
+    fn tells(&self, table: &str) -> bool {
+        self.index.tells(&self.id, table)
+            || (table == PACKAGES && self.index.tells_anything(&self.id) && !self.index.is_left_out(&self.id))
+    }
+}
+
 impl<S: Subject> Subject for Asked<'_, S> {
     fn look(&self, path: &Path) -> Look<'_> {
-        if let Some(name) = path.deb() {
-            let mut versions: Vec<&str> =
-                self.index.package(&self.id, name).map(|(version, _)| version).collect();
-            versions.sort_unstable();
-            versions.dedup();
-            return Look::any(versions);
-        }
-        match path.fact() {
-            Some((table, Some(column))) => Look::any(self.index.column(&self.id, table, column)),
-            Some((table, None)) => match self.index.rows(&self.id, table) {
-                0 => Look::Absent,
-                rows => Look::Value(rows.to_string().into()),
+        let (table, found) = match (path.deb(), path.fact()) {
+            (Some(name), _) => {
+                let mut versions: Vec<&str> =
+                    self.index.package(&self.id, name).map(|(version, _)| version).collect();
+                versions.sort_unstable();
+                versions.dedup();
+                (PACKAGES, Look::any(versions))
+            }
+            (_, Some((table, Some(column)))) => {
+                (table, Look::any(self.index.column(&self.id, table, column)))
+            }
+            (_, Some((table, None))) => match self.index.rows(&self.id, table) {
+                0 => (table, Look::Absent),
+                rows => (table, Look::Value(rows.to_string().into())),
             },
-            None => self.known.look(path),
-        }
+            _ if path.tables().next().is_some() => return path.look_in(self),
+            _ => return self.known.look(path),
+        };
+        // Who has said nothing of it has not said that nothing is there.
+        if found == Look::Absent && !self.tells(table) { Look::Unknown } else { found }
+    }
+
+    fn rows(&self, wanted: &Wanted<'_>) -> Rows<'_> {
+        let mut cells = Cells::of(wanted);
+        self.index.cells(&self.id, wanted.table, wanted.columns, wanted.only, |row| cells.push(row));
+        if !cells.is_empty() || self.tells(wanted.table) { Rows::Known(cells) } else { Rows::Unknown }
     }
 }
 
 /// Which facet says what stands at a path.
 fn changed(head: &Head, index: &Index, host: &HostId, path: &Path) -> Option<Timestamp> {
     let at = |is: &dyn Fn(&FacetRef) -> bool| head.facets.iter().find(|facet| is(facet))?.at;
-    let table = match (path.deb(), path.fact(), path.root()) {
-        (Some(_), ..) => PACKAGES,
-        (_, Some((table, _)), _) => table,
-        (.., Root::Agent) => return at(&|facet| facet.name == FACET_NODE),
-        _ => return None,
-    };
-    let hash = index.facet_with(host, table)?;
-    at(&|facet| facet.hash == hash)
+    if path.root() == Root::Agent {
+        return at(&|facet| facet.name == FACET_NODE);
+    }
+    let facet = |table| index.facet_with(host, table);
+    path.tables().filter_map(facet).filter_map(|hash| at(&|facet| facet.hash == hash)).max()
 }
 
 fn found(replica: &Replica, index: &Index, question: &Question, seen: Vec<HostRow>) -> Vec<Reply> {
@@ -340,7 +379,7 @@ fn values(look: Look<'_>) -> Vec<String> {
         Look::Value(value) => vec![clipped(&value)],
         Look::Values(values) => values.iter().take(VALUES_MAX).map(|value| clipped(value)).collect(),
         Look::Conflict => vec!["<conflict>".to_owned()],
-        Look::Absent | Look::Undecided => Vec::new(),
+        Look::Absent | Look::Unknown | Look::Undecided => Vec::new(),
     }
 }
 

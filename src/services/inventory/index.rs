@@ -27,8 +27,22 @@ use crate::{
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a row costs beside its text, nearly.
 const ROW_COSTS: usize = 64;
-/// The table whose rows are found by their name.
+/// The packages of dpkg.
 pub(super) const PACKAGES: &str = "deb_packages";
+/// Tables whose rows are found by a name, and the column that it stands in.
+const NAMED: [(&str, &str); 6] = [
+    (PACKAGES, "name"),
+    ("rpm_packages", "name"),
+    ("apk_packages", "name"),
+    ("python_packages", "name"),
+    ("npm_packages", "name"),
+    ("systemd_units", "id"),
+];
+
+/// The column by which rows of a table are found, if they are.
+fn named_by(table: &str) -> Option<&'static str> {
+    NAMED.iter().find(|(name, _)| *name == table).map(|(_, column)| *column)
+}
 
 /// A row by number. Numbers of rows that are gone are used again.
 type RowId = u32;
@@ -108,8 +122,8 @@ pub(super) struct Index {
     rows: Vec<Option<Row>>,
     free: Vec<RowId>,
     by_bytes: HashMap<Arc<[u8]>, RowId>,
-    /// The rows of each package.
-    packages: HashMap<Box<str>, Vec<RowId>>,
+    /// The rows of each name, of whichever tables have names.
+    named: HashMap<Box<str>, Vec<RowId>>,
     facets: HashMap<FacetHash, Facet>,
     hosts: HashMap<HostId, Box<[FacetHash]>>,
     bytes: usize,
@@ -129,7 +143,7 @@ impl Index {
             rows: Vec::new(),
             free: Vec::new(),
             by_bytes: HashMap::new(),
-            packages: HashMap::new(),
+            named: HashMap::new(),
             facets: HashMap::new(),
             hosts: HashMap::new(),
             bytes: 0,
@@ -246,7 +260,7 @@ impl Index {
         host: &HostId,
         name: &str,
     ) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let rows = self.packages.get(name).map_or(&[][..], Vec::as_slice);
+        let rows = self.named.get(name).map_or(&[][..], Vec::as_slice);
         let lists: Vec<&'a [RowId]> = if rows.is_empty() {
             Vec::new()
         } else {
@@ -269,6 +283,51 @@ impl Index {
         values.sort_unstable();
         values.dedup();
         values
+    }
+
+    /// Calls `each` with cells of every row of a table that a host has, in the order of `columns`: none where
+    /// the table has no such column. With `only`, a place in `columns` and a text, rows that have another text
+    /// there may be left out.
+    pub(super) fn cells<'a>(
+        &'a self,
+        host: &HostId,
+        table: &str,
+        columns: &[String],
+        only: Option<(usize, &str)>,
+        mut each: impl FnMut(&[Option<&'a str>]),
+    ) {
+        let named = only.filter(|(at, _)| {
+            named_by(table).is_some_and(|name| columns.get(*at).is_some_and(|column| column == name))
+        });
+        let called = |name: &str| self.named.get(name).map_or(&[][..], Vec::as_slice);
+        let named = named.map(|(_, name)| called(name).iter().chain(called("")));
+        let (mut cells, mut places) = (Vec::new(), Vec::new());
+        for (layout, rows) in self.tables_of(host, table) {
+            places.clear();
+            places.extend(columns.iter().map(|column| layout.place(column)));
+            let mut visit = |row: RowId| {
+                let Some(row) = self.row(row) else { return };
+                cells.clear();
+                cells.extend(places.iter().map(|place| cell(row, (*place)?)));
+                each(&cells);
+            };
+            match named.clone() {
+                Some(named) => {
+                    named.filter(|row| rows.binary_search(row).is_ok()).for_each(|row| visit(*row));
+                }
+                None => rows.iter().for_each(|row| visit(*row)),
+            }
+        }
+    }
+
+    /// Whether a host tells of a table, be it without rows.
+    pub(super) fn tells(&self, host: &HostId, table: &str) -> bool {
+        self.tables_of(host, table).next().is_some()
+    }
+
+    /// Whether a host tells of any table.
+    pub(super) fn tells_anything(&self, host: &HostId) -> bool {
+        self.facets_of(host).next().is_some()
     }
 
     /// How many rows of a table a host has.
@@ -339,19 +398,16 @@ impl Index {
         }
         let mut lists = Vec::new();
         for table in tables.tables {
-            let packages = table.name == PACKAGES;
-            let name_at = table.columns.iter().position(|column| column == "name");
+            let name_at =
+                named_by(&table.name).and_then(|name| table.columns.iter().position(|column| column == name));
             let layout = self.layout(table.name, table.columns);
             let mut list = Vec::with_capacity(table.rows.len());
             for row in &table.rows {
                 let (id, new) = self.intern(layout, row);
-                if new
-                    && packages
-                    && let Some(name) = name_at.and_then(|at| row.get(at))
-                {
-                    match self.packages.get_mut(name.as_str()) {
+                if new && let Some(name) = name_at.and_then(|at| row.get(at)) {
+                    match self.named.get_mut(name.as_str()) {
                         Some(rows) => rows.push(id),
-                        None => drop(self.packages.insert(name.as_str().into(), vec![id])),
+                        None => drop(self.named.insert(name.as_str().into(), vec![id])),
                     }
                 }
                 list.push(id);
@@ -457,15 +513,14 @@ impl Index {
         self.by_bytes.remove(&bytes);
         let name = layout_of(&bytes)
             .and_then(|layout| self.known(layout))
-            .filter(|layout| layout.table == PACKAGES)
-            .and_then(|layout| layout.place("name"))
+            .and_then(|layout| layout.place(named_by(&layout.table)?))
             .and_then(|place| cell(&bytes, place));
         if let Some(name) = name
-            && let Some(rows) = self.packages.get_mut(name)
+            && let Some(rows) = self.named.get_mut(name)
         {
             rows.retain(|row| *row != id);
             if rows.is_empty() {
-                self.packages.remove(name);
+                self.named.remove(name);
             }
         }
     }

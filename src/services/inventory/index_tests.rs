@@ -54,7 +54,7 @@ fn a_row_is_kept_once_and_goes_with_the_last_host_that_has_it() {
     assert!(versions(&index, &host(3), "openssl").is_empty());
     index.remove(&host(1));
     index.remove(&host(2));
-    assert_eq!((index.by_bytes.len(), index.facets.len(), index.packages.len(), index.bytes), (0, 0, 0, 0));
+    assert_eq!((index.by_bytes.len(), index.facets.len(), index.named.len(), index.bytes), (0, 0, 0, 0));
     assert!(index.layouts.iter().all(Option::is_none) && index.rows.iter().all(Option::is_none));
 }
 
@@ -83,6 +83,39 @@ fn tables_of_other_columns_stand_side_by_side() {
     assert!(index.column(&host(1), "os_version", "codename").is_empty());
     assert_eq!(index.facet_with(&host(2), "os_version"), Some(hash(&new)));
     assert_eq!(index.facet_with(&host(2), "mounts"), None);
+}
+
+#[test]
+fn cells_of_rows_are_told_in_the_order_that_is_asked_for() {
+    let debs = debs(&["bash 5.2", "openssl 3.0", " 1"].map(|text| {
+        let (name, version) = text.split_once(' ').unwrap();
+        (name.to_owned(), version.to_owned(), "amd64".to_owned())
+    }));
+    let units =
+        table("systemd_units", &["id", "active_state"], &[&["a.service", "failed"], &["openssl", "active"]]);
+    let mut index = Index::default();
+    put(&mut index, host(1), &[debs, Tables { tables: vec![units, table("users", &["username"], &[])] }]);
+    let cells = |table: &str, columns: &[&str], only: Option<(usize, &str)>| {
+        let columns: Vec<String> = columns.iter().map(|text| (*text).to_owned()).collect();
+        let mut rows: Vec<Vec<Option<String>>> = Vec::new();
+        index.cells(&host(1), table, &columns, only, |row| {
+            rows.push(row.iter().map(|cell| cell.map(str::to_owned)).collect());
+        });
+        rows.sort();
+        rows.into_iter()
+            .flatten()
+            .map(|cell| cell.unwrap_or_else(|| "none".to_owned()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(cells(PACKAGES, &["version", "name"], None), "1  3.0 openssl 5.2 bash");
+    // Rows without a name may have any.
+    assert_eq!(cells(PACKAGES, &["name", "version"], Some((0, "bash"))), " 1 bash 5.2");
+    assert_eq!(cells(PACKAGES, &["size", "version"], Some((1, "1"))), "none 1 none 3.0 none 5.2");
+    assert_eq!(cells("systemd_units", &["id"], Some((0, "openssl"))), "openssl");
+    assert_eq!(cells("users", &["username"], None), "");
+    assert!(index.tells(&host(1), "users") && !index.tells(&host(1), "mounts"));
+    assert!(index.tells_anything(&host(1)) && !index.tells_anything(&host(2)));
 }
 
 #[test]
@@ -144,7 +177,7 @@ fn hosts_that_say_as_much_as_they_can_keep_no_other_out_whoever_came_first() {
     for number in 0..50 {
         index.remove(&host(number));
     }
-    assert_eq!((index.by_bytes.len(), index.facets.len(), index.packages.len(), index.bytes), (0, 0, 0, 0));
+    assert_eq!((index.by_bytes.len(), index.facets.len(), index.named.len(), index.bytes), (0, 0, 0, 0));
 }
 
 #[test]

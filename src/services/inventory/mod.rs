@@ -13,6 +13,7 @@ mod asking;
 mod diff;
 mod index;
 mod publish;
+mod select;
 #[cfg(test)]
 mod tests;
 mod verb;
@@ -20,4 +21,5 @@ mod view;
 
 pub use asking::Inventory;
 pub use publish::{Publisher, Sources, describe};
+pub use select::{explain, select};
 pub use verb::{Asked, InventoryError, compare, search, show, types};

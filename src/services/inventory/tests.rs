@@ -89,6 +89,7 @@ impl World {
                     Request::InventorySearch { expression, columns, limit } => {
                         inventory.search(expression, columns, limit, seen).await
                     }
+                    Request::Explain { expression } => vec![inventory.explain(&expression).await],
                     Request::InventoryShow { host, table } => inventory.show(&host, table.as_deref(), &seen),
                     _ => vec![inventory.types().await],
                 }
@@ -144,10 +145,21 @@ async fn a_search_finds_members_by_what_they_say_and_by_their_tags() {
         ("deb.libc6 < 2.36-9", "db-1 web-2"),
         ("deb.libc6 = 2.36-9", "db-1 web-1 web-2"),
         ("has deb.openssl", "db-1 evil web-1 web-2"),
-        ("missing deb.openssl", "bare"),
+        // Who says nothing has not said that it lacks anything.
+        ("missing deb.openssl", ""),
+        ("missing deb.nginx", "db-1 evil web-1 web-2"),
+        ("not has deb.openssl", ""),
         ("fact.kernel.version < 6.1.0-10", "web-2"),
         ("fact.mem.total >= 16GiB", "web-1 web-2"),
-        ("missing fact.os_version", "bare db-1 evil"),
+        ("missing fact.os_version", ""),
+        ("missing fact.os.build", "web-1 web-2"),
+        ("any deb(name = openssl and version < 3.0.13-1~deb12u1)", "db-1 web-2"),
+        ("any pkg(eco = deb and name = openssl and version < 3.0.13-1~deb12u1)", "db-1 web-2"),
+        ("every deb(name != libc6 or version > 2.36-8)", "evil web-1"),
+        ("any fact.os(id = debian or pretty_name like \"Debian*\")", "web-1 web-2"),
+        ("any disk(mount = /)", ""),
+        ("not any disk(mount = /)", ""),
+        ("has unit.sshd or missing unit.sshd", ""),
         ("agent = 0.1.0", "web-1"),
         ("name like \"web-*\"", "web-1 web-2"),
         ("all", "bare db-1 evil web-1 web-2"),
@@ -556,4 +568,136 @@ async fn a_search_over_a_thousand_hosts_with_a_thousand_packages_is_quick() {
     let said =
         format!("first {first:?}, median {:?}, slowest {:?}, {}", times[25], times[49], inventory.size());
     assert!(times[25] < limit, "{said}");
+}
+
+#[tokio::test]
+async fn each_part_of_an_expression_says_for_how_many_hosts_it_is_true_false_and_unknown() {
+    let world = World::new();
+    let operators = world.agent.dir().join("operators");
+    let explained = async |text: &str, format| {
+        let mut output = Output::new(Vec::new(), format, true, Style::default(), NOW);
+        let done = explain(&mut world.client().await, &operators, text, &mut output, &mut quiet()).await;
+        done.map(|()| String::from_utf8(output.into_inner()).unwrap())
+    };
+    let golden = "\
+TEST                      TRUE  FALSE  UNKNOWN
+and                       1     2      2
+\u{b7} tag.role = web          2     1      2
+\u{b7} not                     1     2      2
+\u{b7} \u{b7} deb.openssl < 3.0.13  2     1      2
+";
+    let text = "tag.role = web and not deb.openssl < 3.0.13";
+    assert_eq!(explained(text, Format::Table).await.unwrap(), golden);
+    let json = read(&explained(text, Format::Json).await.unwrap());
+    assert_eq!(json["schema"], "muster.select-part/v1");
+    assert_eq!(json["items"][3]["test"], "deb.openssl < 3.0.13");
+    assert_eq!(json["items"][3]["depth"], 2);
+    // As many as a search finds.
+    assert_eq!(world.names(text).await, "web-1");
+    let wrong = explained("tag.role ==", Format::Table).await.unwrap_err();
+    assert!(matches!(wrong, InventoryError::Pick(PickError::Selector { .. })), "{wrong}");
+}
+
+/// What the contract with people shows of the targeting language, its group written out.
+const EXAMPLES: [&str; 12] = [
+    "tag.role = web and tag.env = prod",
+    "any disk(mount = / and used > 90%) and fact.mem.total >= 16GiB",
+    "tag.env in [staging, dev] and not tag.frozen = true",
+    "site = plant-7 and missing tag.owner",
+    "name like \"db-*\" or name in [cache-1, cache-2]",
+    "any ip(addr in 10.20.0.0/16) and every port(number != 23)",
+    "fact.os.id = debian and fact.os.version >= 12",
+    "unit.nginx.state = failed",
+    "deb.openssl < 3.0.13-1~deb12u1",
+    "any vuln(severity >= high and fixable = true) and not tag.change = frozen",
+    "rpm.kernel < 5.14.0-427.13.1.el9_4 and has unit.sshd",
+    "any pkg(eco = npm and name = lodash and version < 4.17.21)",
+];
+
+/// A host's tables besides its packages, also those that no collector tells of yet.
+fn tables_of_all_kinds(number: usize) -> Tables {
+    let one = |words: &[&str]| words[number % words.len()].to_owned();
+    let state = one(&["failed", "active", "active"]);
+    let mut units: Vec<Vec<String>> =
+        (0..100).map(|unit| vec![format!("unit-{unit:02}.service"), "active".to_owned()]).collect();
+    units.push(vec!["nginx.service".to_owned(), state]);
+    let address = format!("10.{}.{}.{}", number % 40, number / 200 % 250, number % 200);
+    let mut tables = vec![
+        table(
+            "mounts",
+            &["path", "used_percent"],
+            &[&["/", &one(&["95", "40"])], &["/boot", "20"], &["/srv", "70"]],
+        ),
+        table("interface_addresses", &["address"], &[&["127.0.0.1"], &["fe80::1"], &[&address]]),
+        table("listening_ports", &["port"], &[&["22"], &["80"], &["443"], &["25"], &[&one(&["23", "24"])]]),
+        table("vulnerabilities", &["severity", "fixable"], &[]),
+        table("memory_info", &["memory_total"], &[&[&one(&["17179869184", "8589934592"])]]),
+        table(
+            "os_version",
+            &["platform", "version"],
+            &[&["debian", &one(&["12 (bookworm)", "11 (bullseye)"])]],
+        ),
+        table("systemd_units", &["id", "active_state"], &[]),
+        table("rpm_packages", &["name", "version"], &[&["kernel", "5.14.0-362.el9"]]),
+        table("npm_packages", &["name", "version"], &[&["lodash", &one(&["4.17.15", "4.17.21"])]]),
+    ];
+    tables[6].rows = units;
+    tables[3].rows = (0..20).map(|score| vec!["medium".to_owned(), (score % 2).to_string()]).collect();
+    tables[3].rows.push(vec!["high".to_owned(), one(&["1", "0"])]);
+    Tables { tables }
+}
+
+#[tokio::test]
+#[ignore = "a figure: in an optimised build each example over 10,000 hosts with 1,000 packages takes under 20 ms"]
+async fn every_example_over_ten_thousand_hosts_with_a_thousand_packages_is_quick() {
+    let mut fleet = TestFleet::acme();
+    for number in 0..10_000 {
+        let name = ["web", "db", "cache"][number % 3];
+        let role = ["web", "db"][number % 2];
+        let host = fleet.host(
+            &format!("{name}-{number:05}"),
+            &[("role", role), ("env", ["prod", "dev"][number / 2 % 2])],
+        );
+        // 50 images, each with a package of its own in 20.
+        let image = number % 50;
+        let mut rows: Vec<Vec<String>> = (0..1000)
+            .map(|package| {
+                let version = format!("2.{}-1", if package % 20 == 0 { image } else { 0 });
+                vec![format!("package-{package:04}"), version, "amd64".to_owned()]
+            })
+            .collect();
+        rows.push(
+            ["openssl", ["3.0.11-1~deb12u2", "3.0.13-1~deb12u1"][number % 2], "amd64"]
+                .map(str::to_owned)
+                .to_vec(),
+        );
+        let mut list = debs(&[]);
+        list.tables[0].rows = rows;
+        fleet.tells(host, NOW, &[(FACET_DEB, list), (FACET_SYSTEM, tables_of_all_kinds(number))]);
+    }
+    let store = Store::start(fleet.replica, Memory::default(), &[], None, NOW).unwrap();
+    let inventory = Inventory::new(store);
+    let mut said = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for example in EXAMPLES {
+        let mut times = Vec::new();
+        let mut found = 0;
+        for _ in 0..9 {
+            let start = Instant::now();
+            let replies = inventory.search(example.to_owned(), Vec::new(), 100_000, Vec::new()).await;
+            times.push(start.elapsed());
+            found = replies
+                .iter()
+                .map(|reply| match reply {
+                    crate::control::Reply::Found { rows, .. } => rows.len(),
+                    other => panic!("{other:?}"),
+                })
+                .sum();
+        }
+        times.sort_unstable();
+        slowest = slowest.max(times[4]);
+        said.push(format!("{:?}  {found}  {example}", times[4]));
+    }
+    let limit = Duration::from_millis(if cfg!(debug_assertions) { 2000 } else { 20 });
+    assert!(slowest < limit, "{}\n{}", inventory.size(), said.join("\n"));
 }

@@ -10,18 +10,20 @@ use super::{
     view::{self, Shown},
 };
 use crate::{
-    control::{Client, ControlError, FoundRow, PickError, Reply, Request, did_you_mean},
+    control::{AnchorError, Client, ControlError, FoundRow, PickError, Reply, Request, did_you_mean},
+    identity::HostId,
     selector::{
         Position, Selector, SelectorError,
         version::{self, CompareError, Ecosystem},
     },
+    targets::TargetError,
     terminal::{Column, Format, Kind, Output, OutputError, Sheet, Talk, escape, time},
     time::Timestamp,
 };
 
 /// How long the agent may take between two parts of an answer: the first question to a large fleet takes
 /// some seconds.
-const PART_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const PART_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why a command about inventory has nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,12 @@ pub enum InventoryError {
     /// The agent.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// No anchor to verify groups against.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
+    /// A group cannot be put in its place.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// Which host is meant is not clear, or what was typed is no selector.
     #[error(transparent)]
     Pick(#[from] PickError),
@@ -103,7 +111,7 @@ fn in_text(text: &str) -> impl FnOnce(SelectorError) -> PickError {
     move |error| PickError::Selector { text, error }
 }
 
-fn unexpected(reply: Reply) -> ControlError {
+pub(super) fn unexpected(reply: Reply) -> ControlError {
     match reply {
         Reply::Error { why, refused } => ControlError::Refused { why, right: refused },
         _ => ControlError::Malformed("not the answer to a question about inventory".to_owned()),
@@ -120,28 +128,22 @@ pub async fn search<W: Write>(
     output: &mut Output<W>,
     talk: &mut Talk,
 ) -> Result<(), InventoryError> {
+    search_among(client, asked, None, output, talk).await
+}
+
+/// As [`search`], of the hosts `among` alone, if some are given.
+pub(super) async fn search_among<W: Write>(
+    client: &mut Client,
+    asked: &Asked,
+    among: Option<&BTreeSet<HostId>>,
+    output: &mut Output<W>,
+    talk: &mut Talk,
+) -> Result<(), InventoryError> {
     let (selector, wanted) = asked.read()?;
     let columns = asked.columns.iter().chain(&asked.count_by).cloned().collect();
-    let request =
-        Request::InventorySearch { expression: asked.expression.clone(), columns, limit: asked.limit };
-    client.send(&request).await?;
-    let (mut found, mut paths, mut more): (Vec<FoundRow>, _, _) = (Vec::new(), Vec::new(), true);
-    while more {
-        match client.reply_within(PART_WITHIN).await? {
-            Reply::Found { paths: of, rows, left_out, cut, more: another } => {
-                (paths, more) = (of, another);
-                found.extend(rows);
-                if !more && cut {
-                    talk.warn(&format!("only the first {} hosts are shown; --limit shows more", found.len()));
-                }
-                if !more && left_out > 0 {
-                    talk.warn(&format!(
-                        "{left_out} hosts say more than this agent has room for, and were not looked at whole"
-                    ));
-                }
-            }
-            other => return Err(unexpected(other).into()),
-        }
+    let (mut found, paths) = found(client, asked, columns, talk).await?;
+    if let Some(among) = among {
+        found.retain(|row| among.contains(&row.about.host));
     }
     if found.is_empty() {
         return Err(PickError::NoMatch { selector: selector.text().to_owned() }.into());
@@ -164,6 +166,47 @@ pub async fn search<W: Write>(
     let columns = view::columns(&paths, &titles);
     let sheet = Sheet { thing: "inventory-host", columns: &columns };
     Ok(output.rows(&sheet, &view::rows(&paths, &found, flat))?)
+}
+
+/// The hosts that the agent finds, and the paths whose values their rows have.
+async fn found(
+    client: &mut Client,
+    asked: &Asked,
+    columns: Vec<String>,
+    talk: &mut Talk,
+) -> Result<(Vec<FoundRow>, Vec<String>), InventoryError> {
+    let request =
+        Request::InventorySearch { expression: asked.expression.clone(), columns, limit: asked.limit };
+    client.send(&request).await?;
+    let (mut found, mut paths, mut more): (Vec<FoundRow>, _, _) = (Vec::new(), Vec::new(), true);
+    while more {
+        match client.reply_within(PART_WITHIN).await? {
+            Reply::Found { paths: of, rows, left_out, cut, more: another } => {
+                (paths, more) = (of, another);
+                found.extend(rows);
+                if !more && cut {
+                    talk.warn(&format!("only the first {} hosts are shown; --limit shows more", found.len()));
+                }
+                if !more && left_out > 0 {
+                    talk.warn(&format!(
+                        "{left_out} hosts say more than this agent has room for, and were not looked at whole"
+                    ));
+                }
+            }
+            other => return Err(unexpected(other).into()),
+        }
+    }
+    Ok((found, paths))
+}
+
+/// The hosts that the agent says an expression is true for.
+pub(super) async fn ids(
+    client: &mut Client,
+    asked: &Asked,
+    talk: &mut Talk,
+) -> Result<BTreeSet<HostId>, InventoryError> {
+    let (found, _) = found(client, asked, Vec::new(), talk).await?;
+    Ok(found.into_iter().map(|row| row.about.host).collect())
 }
 
 /// `inventory show`.
@@ -280,7 +323,7 @@ pub fn compare<W: Write>(
 ) -> Result<(), InventoryError> {
     let known =
         Ecosystem::named(ecosystem).ok_or_else(|| InventoryError::NoEcosystem(ecosystem.to_owned()))?;
-    let compared = version::compare(known, first, second).map_err(|error| {
+    let compared = version::compare_written(known, first, second).map_err(|error| {
         let text = if error.side == version::Side::First { first } else { second };
         InventoryError::Version { text: text.to_owned(), error }
     });

@@ -282,7 +282,7 @@ pub async fn output(
         (StreamName::Stdout, verified.record().stdout)
     };
     let reader = Reader::sign(home, socket, job.id, now);
-    let whole = job.pass_on(streams, &mut tally, &reader, host, stream, signed, false).await?;
+    let whole = job.pass_on(streams, &mut tally, &reader, host, stream, signed).await?;
     Ok(match (whole, tally.seat(&host).is_some_and(Seat::spoilt)) {
         (true, _) => 0,
         (false, true) => 6,

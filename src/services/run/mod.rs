@@ -12,6 +12,7 @@
 //! Folded outputs are after `ClusterShell`'s `clubak`; the exit codes of one host are `OpenSSH`'s.
 
 mod accounting;
+mod event;
 mod failure;
 mod job;
 mod message;
@@ -25,6 +26,7 @@ mod verb;
 mod view;
 
 pub use accounting::{Counts, Patience, Seat, Status, Taken, Tally};
+pub use event::{CHUNK_BYTES_MAX, Chunk, Event, Exit, Note, Start, Summary, Weight, fd};
 pub use failure::RunError;
 pub use job::{JOBS_SHOWN_DEFAULT, OutputRequest, ls, output, show};
 pub use message::FetchRequest;

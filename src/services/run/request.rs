@@ -32,9 +32,11 @@ pub enum ExitMode {
 /// How text output is laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum View {
-    /// One host raw, several in groups.
+    /// One host raw; up to 20 live, but in groups where a command is over within a second; more in groups.
     #[default]
     Auto,
+    /// Lines as they come, each behind the name of its host.
+    Live,
     /// A block for each group of hosts with the same outcome and output.
     Group,
     /// The bytes alone, host after host.

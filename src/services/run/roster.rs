@@ -8,6 +8,7 @@ use crate::{
     identity::{HostId, Signed},
     replica::{KEEPERS_MAX, Order, ROSTER_INLINE_MAX, Replica},
     selector::{Selector, SelectorError, TagError, Truth, parse_label},
+    targets,
     terminal::{
         escape,
         nodeset::{self, NodesetError},
@@ -37,6 +38,9 @@ pub enum TargetError {
         /// Why not.
         error: SelectorError,
     },
+    /// A group in the selector cannot be put in its place.
+    #[error(transparent)]
+    Group(#[from] targets::TargetError),
     /// A label cannot be read.
     #[error("{}: {error}", escape::line(label))]
     Label {
@@ -107,6 +111,7 @@ impl TargetError {
             .into(),
             Self::AllAndMore => vec!["leave out --all".to_owned()],
             Self::Selector { error, .. } => error.hint.iter().cloned().collect(),
+            Self::Group(error) => error.hints("muster run", "-- uptime"),
             Self::Label { .. } => vec!["write it as -l role=web".to_owned()],
             Self::Names { .. } => vec!["write it as -H web-1 or -H 'web-[01-10,12]'".to_owned()],
             Self::UnknownName { near: Some(near), .. } => vec![format!("did you mean {near}?")],
@@ -153,6 +158,8 @@ pub fn resolve<'a>(target: &Target, replica: &'a Replica) -> Result<Resolved<'a>
     let mut asked = Selector::all();
     if let Some(text) = &target.expression {
         asked = Selector::parse(text).map_err(|error| TargetError::Selector { text: text.clone(), error })?;
+        // Hosts judge what is signed, and look up nothing.
+        asked = targets::with_groups(&asked, replica.authority())?;
     }
     if !target.labels.is_empty() {
         let mut labels = Vec::new();

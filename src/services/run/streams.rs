@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::Value;
 
+use super::view::Effect;
 use crate::{
     terminal::{Format, Output, OutputError, Sheet, Style},
     time::Timestamp,
@@ -25,9 +26,14 @@ pub struct Streams<'a> {
     pub in_terminal: bool,
     /// Colour on standard output.
     pub out_style: Style,
+    /// How many columns standard output has, if it is a terminal.
+    pub columns: Option<usize>,
+    /// How many columns standard error has, if it is a terminal.
+    pub err_columns: Option<usize>,
     /// What `-o` says.
     pub format: Format,
     closed: bool,
+    progressing: bool,
 }
 
 impl fmt::Debug for Streams<'_> {
@@ -46,8 +52,11 @@ impl<'a> Streams<'a> {
             err_terminal: false,
             in_terminal: false,
             out_style: Style::default(),
+            columns: None,
+            err_columns: None,
             format,
             closed: false,
+            progressing: false,
         }
     }
 
@@ -62,8 +71,10 @@ impl<'a> Streams<'a> {
     }
 
     /// Shows how far it is on a terminal, in place of what was shown before; an empty text takes it away.
+    /// Where nothing was shown, nothing is taken away: it would be a host's own line.
     pub(super) fn progress(&mut self, text: &str) {
-        if self.err_terminal {
+        if self.err_terminal && (self.progressing || !text.is_empty()) {
+            self.progressing = !text.is_empty();
             let _nobody_listens = write!(self.err, "\r\x1b[K{text}").and_then(|()| self.err.flush());
         }
     }
@@ -101,6 +112,23 @@ impl<'a> Streams<'a> {
         }
     }
 
+    /// Does what a screen decided.
+    pub(super) fn perform(&mut self, effects: Vec<Effect>) -> io::Result<()> {
+        let mut written = false;
+        for effect in effects {
+            match effect {
+                Effect::Out(bytes) => {
+                    self.out_bytes(&bytes)?;
+                    written = true;
+                }
+                Effect::Err(bytes) => self.err_bytes(&bytes)?,
+                Effect::Say(line) => self.say(&line),
+                Effect::Progress(text) => self.progress(&text),
+            }
+        }
+        if written { self.flush() } else { Ok(()) }
+    }
+
     /// Writes one event as a line of JSON.
     pub(super) fn event(&mut self, now: Timestamp, value: &Value) -> Result<(), OutputError> {
         self.data(now, |output| output.event("job-event", value))
@@ -130,7 +158,8 @@ impl<'a> Streams<'a> {
         if self.closed {
             return Ok(());
         }
-        let mut output = Output::new(&mut *self.out, self.format, self.out_terminal, self.out_style, now);
+        let mut output = Output::new(&mut *self.out, self.format, self.out_terminal, self.out_style, now)
+            .within(self.columns);
         let result = write(&mut output);
         self.closed = output.is_closed();
         result

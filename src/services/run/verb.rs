@@ -5,7 +5,8 @@ use std::{io, path::Path, pin::pin, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    ExitMode, Patience, Resolved, RunError, RunRequest, Status, Streams, Taken, Tally, foresee, keepers,
+    Event, ExitMode, Patience, Resolved, RunError, RunRequest, Status, Streams, Taken, Tally, foresee,
+    keepers,
     output::Reader,
     report, resolve,
     view::{self, Job},
@@ -16,18 +17,15 @@ use crate::{
     identity::{Payload as _, Signed},
     journal::OperatorHome,
     replica::{Action, Item, Limits, Order, Replica, Roster},
-    terminal::{
-        Format,
-        prompt::{self, Consequence, Decision, Question},
-    },
+    terminal::prompt::{self, Consequence, Decision, Question},
     time::Timestamp,
     wire::Bytes,
 };
 
 /// How long an agent may take to take an order.
 const SUBMIT_WITHIN: Duration = Duration::from_secs(30);
-/// How often a terminal, or else a log, is told how far it is.
-const PROGRESS_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// How often whoever waits may be told how far it is.
+const TICK_EVERY: Duration = Duration::from_secs(1);
 /// What an interrupted command line exits with.
 const INTERRUPTED: u8 = 130;
 
@@ -110,7 +108,7 @@ pub async fn run(
         let reader = Reader::sign(home, socket, job.id, job.now);
         // Long output is still to come, so a person may want out here too.
         tokio::select! {
-            whole = job.show(streams, &mut tally, request.view, &reader) => Some(whole?),
+            whole = job.show(streams, &mut tally, &reader) => Some(whole?),
             () = interrupt() => None,
         }
         .map(|whole| match (ended, tally.code(mode)) {
@@ -127,7 +125,7 @@ pub async fn run(
         streams.say(&detached(&job, &tally));
         INTERRUPTED
     });
-    job.end(streams, &tally, request.view, code)?;
+    job.end(streams, &tally, code)?;
     Ok(code)
 }
 
@@ -240,22 +238,27 @@ async fn watch(
     if let Err(error) = client.send(&Request::Watch { order: job.id, follow: true }).await {
         return Ok(Ended::AgentGone(error));
     }
-    let every = if streams.err_terminal { PROGRESS_EVERY.0 } else { PROGRESS_EVERY.1 };
-    let mut next_progress = every;
+    let mut next_tick = TICK_EVERY;
     let mut interrupted = pin!(interrupt());
     let ended = loop {
         let Some(until) = tally.wait_until(start.elapsed(), patience) else { break Ended::Answered };
-        let wake = start + until.min(next_progress);
+        let wake = start + until.min(next_tick);
         tokio::select! {
             () = &mut interrupted => break Ended::Interrupted,
             reply = client.reply() => match reply {
                 Ok(Reply::Report { report }) => {
                     let result = report::verify(&report, job.id, job.replica.authority());
-                    if tally.report(report.host, result) == Taken::Settled && streams.format == Format::Jsonl {
-                        job.tell_if_here(streams, tally, report.host)?;
+                    match tally.report(report.host, result) {
+                        Taken::Settled | Taken::Conflict | Taken::Claimed => {
+                            job.settled(streams, tally, report.host, start.elapsed())?;
+                        }
+                        Taken::Known | Taken::Stray => {}
                     }
                 }
-                Ok(Reply::Running { order, host }) if order == job.id => tally.running(host, start.elapsed()),
+                Ok(Reply::Running { order, host }) if order == job.id => {
+                    tally.running(host, start.elapsed());
+                    job.happens(streams, &Event::Running { host }, start.elapsed())?;
+                }
                 Ok(Reply::Running { .. }) => {}
                 Ok(Reply::Error { why, refused }) => {
                     break Ended::AgentGone(ControlError::Refused { why, right: refused });
@@ -271,10 +274,9 @@ async fn watch(
             },
             () = sleep_until(wake) => {}
         }
-        if start.elapsed() >= next_progress {
-            next_progress = start.elapsed() + every;
-            let text = view::progress(&tally.counts());
-            if streams.err_terminal { streams.progress(&text) } else { streams.say(&text) }
+        if start.elapsed() >= next_tick {
+            next_tick = start.elapsed() + TICK_EVERY;
+            job.happens(streams, &Event::Tick, start.elapsed())?;
         }
     };
     streams.progress("");

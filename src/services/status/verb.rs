@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     control::{Anchor, AnchorError, Client, ControlError, PeerRow, Reply, Request, StatusReport},
-    terminal::{Mark, Output, OutputError, Style, Talk, escape, time, wrap::wrapped},
+    terminal::{Mark, Output, OutputError, Style, Talk, escape, hanging::wrapped, time},
     time::Timestamp,
 };
 

@@ -84,7 +84,7 @@ fn scan(replica: &Replica) -> f64 {
         let (_, bytes) = replica.facet(host, "deb")?;
         let tables = Tables::read(&bytes).ok()?;
         let row = tables.tables.first()?.rows.iter().find(|row| row[0] == "libc6")?.clone();
-        compare(Ecosystem::Deb, &row[1], "2.36-9").ok().map(Ordering::is_gt)
+        compare(Ecosystem::Deb, &row[1], "2.36-9").map(Ordering::is_gt)
     };
     let found = hosts.iter().filter(|host| newer(host) == Some(true)).count();
     std::hint::black_box(found);

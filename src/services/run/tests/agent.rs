@@ -26,7 +26,7 @@ use crate::{
         ReadRequest, Replica, Report, ResultRecord,
     },
     services::run::{RunError, RunRequest, Streams, Target, World, run},
-    terminal::{Format, prompt::Question},
+    terminal::{Format, Style, prompt::Question},
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
 };
@@ -397,6 +397,8 @@ impl Desk {
         streams.out_terminal = person.at_terminal;
         streams.err_terminal = person.at_terminal;
         streams.in_terminal = person.at_terminal;
+        streams.out_style = Style { color: person.color };
+        (streams.columns, streams.err_columns) = (person.columns, person.columns);
         let mut asked = Vec::new();
         let mut ask = |question: Question, _: &str| {
             asked.push(question);
@@ -418,10 +420,13 @@ impl Desk {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about a person")]
 pub(super) struct Person {
     pub(super) at_terminal: bool,
     pub(super) agrees: bool,
     pub(super) interrupt: bool,
+    pub(super) color: bool,
+    pub(super) columns: Option<usize>,
 }
 
 pub(super) struct Ran {

@@ -2,6 +2,8 @@
 
 mod account;
 mod agent;
+pub(super) mod attacks;
 mod jobs;
 mod running;
+mod screens;
 mod targets;
