@@ -134,6 +134,27 @@ impl Enrolled {
         let certificate = Signed::<HostCertificate>::verify(bytes, fleet)?;
         let invitation = Signed::<Invitation>::verify(&certificate.body().invitation.0, fleet)?;
         let enrolment = Signed::<Enrolment>::verify(&certificate.body().enrolment.0, fleet)?;
+        Self::of(certificate, invitation, enrolment)
+    }
+
+    /// The same for bytes that were verified before; see [`Signed::again`].
+    ///
+    /// # Errors
+    /// As [`Enrolled::verify`].
+    // A command line's alone: without it no signature goes unchecked.
+    #[cfg(feature = "agent")]
+    pub(crate) fn again(bytes: &[u8], fleet: FleetId) -> Result<Self, SignedError> {
+        let certificate = Signed::<HostCertificate>::again(bytes, fleet)?;
+        let invitation = Signed::<Invitation>::again(&certificate.body().invitation.0, fleet)?;
+        let enrolment = Signed::<Enrolment>::again(&certificate.body().enrolment.0, fleet)?;
+        Self::of(certificate, invitation, enrolment)
+    }
+
+    fn of(
+        certificate: Signed<HostCertificate>,
+        invitation: Signed<Invitation>,
+        enrolment: Signed<Enrolment>,
+    ) -> Result<Self, SignedError> {
         if enrolment.signer() != invitation.body().token
             || certificate.signer() != enrolment.body().keys.stream
         {

@@ -269,13 +269,13 @@ impl Authority {
             return Err(Refusal::TooMany { what: "hosts", limit: HOSTS_MAX });
         }
         let departure = self.forget_host(&id);
-        let invitation = enrolled.invitation().id();
+        let (invitation, uses) = (enrolled.invitation().id(), enrolled.invitation().body().uses);
         let recognised = enrolled.recognise(self).is_ok();
         self.by_transport.entry(enrolled.enrolment().keys.transport).or_default().insert(id);
         self.redeemers.entry(invitation).or_default().insert(id);
         let host = Host { enrolled, departure, recognised, over_used: false, tags: BTreeMap::new() };
         self.hosts.insert(id, host);
-        self.count_redeemers(&invitation);
+        self.count_redeemers(&invitation, uses, Some(id));
         self.retag(id);
         Ok(true)
     }
@@ -286,21 +286,26 @@ impl Authority {
         if let Some(claimants) = self.by_transport.get_mut(&host.transport()) {
             claimants.remove(id);
         }
-        let invitation = host.enrolled.invitation().id();
+        let (invitation, uses) = (host.enrolled.invitation().id(), host.enrolled.invitation().body().uses);
         if let Some(redeemers) = self.redeemers.get_mut(&invitation) {
             redeemers.remove(id);
         }
-        self.count_redeemers(&invitation);
+        self.count_redeemers(&invitation, uses, None);
         host.departure
     }
 
-    /// Quarantines all redeemers of an invitation that has more than it allows, and no one else.
-    fn count_redeemers(&mut self, invitation: &EntryId) {
+    /// Quarantines all redeemers of an invitation that has more than it allows, and no one else; `joined` is one
+    /// more, otherwise there is one less. The others change only where the bound itself is crossed, so that a
+    /// token for ten thousand hosts does not cost the square of that.
+    fn count_redeemers(&mut self, invitation: &EntryId, uses: u32, joined: Option<HostId>) {
         let Some(redeemers) = self.redeemers.get(invitation) else { return };
-        for id in redeemers {
+        let uses = usize::try_from(uses).unwrap_or(usize::MAX);
+        let over = redeemers.len() > uses;
+        let crossed = redeemers.len() == uses.saturating_add(usize::from(joined.is_some()));
+        let others = if crossed { redeemers.len() } else { 0 };
+        for id in redeemers.iter().take(others).chain(&joined) {
             if let Some(host) = self.hosts.get_mut(id) {
-                let uses = usize::try_from(host.enrolled.invitation().body().uses).unwrap_or(usize::MAX);
-                host.over_used = redeemers.len() > uses;
+                host.over_used = over;
             }
         }
     }

@@ -15,11 +15,11 @@ use crate::{
 
 /// The commands by what they are for, in the order in which help shows them.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status"]),
+    ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "config"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
     ("Fleet", &["select", "group"]),
     ("Mesh", &["store", "scenario"]),
-    ("This program", &["completion", "man", "version"]),
+    ("This program", &["schema", "completion", "man", "version"]),
 ];
 
 const EXAMPLES: &str = "Examples:
@@ -123,6 +123,67 @@ pub enum Verb {
     /// The confined part of the agent, which starts it
     #[command(hide = true)]
     MeshProcess,
+    /// Look for what is wrong on this machine, and say what to do about it
+    #[command(
+        after_help = "Looks at the clock, links, store, journal, permissions, versions and the sandbox. It also works where no
+agent runs, and says so. Run it as the agent's owner: others may not look at all of it.
+Exit code 0: nothing is wrong. 1: something is. 5: no agent answers.
+
+Examples:
+  sudo muster doctor
+  muster doctor -o json"
+    )]
+    Doctor,
+    /// Show the settings and places that hold here
+    Config(Config),
+    /// Print the JSON Schema of a thing that -o json writes
+    Schema(Schema),
+    /// Finish a word for a shell
+    #[command(name = "__complete", hide = true)]
+    Complete(Complete),
+}
+
+/// `config`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "The order is: flag, MUSTER_* variable, file, default. Keys that nobody knows are refused.
+
+Examples:
+  muster config
+  muster config --origin
+  muster config -o json"
+)]
+pub struct Config {
+    /// Say where each value comes from
+    #[arg(long)]
+    pub origin: bool,
+}
+
+/// `schema`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "The name is the one in a document's \"schema\" field: muster.host/v1 is host. Fields are only ever added.
+
+Examples:
+  muster schema
+  muster schema host
+  muster host ls -o json | jq -r .schema"
+)]
+pub struct Schema {
+    /// The thing [default: list them]
+    #[arg(value_name = "THING")]
+    pub thing: Option<String>,
+}
+
+/// `__complete`.
+#[derive(Args, Clone, Debug)]
+pub struct Complete {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+    /// The words of the line up to the cursor, the program's name first, the last one not finished
+    #[arg(last = true, value_name = "WORD")]
+    pub words: Vec<OsString>,
 }
 
 /// `demo`.

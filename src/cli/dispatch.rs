@@ -19,9 +19,9 @@ use super::{
         Arguments, Global, Host, HostTag, HostUntag, Init, Inventory, InventoryCompare, InventorySearch,
         InventoryShow, Invite, Leave, Listen, Select, Store, Verb, command,
     },
-    chance, demo,
+    chance, complete, config, demo, doctor,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
-    manual, run, scenario, targeting,
+    manual, run, scenario, schema, targeting,
 };
 use crate::{
     authority::TagChange,
@@ -275,7 +275,7 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Group(verb) => targeting::group(context, &verb),
         Verb::Store(Store::Check) => wait(store_check(context)),
         Verb::Scenario(verb) => scenario::scenario(context, &verb),
-        Verb::Completion(completion) => text(context, &manual::completion(completion.shell)),
+        Verb::Completion(completion) => text(context, complete::script(completion.shell).as_bytes()),
         Verb::Man(man) => match man.dir {
             Some(dir) => {
                 let pages = manual::write_all(&dir)?;
@@ -286,6 +286,10 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         },
         Verb::Version => version(context),
         Verb::MeshProcess => agent::mesh_process(),
+        Verb::Doctor => wait(doctor::doctor(context)),
+        Verb::Config(config) => config::config(context, &config),
+        Verb::Schema(schema) => schema::schema(context, &schema),
+        Verb::Complete(words) => Ok(complete::complete(context, &words)),
     }
 }
 
@@ -502,7 +506,7 @@ async fn leave(context: &mut Context, request: &Leave) -> Result<ExitCode, Failu
 async fn show_status(context: &mut Context) -> Result<ExitCode, Failure> {
     let mut client = connect(context).await?;
     let Context { site, output, talk, now, .. } = context;
-    status::status(&mut client, &site.places.operators, *now, output, talk)
+    status::status(&mut client, &site.places.operators, &site.places.state, *now, output, talk)
         .await
         .map_err(|error| error.explain(site))?;
     Ok(ExitCode::Success)

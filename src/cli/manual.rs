@@ -1,34 +1,29 @@
-//! Completion scripts and man pages, made from the argument tree.
+//! Man pages, made from the argument tree.
 
 use std::{fs, io, path::Path};
 
 use clap::Command;
 
 use super::{
-    arguments::{Shell, command},
+    arguments::command,
     failure::{ExitCode, Failure},
 };
-
-/// The completion script for `shell`.
-pub(super) fn completion(shell: Shell) -> Vec<u8> {
-    let mut script = Vec::new();
-    let shell = match shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-        Shell::Fish => clap_complete::Shell::Fish,
-    };
-    clap_complete::generate(shell, &mut command(), "muster", &mut script);
-    script
-}
+use crate::control::did_you_mean;
 
 /// The man page of the command at `path`, in roff.
 pub(super) fn page(path: &[String]) -> Result<Vec<u8>, Failure> {
     let mut tree = tree();
     for (depth, word) in path.iter().enumerate() {
         let next = tree.get_subcommands().find(|sub| sub.get_name() == *word).cloned();
+        let names: Vec<String> = tree.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
         tree = next.ok_or_else(|| {
             let typed = path.get(..=depth).unwrap_or_default().join(" ");
-            Failure::usage(format!("there is no command {typed:?}")).hint("the commands: muster --help")
+            let failure = Failure::usage(format!("there is no command {typed:?}"));
+            let failure = match did_you_mean(word, names.iter().map(String::as_str)) {
+                Some(near) => failure.hint(format!("did you mean {near}?")),
+                None => failure,
+            };
+            failure.hint("the commands: muster --help")
         })?;
     }
     roff(&tree).map_err(|error| Failure::new(ExitCode::Internal, format!("cannot write a man page: {error}")))

@@ -7,12 +7,16 @@
 mod agent;
 mod arguments;
 mod chance;
+mod complete;
+mod config;
 mod demo;
 mod dispatch;
+mod doctor;
 mod failure;
 mod manual;
 mod run;
 mod scenario;
+mod schema;
 mod signals;
 mod targeting;
 mod teller;

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use super::{Client, ControlError, Reply, Request, client::unexpected};
+use super::{Anchor, Client, ControlError, HostLine, Reply, Request, Verified, client::unexpected};
 use crate::{
     authority::{Authority, RootChain},
+    journal::OperatorHome,
     replica::{Entry, Replica},
 };
 
@@ -22,6 +23,65 @@ pub async fn fleet(
     anchor: RootChain,
     heads: bool,
 ) -> Result<(Replica, usize), ControlError> {
+    let verified = Verified::none(anchor.fleet());
+    fleet_past(client, anchor, heads, verified).await
+}
+
+/// The same against an operator's own anchor, without checking anew the signatures of what this operator has
+/// verified before (see [`Verified`]).
+///
+/// # Errors
+/// As [`fleet`].
+pub async fn fleet_of(
+    client: &mut Client,
+    home: &OperatorHome,
+    heads: bool,
+) -> Result<(Replica, usize), ControlError> {
+    let verified = Verified::open(&home.verified_path(), home.chain.fleet());
+    fleet_past(client, home.chain.clone(), heads, verified).await
+}
+
+/// The same against whatever anchor there is.
+///
+/// # Errors
+/// As [`fleet`].
+pub async fn fleet_under(
+    client: &mut Client,
+    anchor: &Anchor,
+    heads: bool,
+) -> Result<(Replica, usize), ControlError> {
+    match anchor.operator() {
+        Some(home) => fleet_of(client, home, heads).await,
+        None => fleet(client, anchor.chain().clone(), heads).await,
+    }
+}
+
+/// The hosts as the agent lists them. Nothing is verified: to be looked at, not to decide by.
+///
+/// # Errors
+/// When the agent does not answer, or answers something else.
+pub async fn host_lines(client: &mut Client) -> Result<Vec<HostLine>, ControlError> {
+    client.send(&Request::HostLines {}).await?;
+    let mut lines = Vec::new();
+    loop {
+        match client.reply_within(PART_WITHIN).await? {
+            Reply::HostLines { rows, more } => {
+                lines.extend(rows);
+                if !more {
+                    return Ok(lines);
+                }
+            }
+            other => return Err(unexpected(&other)),
+        }
+    }
+}
+
+async fn fleet_past(
+    client: &mut Client,
+    anchor: RootChain,
+    heads: bool,
+    mut verified: Verified,
+) -> Result<(Replica, usize), ControlError> {
     if client.fleet != anchor.fleet() {
         return Err(ControlError::Malformed("the agent belongs to another fleet".to_owned()));
     }
@@ -36,14 +96,16 @@ pub async fn fleet(
             return Ok((replica, left_out));
         };
         for item in items {
-            let merged = Entry::verify(&item.entry.0, replica.fleet())
-                .ok()
-                .and_then(|entry| replica.merge(entry, &item.facets).ok());
+            let (bytes, fleet) = (&item.entry.0, replica.fleet());
+            let entry =
+                verified.or_verify(bytes, || Entry::again(bytes, fleet), || Entry::verify(bytes, fleet));
+            let merged = entry.ok().and_then(|entry| replica.merge(entry, &item.facets).ok());
             if merged.is_none() {
                 left_out += 1;
             }
         }
         if !more {
+            verified.close();
             return Ok((replica, left_out));
         }
     }

@@ -3,6 +3,7 @@
 //! [`Reply::Report`], [`Reply::Running`], [`Reply::Live`] or
 //! [`Reply::Chunk`].
 
+use super::{Health, HostLine};
 use crate::{
     identity::{EntryId, FleetId, HostId},
     replica::{Blob, Item, Report},
@@ -141,6 +142,20 @@ pub enum Request {
     /// Reads all that is on the agent's disk and compares it with what it holds; what is damaged is written
     /// again. Answered by [`Reply::StoreCheck`] or [`Reply::Error`].
     StoreCheck {},
+    /// The hosts as the agent lists them, in order of their names. Answered by [`Reply::HostLines`]s.
+    HostLines {},
+    /// Words of one kind that begin so, for a shell to finish: `host`, `tag` (`key=`, and `key=value` once
+    /// `start` has the key), `operator`, `job`, `type`. Answered by [`Reply::Words`]; an unknown kind has none.
+    Words {
+        /// The kind.
+        kind: String,
+        /// How they begin.
+        start: String,
+        /// How many at most.
+        limit: u32,
+    },
+    /// What the agent alone can say of its health; asks some linked hosts. Answered by [`Reply::Health`].
+    Health {},
 }
 wire_choice!(Request {
     0 = Hello { version },
@@ -161,6 +176,9 @@ wire_choice!(Request {
     22 = InventoryTypes {},
     23 = Ship { blob, at, bytes },
     24 = Live { read, order },
+    35 = HostLines {},
+    36 = Words { kind, start, limit },
+    37 = Health {},
     40 = StoreCheck {},
 });
 
@@ -303,6 +321,23 @@ pub enum Reply {
         /// The report.
         check: StoreCheck,
     },
+    /// Hosts; the last message has `more` false.
+    HostLines {
+        /// A part of them.
+        rows: Vec<HostLine>,
+        /// Whether another such reply follows.
+        more: bool,
+    },
+    /// Words, in order.
+    Words {
+        /// The words.
+        words: Vec<String>,
+    },
+    /// How the agent is.
+    Health {
+        /// The report.
+        health: Health,
+    },
 }
 wire_choice!(Reply {
     0 = Hello { version, agent, fleet, genesis, host },
@@ -324,6 +359,9 @@ wire_choice!(Reply {
     22 = NoSuchHost { near, candidates },
     23 = Types { types },
     24 = Live { host, stream, at, bytes },
+    35 = HostLines { rows, more },
+    36 = Words { words },
+    37 = Health { health },
     40 = StoreCheck { check },
 });
 
@@ -358,6 +396,10 @@ pub struct StatusReport {
     pub counters: Vec<(String, u64)>,
     /// How many members are up, this one too, and how many cannot be reached.
     pub presence: Option<(u32, u32)>,
+    /// This host's name.
+    pub name: Option<String>,
+    /// Bytes that its store takes on disk.
+    pub store_bytes: Option<u64>,
 }
 wire_record!(StatusReport {
     started,
@@ -374,6 +416,8 @@ wire_record!(StatusReport {
     problems,
     counters,
     presence,
+    name,
+    store_bytes,
 });
 
 /// Rows of one kind in a store.
@@ -453,8 +497,10 @@ pub struct PeerRow {
     pub since: Timestamp,
     /// The last round trip, in microseconds, if one was measured.
     pub rtt_us: Option<u64>,
+    /// That host's name.
+    pub name: Option<String>,
 }
-wire_record!(PeerRow { host, address, dialled, since, rtt_us });
+wire_record!(PeerRow { host, address, dialled, since, rtt_us, name });
 
 /// A job as a keeper knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Which hosts a person means: by name, by a unique beginning of a name or id, or by a selector. One
 //! rule for every command.
 
+use std::collections::BTreeSet;
+
 use crate::{
     authority::{Host, Standing},
     replica::Replica,
@@ -36,6 +38,17 @@ pub enum PickError {
         text: String,
         /// What is wrong with it.
         error: SelectorError,
+    },
+    /// The selector is true for no host, and looks at a tag that none has, which is spelled nearly as one that
+    /// some have.
+    #[error("no host matches {selector}: none has a tag {key}")]
+    NoTag {
+        /// The selector.
+        selector: String,
+        /// The key that no host has.
+        key: String,
+        /// The key that comes nearest.
+        near: String,
     },
     /// The selector is true for no host.
     #[error("no host matches {selector}")]
@@ -97,15 +110,30 @@ pub fn host_named<'a>(replica: &'a Replica, name: &str) -> Result<&'a Host, Pick
 /// The hosts that `selector` is true for, members or not, in order of their names.
 ///
 /// # Errors
-/// [`PickError::NoMatch`] when there is none.
+/// [`PickError::NoMatch`] or [`PickError::NoTag`] when there is none.
 pub fn hosts_selected<'a>(replica: &'a Replica, selector: &Selector) -> Result<Vec<&'a Host>, PickError> {
     let mut hosts: Vec<&Host> =
         replica.authority().hosts().filter(|host| selector.selects(&replica.known(host))).collect();
     if hosts.is_empty() {
-        return Err(PickError::NoMatch { selector: selector.text().to_owned() });
+        return Err(nobody(replica, selector));
     }
     hosts.sort_by(|a, b| a.name().cmp(b.name()).then(a.id().cmp(&b.id())));
     Ok(hosts)
+}
+
+/// Why a selector is true for no host: perhaps a key was mistyped.
+fn nobody(replica: &Replica, selector: &Selector) -> PickError {
+    let keys: BTreeSet<&str> =
+        replica.authority().hosts().flat_map(|host| host.tags().keys().map(String::as_str)).collect();
+    let text = selector.text().to_owned();
+    let mistyped = selector.paths().into_iter().filter_map(|path| path.tag()).find_map(|key| {
+        let near = (!keys.contains(key)).then(|| did_you_mean(key, keys.iter().copied())).flatten()?;
+        Some((key.to_owned(), near.to_owned()))
+    });
+    match mistyped {
+        Some((key, near)) => PickError::NoTag { selector: text, key, near },
+        None => PickError::NoMatch { selector: text },
+    }
 }
 
 /// The candidate that `typed` was probably meant to be: a third of its letters may be wrong, missing,

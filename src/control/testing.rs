@@ -13,7 +13,10 @@ use std::{
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, CONTROL_VERSION, Handler, HostRow, PeerRow, Reply, Request, StatusReport, serve};
+use super::{
+    Answer, CONTROL_VERSION, Handler, Health, HostLine, HostRow, PeerRow, Reply, Request, StatusReport,
+    StoreCheck, serve,
+};
 use crate::{
     authority::{
         ANY, Authority, Certificate, Departure, Enrolled, Enrolment, Genesis, HostCertificate, HostKeys,
@@ -229,8 +232,18 @@ pub(crate) struct Script {
     pub(crate) taken: usize,
     /// Answers questions about inventory.
     pub(crate) inventory: Option<Inventory>,
+    /// What makes the list of hosts, which is a capability's to say.
+    pub(crate) lines: Option<Lines>,
+    /// By kind: words to finish.
+    pub(crate) words: HashMap<String, Vec<String>>,
+    /// What it says of its health.
+    pub(crate) health: Health,
+    /// What a check of the store says.
+    pub(crate) check: Option<StoreCheck>,
 }
 
+/// Makes the list of hosts.
+pub(crate) type Lines = fn(&Replica, Vec<HostRow>) -> Vec<HostLine>;
 /// Answers some requests.
 pub(crate) type Inventory = Arc<dyn Fn(Request) -> BoxFuture<'static, Vec<Reply>> + Send + Sync>;
 
@@ -250,6 +263,10 @@ impl Script {
             left: false,
             taken: 0,
             inventory: None,
+            lines: None,
+            words: HashMap::new(),
+            health: Health::default(),
+            check: None,
         }
     }
 
@@ -307,8 +324,20 @@ impl Script {
                 self.left = true;
                 Reply::Accepted {}
             }
+            Request::HostLines {} => {
+                let rows = self.lines.map(|lines| lines(&self.replica, self.rows.clone()));
+                Reply::HostLines { rows: rows.unwrap_or_default(), more: false }
+            }
+            Request::Words { kind, start, limit } => {
+                let words = self.words.get(&kind).into_iter().flatten();
+                let words = words.filter(|word| word.starts_with(&start)).take(limit as usize);
+                Reply::Words { words: words.cloned().collect() }
+            }
+            Request::Health {} => Reply::Health { health: self.health.clone() },
+            Request::StoreCheck {} => {
+                self.check.clone().map_or_else(|| no("not in this test"), |check| Reply::StoreCheck { check })
+            }
             Request::Orders {}
-            | Request::StoreCheck {}
             | Request::Watch { .. }
             | Request::Output { .. }
             | Request::Ship { .. }

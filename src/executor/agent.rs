@@ -422,6 +422,7 @@ impl Executor {
                     ("order_verifications_executor".to_owned(), verified(Kind::Order)),
                     ("result_verifications_executor".to_owned(), verified(Kind::Result)),
                     ("mesh_starts".to_owned(), self.mesh.starts),
+                    ("orders_running".to_owned(), self.running.len() as u64),
                 ]);
                 self.tell(&ToMesh::Counters { counters });
             }

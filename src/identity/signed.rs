@@ -287,6 +287,27 @@ impl<T: Payload> Signed<T> {
         Ok(Self { bytes: bytes.into(), id: header.id, signer, body })
     }
 
+    /// Reads an envelope of which this very run of bytes was verified before, by whoever calls, for the same
+    /// fleet: all of [`Signed::verify`] but the signature. Who calls answers for that.
+    ///
+    /// # Errors
+    /// As [`Signed::verify`].
+    // A command line's alone: without it no signature goes unchecked.
+    #[cfg(feature = "agent")]
+    pub(crate) fn again(bytes: &[u8], fleet: FleetId) -> Result<Self, SignedError> {
+        let (header, body, envelope) = open(bytes, T::BYTES_MAX)?;
+        check_header::<T>(&header, fleet)?;
+        let [one] = envelope.signatures.as_slice() else { return Err(SignedError::SignatureCount) };
+        if header.signer != Some(one.key) {
+            return Err(SignedError::BadSignature);
+        }
+        if one.kind != SignatureKind::Ed25519 as u64 {
+            return Err(SignedError::SignatureKind(one.kind));
+        }
+        let body = T::from_value(body, "body")?;
+        Ok(Self { bytes: bytes.into(), id: header.id, signer: PublicKey::from_bytes(one.key), body })
+    }
+
     /// Reads the body of an envelope that this process made itself, or verified before and kept. Checks
     /// no signature: not for anything that came from elsewhere.
     ///

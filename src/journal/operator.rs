@@ -163,6 +163,11 @@ impl OperatorHome {
         &self.dir
     }
 
+    /// The file in which the command line notes what it has verified: a cache, which nothing needs.
+    pub fn verified_path(&self) -> PathBuf {
+        self.dir.join("verified")
+    }
+
     /// Locks this directory's place in its stream for as long as the result lives. Another command line
     /// that signs waits.
     ///

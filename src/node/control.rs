@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -16,19 +17,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     authority::{Departure, Standing},
-    control::{Answer, CONTROL_VERSION, Handler, HostRow, PeerRow, Reply, Request, StatusReport},
+    control::{Answer, CONTROL_VERSION, Handler, Health, HostRow, PeerRow, Reply, Request, StatusReport},
     executor::message::{Start, ToExecutor},
     identity::{self, EntryId, HostId, Kind, SecretKey, Signed, Stream},
     net::Net,
     replica::{Item, Replica, Report, first_hour},
     services::{
-        hosts::serve as hosts,
+        hosts::{listing, serve as hosts},
         inventory::Inventory,
         replication::{Misbehaved, Replication},
         run::{FetchRequest, LivePiece, News, Runs, Shipping, Sink, Ways},
         upkeep,
     },
-    store::Store,
+    store::{self, Store},
     sync::Seen,
     time::Timestamp,
     wire::{self, Bytes},
@@ -59,6 +60,9 @@ const ERASE_WITHIN: Duration = Duration::from_secs(30);
 /// How long a departure is given to reach the neighbours before the agent ends.
 const DEPARTURE_SPREADS: Duration = Duration::from_millis(1500);
 
+/// Linked hosts that are asked for their time.
+const CLOCKS_MAX: usize = 8;
+
 /// All that answering takes.
 pub(super) struct Node {
     pub(super) me: HostId,
@@ -81,6 +85,8 @@ pub(super) struct Node {
     /// Where it was told to listen.
     pub(super) wanted: Vec<SocketAddr>,
     pub(super) bulk: Semaphore,
+    /// Where the store is, for its size.
+    pub(super) store_dir: PathBuf,
     /// True once the executor has erased the host.
     pub(super) erased: watch::Receiver<bool>,
     pub(super) stop: CancellationToken,
@@ -161,6 +167,17 @@ impl Handler for Node {
                 answer.send(&self.inventory.explain(&expression).await).await
             }
             Request::InventoryTypes {} => answer.send(&self.inventory.types().await).await,
+            Request::HostLines {} => {
+                let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;
+                let seen = self.hosts().await;
+                let lines = self.store.read(|replica| listing::lines(replica, seen));
+                send_all(answer, listing::replies(lines)).await
+            }
+            Request::Words { kind, start, limit } => {
+                let words = self.words(&kind, &start, limit).await;
+                answer.send(&Reply::Words { words }).await
+            }
+            Request::Health {} => answer.send(&Reply::Health { health: self.health().await }).await,
             Request::Invite {} => answer.send(&self.invite()).await,
             Request::Leave {} => {
                 let reply = self.leave(answer.caller.uid).await;
@@ -289,6 +306,8 @@ impl Node {
             problems,
             counters,
             presence: Some((up, unreachable)),
+            name: self.name(&self.me),
+            store_bytes: Some(store::disk_bytes(&self.store_dir)),
         }
     }
 
@@ -325,6 +344,28 @@ impl Node {
         })
     }
 
+    /// Words for a shell to finish.
+    async fn words(&self, kind: &str, start: &str, limit: u32) -> Vec<String> {
+        if kind == "type" {
+            // The only kind that is not read off the replica at once.
+            let Reply::Types { types } = self.inventory.types().await else { return Vec::new() };
+            let names = types.into_iter().map(|row| row.name).filter(|name| name.starts_with(start));
+            return names.take(limit as usize).collect();
+        }
+        self.store.read(|replica| listing::words(replica, kind, start, limit))
+    }
+
+    async fn health(&self) -> Health {
+        let clocks = hosts::clocks(&self.net, &self.store, clock::now, CLOCKS_MAX).await;
+        let versions = self.store.read(listing::versions);
+        let dialled_in = self.replication.links().await.iter().filter(|link| !link.dialled).count() as u64;
+        Health { store_bytes: store::disk_bytes(&self.store_dir), clocks, versions, dialled_in }
+    }
+
+    fn name(&self, host: &HostId) -> Option<String> {
+        self.store.read(|replica| replica.authority().host(host).map(|host| host.name().to_owned()))
+    }
+
     async fn peers(&self) -> Vec<PeerRow> {
         let links = self.replication.links().await;
         links
@@ -335,6 +376,7 @@ impl Node {
                 dialled: row.dialled,
                 since: row.since,
                 rtt_us: row.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+                name: self.name(&row.host),
             })
             .collect()
     }

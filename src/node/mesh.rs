@@ -278,6 +278,7 @@ async fn run(
         advertise,
         wanted,
         bulk: Semaphore::new(control::BULK_MAX),
+        store_dir: home.store_dir(),
         erased,
         stop: stop.clone(),
     };

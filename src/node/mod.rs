@@ -16,5 +16,5 @@ mod start;
 
 pub use agent::{StartError, agent};
 pub use mesh::{MeshError, mesh_process};
-pub use places::Places;
+pub use places::{Places, Source};
 pub use settings::{Settings, SettingsError};

@@ -5,6 +5,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A flag.
+    Flag(&'static str),
+    /// A variable of the environment.
+    Variable(&'static str),
+    /// A file.
+    File(PathBuf),
+    /// Nobody said anything else.
+    Default,
+}
+
+impl Source {
+    /// In words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Flag(flag) => format!("flag {flag}"),
+            Self::Variable(name) => format!("variable {name}"),
+            Self::File(path) => format!("file {}", path.display()),
+            Self::Default => "default".to_owned(),
+        }
+    }
+}
+
 /// The paths that a process uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
@@ -16,9 +41,22 @@ pub struct Places {
     pub socket: PathBuf,
     /// The directory that has one directory a fleet with this user's operator key.
     pub operators: PathBuf,
+    /// Where state, config, socket and operators come from, in that order.
+    sources: [Source; 4],
 }
 
 impl Places {
+    /// Each place with its name and where it comes from.
+    pub fn origins(&self) -> [(&'static str, &Path, &Source); 4] {
+        let [state, config, socket, operators] = &self.sources;
+        [
+            ("state", &self.state, state),
+            ("config", &self.config, config),
+            ("socket", &self.socket, socket),
+            ("operators", &self.operators, operators),
+        ]
+    }
+
     /// Finds them. `env` looks a variable up; `root` says whether this process is root.
     pub fn find(
         state: Option<&Path>,
@@ -29,6 +67,17 @@ impl Places {
         let path = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = path("HOME").unwrap_or_else(|| PathBuf::from("/"));
         let data = path("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share")).join("muster");
+        let said = |flag: Option<&'static str>, variable: &'static str| match flag {
+            Some(flag) => Source::Flag(flag),
+            None if path(variable).is_some() => Source::Variable(variable),
+            None => Source::Default,
+        };
+        let sources = [
+            said(state.map(|_| "--state"), "MUSTER_STATE"),
+            said(None, "MUSTER_CONFIG"),
+            said(socket.map(|_| "--socket"), "MUSTER_SOCKET"),
+            said(None, "MUSTER_OPERATORS"),
+        ];
         let operators = path("MUSTER_OPERATORS").unwrap_or_else(|| data.join("operators"));
         let given = state.map(Path::to_owned).or_else(|| path("MUSTER_STATE"));
         let (state, config, default_socket) = match given {
@@ -49,7 +98,7 @@ impl Places {
         };
         let socket = socket.map(Path::to_owned).or_else(|| path("MUSTER_SOCKET")).unwrap_or(default_socket);
         let config = path("MUSTER_CONFIG").unwrap_or(config);
-        Self { state, config, socket, operators }
+        Self { state, config, socket, operators, sources }
     }
 }
 
@@ -71,6 +120,18 @@ mod tests {
         assert_eq!(ana.state, Path::new("/home/ana/.local/share/muster/agent"));
         assert_eq!(ana.socket, Path::new("/run/user/7/muster/agent.sock"));
         assert_eq!(ana.config, Path::new("/home/ana/.config/muster/config.toml"));
+    }
+
+    #[test]
+    fn each_place_says_where_it_comes_from() {
+        let vars =
+            [("HOME", "/h"), ("MUSTER_STATE", "/a"), ("MUSTER_OPERATORS", "/o"), ("MUSTER_CONFIG", "")];
+        let words = |places: &Places| places.origins().map(|(_, _, source)| source.words());
+        assert_eq!(
+            words(&find(None, &vars, false)),
+            ["variable MUSTER_STATE", "default", "default", "variable MUSTER_OPERATORS"]
+        );
+        assert_eq!(words(&find(Some("/b"), &vars, false))[0], "flag --state");
     }
 
     #[test]

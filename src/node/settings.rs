@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, Read as _, Write as _},
     net::SocketAddr,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -139,6 +139,17 @@ impl Settings {
             .map_err(|error| SettingsError::Malformed { path: path.to_owned(), problem: error.to_string() })
     }
 
+    /// The same, with the keys that the file sets.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn read_with_keys(path: &Path) -> Result<(Self, Vec<String>), SettingsError> {
+        let settings = Self::read(path)?;
+        // It was read a moment ago: whatever is wrong with it has been said.
+        let table = read_own(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        Ok((settings, table.unwrap_or_default().keys().cloned().collect()))
+    }
+
     /// Writes the file, with its directory.
     ///
     /// # Errors
@@ -146,7 +157,8 @@ impl Settings {
     pub fn write(&self, path: &Path) -> Result<(), SettingsError> {
         let io = |source| SettingsError::Io { path: path.to_owned(), source };
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(io)?;
+            // It may be the state directory, which others may walk through and not look around in.
+            fs::DirBuilder::new().recursive(true).mode(0o711).create(parent).map_err(io)?;
         }
         let text = toml::to_string(self).map_err(|error| SettingsError::Malformed {
             path: path.to_owned(),

@@ -104,6 +104,25 @@ impl Entry {
         })
     }
 
+    /// Reads bytes that were verified before, by whoever calls, for the same fleet: the form, not the
+    /// signatures. Root updates are few, and verified again.
+    ///
+    /// # Errors
+    /// As [`Entry::verify`].
+    // A command line's alone: without it no signature goes unchecked.
+    #[cfg(feature = "agent")]
+    pub(crate) fn again(bytes: &[u8], fleet: FleetId) -> Result<Self, EntryError> {
+        let number = peek(bytes)?.kind;
+        Ok(match Kind::of(number) {
+            Some(Kind::Invitation) => Self::Invitation(Signed::again(bytes, fleet)?),
+            Some(Kind::Host) => Self::Host(Box::new(Enrolled::again(bytes, fleet)?)),
+            Some(Kind::Departure) => Self::Departure(Signed::again(bytes, fleet)?),
+            Some(Kind::Op) => Self::Op(Signed::again(bytes, fleet)?),
+            Some(Kind::Head) => Self::Head(Signed::again(bytes, fleet)?),
+            _ => Self::verify(bytes, fleet)?,
+        })
+    }
+
     /// The bytes as received.
     pub fn bytes(&self) -> &[u8] {
         match self {

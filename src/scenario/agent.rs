@@ -45,12 +45,8 @@ impl Agent {
     /// Plans one whose files are in `dir`, with the keys of operators in `operators`. Nothing is made.
     pub fn new(name: &str, dir: &Path, operators: &Path) -> Self {
         let state = dir.join(name);
-        let places = Places {
-            config: state.join("agent.toml"),
-            socket: state.join("agent.sock"),
-            operators: operators.to_owned(),
-            state,
-        };
+        let mut places = Places::find(Some(&state), None, |_| None, false);
+        operators.clone_into(&mut places.operators);
         Self {
             name: name.to_owned(),
             places,

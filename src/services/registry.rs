@@ -56,7 +56,7 @@ pub fn start(parts: &Parts, tasks: &mut JoinSet<()>) {
     service(tasks, "shipping", shipping.serve(stop.clone()));
     service(tasks, "join", membership::serve(me, net.clone(), store.clone(), clock, b));
     service(tasks, "card", membership::serve_cards(net.clone(), store.clone(), clock, c));
-    service(tasks, "ping", hosts::serve::serve(me, net, store, stop));
+    service(tasks, "ping", hosts::serve::serve(me, net, store, clock, stop));
 }
 
 fn service(

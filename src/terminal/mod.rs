@@ -9,6 +9,7 @@
 //! `OpenSSH`'s `vis` and git's `quotePath` arrived at.
 
 pub mod escape;
+pub mod hanging;
 pub mod nodeset;
 pub mod output;
 pub mod prompt;

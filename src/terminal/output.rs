@@ -146,6 +146,21 @@ impl<W: Write> Output<W> {
         self.format
     }
 
+    /// Whether a person reads it, so that words may stand where a script would get rows.
+    pub fn is_page(&self) -> bool {
+        self.terminal && matches!(self.format, Format::Table | Format::Wide)
+    }
+
+    /// How many columns a page has, if it goes to a terminal that says.
+    pub fn columns(&self) -> Option<usize> {
+        self.columns.filter(|_| self.format != Format::Wide)
+    }
+
+    /// How this program's words look where it goes.
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
     /// Whether the reader went away: nothing that follows is read, so long work may stop.
     pub fn is_closed(&self) -> bool {
         self.closed

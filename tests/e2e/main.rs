@@ -11,6 +11,7 @@
     reason = "tests: what is missing fails them, and deadlines are real time"
 )]
 
+mod contract;
 mod crashes;
 mod fleet;
 mod groups;
@@ -25,5 +26,7 @@ mod shipped;
 mod tokens;
 mod words;
 
+#[path = "../support/schema.rs"]
+mod schema;
 #[path = "../support/mod.rs"]
 mod support;

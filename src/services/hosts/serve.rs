@@ -7,9 +7,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
+    control::ClockRow,
     identity::HostId,
     net::{Net, NetError, PeerKey, Protocol, Standing},
     store::Store,
+    time::Timestamp,
     wire_choice, wire_record,
 };
 
@@ -40,11 +42,13 @@ pub enum PingReply {
     Pong {
         /// The hosts that passed it on, the first one first.
         via: Vec<HostId>,
+        /// What time it is there. Its own word, and only from the host that was asked for.
+        clock: Option<Timestamp>,
     },
     /// No way was found.
     NoWay {},
 }
-wire_choice!(PingReply { 0 = Pong { via }, 1 = NoWay {} });
+wire_choice!(PingReply { 0 = Pong { via, clock }, 1 = NoWay {} });
 
 /// Ping.
 #[derive(Debug)]
@@ -61,7 +65,13 @@ impl Protocol for Ping {
 ///
 /// # Errors
 /// When the protocol is served already.
-pub async fn serve(me: HostId, net: Net, store: Store, stop: CancellationToken) -> Result<(), NetError> {
+pub async fn serve(
+    me: HostId,
+    net: Net,
+    store: Store,
+    clock: fn() -> Timestamp,
+    stop: CancellationToken,
+) -> Result<(), NetError> {
     let mut incoming = net.accept::<Ping>(PINGS_MAX)?;
     let mut pings = JoinSet::new();
     let relayed = Arc::new(Semaphore::new(RELAYED_MAX));
@@ -76,7 +86,7 @@ pub async fn serve(me: HostId, net: Net, store: Store, stop: CancellationToken) 
         pings.spawn(async move {
             let Ok(Some(request)) = arrival.channel.recv_request(PING_WITHIN).await else { return };
             let reply = if request.target == me {
-                PingReply::Pong { via: Vec::new() }
+                PingReply::Pong { via: Vec::new(), clock: Some(clock()) }
             } else {
                 let hops = request.hops.min(HOPS_MAX);
                 let found = match relayed.try_acquire() {
@@ -88,7 +98,8 @@ pub async fn serve(me: HostId, net: Net, store: Store, stop: CancellationToken) 
                 match found {
                     Some((_, mut via)) => {
                         via.insert(0, me);
-                        PingReply::Pong { via }
+                        // On the way back it would be older than it says.
+                        PingReply::Pong { via, clock: None }
                     }
                     None => PingReply::NoWay {},
                 }
@@ -135,12 +146,56 @@ async fn reach(
     None
 }
 
+/// How the clocks of some hosts that are linked stand to `clock`: `most` of them at most, asked at once. Those
+/// that do not answer, or do not say, are left out.
+pub async fn clocks(net: &Net, store: &Store, clock: fn() -> Timestamp, most: usize) -> Vec<ClockRow> {
+    let links: Vec<PeerKey> = net.links().borrow().keys().copied().collect();
+    let hosts: Vec<(HostId, String, PeerKey)> = store.read(|replica| {
+        let members = replica.authority().members();
+        let linked = members
+            .map(|host| (host.id(), host.name().to_owned(), PeerKey(host.transport().bytes())))
+            .filter(|(_, _, key)| links.contains(key));
+        linked.take(most).collect()
+    });
+    let mut asked = JoinSet::new();
+    for (host, name, key) in hosts {
+        let net = net.clone();
+        asked.spawn(async move {
+            let answer = asked_once(&net, key, PingRequest { target: host, hops: 0 }).await?;
+            let (there, here) = (answer.clock?, clock());
+            let half = answer.took / 2;
+            let then = here.before(half);
+            let (ahead, by) =
+                if there > then { (true, there.since(then)) } else { (false, then.since(there)) };
+            let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            Some(ClockRow { host, name, ahead, by_ms: ms(by), error_ms: ms(half).saturating_add(1) })
+        });
+    }
+    let mut rows = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        rows.extend(answer.ok().flatten());
+    }
+    rows.sort_by(|a: &ClockRow, b| a.name.cmp(&b.name).then(a.host.cmp(&b.host)));
+    rows
+}
+
+/// A pong.
+struct Answer {
+    took: Duration,
+    via: Vec<HostId>,
+    clock: Option<Timestamp>,
+}
+
 async fn once(net: &Net, peer: PeerKey, request: PingRequest) -> Option<(Duration, Vec<HostId>)> {
+    asked_once(net, peer, request).await.map(|answer| (answer.took, answer.via))
+}
+
+async fn asked_once(net: &Net, peer: PeerKey, request: PingRequest) -> Option<Answer> {
     let mut channel = net.open::<Ping>(peer, PING_WITHIN).await.ok()?;
     let sent = Instant::now();
     channel.send_request(&request, PING_WITHIN).await.ok()?;
     match channel.recv_reply(PING_WITHIN).await.ok()?? {
-        PingReply::Pong { via } => Some((sent.elapsed(), via)),
+        PingReply::Pong { via, clock } => Some(Answer { took: sent.elapsed(), via, clock }),
         PingReply::NoWay {} => None,
     }
 }

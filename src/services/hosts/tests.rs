@@ -66,6 +66,7 @@ impl World {
             &["10.0.0.2:7946\u{9b}31m"],
         );
         let mut script = Script::of(&fleet, web_1);
+        script.lines = Some(listing::lines);
         script.sees(web_1, "self", Some(NOW));
         script.sees(web_2, "up", Some(NOW.before(Duration::from_secs(3))));
         script.sees(db, "unreachable", Some(NOW.before(HOUR * 3)));
@@ -222,6 +223,29 @@ async fn a_script_gets_tabs_names_or_whole_json() {
     assert_eq!(web_2["tags"], serde_json::json!({"env": "prod", "role": "web"}));
     assert_eq!(web_2["id"], world.id("web-2").to_string());
     assert_eq!(json["items"][1]["state"], "left");
+}
+
+#[tokio::test]
+async fn the_list_of_all_has_the_fields_that_verified_hosts_have() {
+    let world = World::new();
+    for format in [Format::Json, Format::Wide, Format::Csv] {
+        let all = world.list(format, true, &Which::default()).await.unwrap();
+        assert_eq!(all, world.list(format, true, &selected("all")).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_was_verified_once_is_not_verified_again_and_what_was_altered_since_is() {
+    let world = World::new();
+    let first = world.list(Format::Json, false, &selected("all")).await.unwrap();
+    assert_eq!(world.list(Format::Json, false, &selected("all")).await.unwrap(), first);
+    assert!(world.operators.join("acme/verified").exists());
+    let mut altered = world.fleet.replica.all();
+    let last = altered[1].entry.0.len() - 1;
+    altered[1].entry.0[last] ^= 1;
+    world.agent.script(|script| script.extra = vec![altered.swap_remove(1)]);
+    world.list(Format::Json, false, &selected("all")).await.unwrap();
+    assert_eq!(world.said.text(), "! warning: 1 entries from the agent do not hold and were left out\n");
 }
 
 #[tokio::test]
@@ -479,7 +503,7 @@ async fn an_entry_that_the_agent_made_up_is_left_out_and_told() {
         script.extra = foreign;
         script.extra.push(altered.swap_remove(1));
     });
-    let listed = world.list(Format::Name, false, &Which::default()).await.unwrap();
+    let listed = world.list(Format::Name, false, &selected("all")).await.unwrap();
     assert_eq!(listed, "db-1\nold-1\nweb-1\nweb-2\n");
     let warning = format!("! warning: {} entries from the agent do not hold and were left out\n", count + 1);
     assert_eq!(world.said.text(), warning);

@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::Path, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     tag::{self, Plan, TagError},
@@ -11,8 +11,8 @@ use super::{
 use crate::{
     authority::{Host, Refusal, TagChange},
     control::{
-        Anchor, AnchorError, Client, ControlError, HostRow, PickError, Reply, Request, fleet, host_named,
-        hosts_selected,
+        Anchor, AnchorError, Client, ControlError, HostRow, PickError, Reply, Request, fleet_under,
+        host_lines, host_named, hosts_selected,
     },
     identity::{HostId, WriterId},
     journal::{OperatorError, OperatorHome, stream_place},
@@ -150,7 +150,7 @@ async fn verified(
     talk: &mut Talk,
 ) -> Result<(Replica, Anchor), HostsError> {
     let anchor = Anchor::find(client, operators)?;
-    let (replica, left_out) = fleet(client, anchor.chain().clone(), heads).await?;
+    let (replica, left_out) = fleet_under(client, &anchor, heads).await?;
     if left_out > 0 {
         talk.warn(&format!("{left_out} entries from the agent do not hold and were left out"));
     }
@@ -164,7 +164,7 @@ async fn seen(client: &mut Client) -> Result<Vec<HostRow>, ControlError> {
     }
 }
 
-/// `host ls`.
+/// `host ls`. All hosts are as the agent lists them; those that were picked are verified.
 ///
 /// # Errors
 /// See [`HostsError`].
@@ -175,11 +175,18 @@ pub async fn list<W: Write>(
     output: &mut Output<W>,
     talk: &mut Talk,
 ) -> Result<(), HostsError> {
-    let (replica, _) = verified(client, operators, true, talk).await?;
-    let all = Which { selector: Some("all".to_owned()), ..Which::default() };
-    let which = if which.is_empty() { &all } else { which };
-    let hosts = which.pick(&replica)?;
     let as_text = !matches!(output.format(), Format::Json | Format::Jsonl);
+    if which.is_empty() {
+        // Nobody is picked and nothing is decided: as the agent lists them.
+        let lines = host_lines(client).await?;
+        if lines.is_empty() {
+            return Err(PickError::NoMatch { selector: "all".to_owned() }.into());
+        }
+        let rows: Vec<Value> = lines.iter().map(|line| view::listed(line, as_text)).collect();
+        return Ok(output.rows(&HOST_SHEET, &rows)?);
+    }
+    let (replica, _) = verified(client, operators, true, talk).await?;
+    let hosts = which.pick(&replica)?;
     let rows = view::rows(&replica, &hosts, &seen(client).await?, as_text);
     Ok(output.rows(&HOST_SHEET, &rows)?)
 }

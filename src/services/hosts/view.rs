@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     authority::{Host, Standing, TagState},
-    control::HostRow,
+    control::{HostLine, HostRow},
     identity::HostId,
     replica::Replica,
     terminal::{Column, HOST_STATES, Kind, Mark, Sheet, Style, escape, time},
@@ -96,6 +96,34 @@ pub fn rows(replica: &Replica, hosts: &[&Host], seen: &[HostRow], as_text: bool)
     let seen = seen_by_agent(seen);
     let row = |host: &&Host| fields(replica, host, seen.get(&host.id()).copied(), as_text);
     hosts.iter().map(row).map(Value::Object).collect()
+}
+
+/// The row of a host as the agent lists it, with the same fields. `as_text`: as for [`rows`].
+pub(super) fn listed(line: &HostLine, as_text: bool) -> Value {
+    let words = |text: &String| if text.is_empty() { Value::Null } else { json!(text) };
+    let tags = if as_text {
+        let set = line.tags.iter().map(|(key, value)| (key, value.as_str()));
+        let mut tags: Vec<(&String, &str)> =
+            set.chain(line.conflicts.iter().map(|key| (key, CONFLICT))).collect();
+        tags.sort_unstable();
+        json!(tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","))
+    } else {
+        Value::Object(line.tags.iter().map(|(key, value)| (key.clone(), json!(value))).collect())
+    };
+    let when = |at: Option<Timestamp>| at.map_or(Value::Null, |at| json!(time::rfc3339(at)));
+    json!({
+        "name": line.name,
+        "id": line.about.host.to_string(),
+        "state": line.about.state,
+        "os": words(&line.os),
+        "agent": words(&line.agent),
+        "addresses": line.addresses,
+        "seen": when(line.about.seen),
+        "since": when(line.about.since),
+        "witnesses": line.about.witnesses,
+        "tags": tags,
+        "conflicts": line.conflicts,
+    })
 }
 
 /// One host with all that is known of it.

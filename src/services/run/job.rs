@@ -80,7 +80,7 @@ impl Jobs {
     /// Asks the agent for the fleet and the live orders, and adds what was ordered here.
     pub(super) async fn gather(home: &OperatorHome, socket: &Path) -> Result<Self, RunError> {
         let mut client = Client::connect(socket).await?;
-        let (mut replica, _) = control::fleet(&mut client, home.chain.clone(), true).await?;
+        let (mut replica, _) = control::fleet_of(&mut client, home, true).await?;
         client.send(&Request::Orders {}).await?;
         loop {
             let (items, more) = match client.reply_within(REPLY_WITHIN).await? {

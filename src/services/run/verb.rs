@@ -66,7 +66,7 @@ pub async fn run(
     let mut client = Client::connect(socket).await?;
     // With heads: who listens can keep results, and names of the agents' versions may be asked for. That costs a
     // fifth more than without (100 hosts: 24 ms instead of 19, unoptimised).
-    let (replica, left_out) = control::fleet(&mut client, home.chain.clone(), true).await?;
+    let (replica, left_out) = control::fleet_of(&mut client, home, true).await?;
     if left_out > 0 {
         streams.say(&format!("warning: {left_out} entries that the agent handed over did not hold"));
     }

@@ -1,19 +1,22 @@
 //! The operator's side.
 
-use std::{fmt::Write as _, io::Write, path::Path, time::Duration};
+use std::{fmt::Write as _, fs, io::Write, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
-    control::{Anchor, AnchorError, Client, ControlError, PeerRow, Reply, Request, StatusReport, fleet},
-    identity::HostId,
-    replica::Replica,
-    terminal::{Mark, Output, OutputError, Style, Talk, escape, time},
+    control::{Anchor, AnchorError, Client, ControlError, PeerRow, Reply, Request, StatusReport},
+    terminal::{Mark, Output, OutputError, Style, Talk, escape, hanging::wrapped, time},
     time::Timestamp,
 };
 
 /// How long the agent may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// Links, and problems, that a page shows: it is one screen.
+const SHOWN_MAX: usize = 8;
+/// Where the values of a page begin.
+const LABEL_COLUMNS: usize = 12;
 
 /// Why there is no status to show.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,7 @@ pub enum StatusError {
 pub async fn status<W: Write>(
     client: &mut Client,
     operators: &Path,
+    state: &Path,
     now: Timestamp,
     output: &mut Output<W>,
     talk: &mut Talk,
@@ -47,12 +51,9 @@ pub async fn status<W: Write>(
         return Err(ControlError::Malformed("not the answer to a question about peers".to_owned()).into());
     };
     let anchor = Anchor::find(client, operators)?;
-    let (replica, left_out) = fleet(client, anchor.chain().clone(), false).await?;
-    if left_out > 0 {
-        talk.warn(&format!("{left_out} entries from the agent do not hold and were left out"));
-    }
-    let document = document(client, &anchor, &replica, &status, &peers);
-    output.document("status", &document, |style| page(&document, style, now))?;
+    let document = document(client, &anchor, &status, &peers, &Disk::of(state));
+    let columns = output.columns();
+    output.document("status", &document, |style| page(&document, style, now, columns))?;
     if anchor.operator().is_none() {
         talk.say(
             "note: this user has no operator key for this fleet, so which fleet it is rests on the agent's word",
@@ -61,17 +62,33 @@ pub async fn status<W: Write>(
     Ok(())
 }
 
+/// What this process can see of the agent's disk.
+struct Disk {
+    room: Option<(u64, u64)>,
+    journal: Option<u64>,
+}
+
+impl Disk {
+    fn of(state: &Path) -> Self {
+        let room = rustix::fs::statvfs(state).ok();
+        let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
+        Self {
+            room: room.map(|room| (bytes(room.f_bavail, room.f_frsize), bytes(room.f_blocks, room.f_frsize))),
+            journal: fs::metadata(state.join("executor/claims")).ok().map(|about| about.len()),
+        }
+    }
+}
+
 fn document(
     client: &Client,
     anchor: &Anchor,
-    replica: &Replica,
     status: &StatusReport,
     peers: &[PeerRow],
+    disk: &Disk,
 ) -> Value {
-    let name = |id: &HostId| replica.authority().host(id).map(|host| host.name().to_owned());
     let peer = |peer: &PeerRow| {
         json!({
-            "host": peer.host.as_ref().and_then(name),
+            "host": peer.name,
             "id": peer.host.map(|id| id.to_string()),
             "address": peer.address,
             "dialled": peer.dialled,
@@ -88,10 +105,11 @@ fn document(
             "until": held.map(|(_, certificate)| time::rfc3339(certificate.not_after)),
         })
     });
+    let running = status.counters.iter().find(|(name, _)| name == "orders_running").map(|(_, count)| count);
     let counters = status.counters.iter().map(|(name, count)| (name.clone(), json!(count)));
     json!({
         "fleet": { "name": anchor.chain().genesis().name, "id": client.fleet.to_string() },
-        "host": { "name": name(&client.host), "id": client.host.to_string() },
+        "host": { "name": status.name, "id": client.host.to_string() },
         "agent": client.agent,
         "started": time::rfc3339(status.started),
         "executor_pid": status.executor_pid,
@@ -104,7 +122,12 @@ fn document(
         "entries": status.entries,
         "root": status.root.map(|root| format!("{:032x}", u128::from_be_bytes(root))),
         "orders": status.orders,
+        "running": running,
         "results_unsettled": status.results_unsettled,
+        "store_bytes": status.store_bytes,
+        "journal_bytes": disk.journal,
+        "disk_free_bytes": disk.room.map(|(free, _)| free),
+        "disk_bytes": disk.room.map(|(_, all)| all),
         "confinement": status.confinement,
         "problems": status.problems,
         "counters": Value::Object(counters.collect()),
@@ -114,7 +137,7 @@ fn document(
 }
 
 /// The document for a person, all of it escaped.
-fn page(document: &Value, style: Style, now: Timestamp) -> String {
+fn page(document: &Value, style: Style, now: Timestamp, columns: Option<usize>) -> String {
     let text = |path: &str| match document.pointer(path) {
         Some(Value::String(text)) if !text.is_empty() => escape::cell(text),
         Some(Value::Number(number)) => number.to_string(),
@@ -141,6 +164,7 @@ fn page(document: &Value, style: Style, now: Timestamp) -> String {
         text("/fleet/id").chars().take(8).collect::<String>(),
     );
     let mut line = |label: &str, value: &str| {
+        let value = wrapped(value, LABEL_COLUMNS, columns);
         let _always = writeln!(page, "  {label:<8}  {value}");
     };
     line(
@@ -169,19 +193,35 @@ fn page(document: &Value, style: Style, now: Timestamp) -> String {
     line(
         "holds",
         &format!(
-            "{}, {}, {} not yet settled",
+            "{}, {}{}, {} not yet settled",
             counted("/entries", "entry", "entries"),
             counted("/orders", "live order", "live orders"),
+            match document.pointer("/running").and_then(Value::as_u64) {
+                Some(running) if running > 0 => format!(", {running} running here"),
+                _ => String::new(),
+            },
             counted("/results_unsettled", "result", "results"),
         ),
     );
+    line("root", &text("/root"));
+    let size = |path: &str| document.pointer(path).and_then(Value::as_u64).map(time::size);
+    let mut disk: Vec<String> = Vec::new();
+    disk.extend(size("/store_bytes").map(|size| format!("store {size}")));
+    disk.extend(size("/journal_bytes").map(|size| format!("journal {size}")));
+    if let (Some(free), Some(all)) = (size("/disk_free_bytes"), size("/disk_bytes")) {
+        disk.push(format!("{free} of {all} free"));
+    }
+    if !disk.is_empty() {
+        line("disk", &disk.join(", "));
+    }
     line("confined", &text("/confinement"));
     if document.pointer("/operator").is_some_and(Value::is_object) {
         line("you are", &format!("{}, {}", text("/operator/person"), text("/operator/key")));
         let until = document.pointer("/operator/until");
         line("", &format!("certificate until {} ({})", text("/operator/until"), when(until)));
     }
-    for peer in list("/peers") {
+    let peers = list("/peers");
+    for peer in peers.iter().take(SHOWN_MAX) {
         let field = |key: &str| peer.get(key).and_then(Value::as_str).map(escape::cell);
         let rtt = peer.get("rtt_us").and_then(Value::as_u64);
         line(
@@ -195,9 +235,16 @@ fn page(document: &Value, style: Style, now: Timestamp) -> String {
             ),
         );
     }
-    for problem in problems {
-        let problem = escape::cell(problem.as_str().unwrap_or("?"));
+    let more = |all: usize| all.saturating_sub(SHOWN_MAX);
+    if more(peers.len()) > 0 {
+        line("", &format!("and {} more links: muster status -o json", more(peers.len())));
+    }
+    for problem in problems.iter().take(SHOWN_MAX) {
+        let problem = wrapped(&escape::cell(problem.as_str().unwrap_or("?")), LABEL_COLUMNS - 1, columns);
         let _always = writeln!(page, "{} {problem}", style.mark(Mark::Warning, "problem:"));
+    }
+    if more(problems.len()) > 0 {
+        let _always = writeln!(page, "  and {} more problems: muster status -o json", more(problems.len()));
     }
     page
 }
