@@ -40,11 +40,13 @@ mod tests {
         let later = dir.path().join("later");
         let home = MeshHome::at(&later);
         let (problems, mut told) = watch::channel(Vec::new());
-        let begun = tokio::spawn(async move { begin(&home, &problems).await });
-        let why = told.wait_for(|problems| !problems.is_empty()).await.unwrap().join(" ");
-        assert!(why.contains("tries again") && why.contains("later/epoch"), "{why}");
-        std::fs::create_dir(&later).unwrap();
-        assert_eq!(begun.await.unwrap(), 0);
+        let mended = async {
+            let why = told.wait_for(|problems| !problems.is_empty()).await.unwrap().join(" ");
+            assert!(why.contains("tries again") && why.contains("later/epoch"), "{why}");
+            std::fs::create_dir(&later).unwrap();
+        };
+        let (epoch, ()) = tokio::join!(begin(&home, &problems), mended);
+        assert_eq!(epoch, 0);
         assert_eq!(*told.borrow(), Vec::<String>::new());
         assert!(later.join("epoch").exists());
     }
