@@ -80,12 +80,12 @@ pub struct Select {
     /// A selector over tags, groups, packages and facts
     #[arg(value_name = "EXPR", conflicts_with = "target")]
     pub expression: Option<String>,
-    /// Which hosts, as other commands have it
-    #[command(flatten)]
-    pub flags: TargetFlags,
     /// Say for each part of it of how many hosts it is true, false and unknown
     #[arg(long, requires = "expression")]
     pub explain: bool,
+    /// Which hosts, as other commands have it; last, as what follows would stand under its heading
+    #[command(flatten)]
+    pub flags: TargetFlags,
 }
 
 /// `group`.
