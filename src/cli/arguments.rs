@@ -29,7 +29,8 @@ const EXAMPLES: &str = "Examples:
   muster hosts                         list the hosts
 
 Exit codes: 0 every target succeeded, 1 internal, 2 usage, 3 no host matched, 4 not permitted,
-5 agent or mesh unreachable, 6 a host failed, 7 a host never answered.";
+5 agent or mesh unreachable, 6 a host failed, 7 a host never answered, 8 stopped by --max-errors
+or --fail-fast, 124 the wait ran out, 130 interrupted. One named host: its command's own.";
 
 /// Manages a fleet of machines without a server.
 #[derive(Clone, Debug, Parser)]
@@ -95,7 +96,7 @@ pub enum Verb {
     /// List the hosts, as `host ls`
     Hosts(HostLs),
     /// Run a command on hosts
-    Run(Run),
+    Run(Box<Run>),
     /// See what came of orders
     #[command(subcommand)]
     Job(Job),
@@ -514,7 +515,7 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 Examples:
   muster run -l role=web -- uname -r
-  muster run -t 'tag.env = prod and not tag.frozen = yes' --as www -- id
+  muster run -t 'tag.env = prod and missing tag.frozen' --as www -- id
   muster run --all -c 'df -h / | tail -1'
   muster run -l role=db --script tune.sh -- --fast
   muster run -H db-1 -i -- psql < fix.sql")]
