@@ -77,8 +77,11 @@ fn plain_word(word: &str) -> String {
     let id = |word: &str| word.chars().all(|c| "qpzry9x8gf2tvdw0s3jn54khce6mua7l".contains(c));
     let unit = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let number = word.len() > unit.len();
+    let day = |day: &str| day.len() == 10 && day.split('-').all(|part| part.parse::<u16>().is_ok());
     if word.starts_with("SHA256:") {
         "KEY".to_owned()
+    } else if word.ends_with('Z') && word.split_once('T').is_some_and(|(date, _)| day(date)) {
+        "WHEN".to_owned()
     } else if number && ["µs", "us", "ms", "s", "m", "h", "d"].contains(&unit) {
         "TIME".to_owned()
     } else if word.len() == 5 && word.as_bytes()[2] == b':' && number {
@@ -223,4 +226,6 @@ fn what_differs_is_put_aside_and_nothing_else() {
     assert_ne!(plain("3 ok"), plain("2 ok"));
     assert_eq!(plain("job c96df7"), plain("job qqqqqq"));
     assert_eq!(plain("seen 2s ago"), plain("seen now"));
+    assert_eq!(plain("until 2026-12-24T13:31:27.349Z"), plain("until 2027-01-01T00:00:00Z"));
+    assert_ne!(plain("until 2026-12-24T13:31:27.349Z"), plain("until TODAYZ"));
 }

@@ -5,11 +5,10 @@ use std::{ffi::OsString, net::SocketAddr, ops::Range, path::PathBuf, str::FromSt
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use super::targeting;
+use super::targeting::{self, TargetFlags};
 use crate::{
     selector::parse_label,
     services::run::{Pace, Share},
-    targets,
     terminal::{Format, style::ColorChoice, time::parse_duration},
 };
 
@@ -30,7 +29,8 @@ const EXAMPLES: &str = "Examples:
   muster hosts                         list the hosts
 
 Exit codes: 0 every target succeeded, 1 internal, 2 usage, 3 no host matched, 4 not permitted,
-5 agent or mesh unreachable, 6 a host failed, 7 a host never answered.";
+5 agent or mesh unreachable, 6 a host failed, 7 a host never answered, 8 stopped by --max-errors
+or --fail-fast, 124 the wait ran out, 130 interrupted. One named host: its command's own.";
 
 /// Manages a fleet of machines without a server.
 #[derive(Clone, Debug, Parser)]
@@ -125,8 +125,8 @@ pub enum Verb {
     MeshProcess,
     /// Look for what is wrong on this machine, and say what to do about it
     #[command(
-        after_help = "Looks at the clock, links, store, journal, permissions, versions and the sandbox. It also works where no
-agent runs, and says so. Run it as the agent's owner: others may not look at all of it.
+        after_help = "Looks at the clock, links, store, journal, permissions, versions and the sandbox. It also works
+where no agent runs, and says so. Run it as the agent's owner: others may not look at all of it.
 Exit code 0: nothing is wrong. 1: something is. 5: no agent answers.
 
 Examples:
@@ -432,37 +432,6 @@ pub struct HostPing {
     pub timeout: Duration,
 }
 
-/// Which hosts an order is for. None of these is an error: no target, no action.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Target")]
-#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
-pub struct Target {
-    /// Hosts that a selector is true for, such as 'tag.role = web and not tag.frozen = yes'
-    #[arg(short, long, value_name = "SELECTOR")]
-    pub target: Option<String>,
-    /// Hosts with this tag; repeated, with all of them
-    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
-    pub labels: Vec<(String, String)>,
-    /// Hosts by name: `web-[01-10,12],db-1`; may be repeated
-    #[arg(short = 'H', long = "host", value_name = "NODESET")]
-    pub hosts: Vec<String>,
-    /// A saved selector, by name; repeated, in all of them
-    #[arg(short, long = "group", value_name = "GROUP")]
-    pub groups: Vec<String>,
-    /// Systems Manager's words, such as Key=tag:role,Values=web,api
-    #[arg(long, value_name = "KEY,VALUES")]
-    pub ssm_targets: Vec<String>,
-    /// Every host
-    #[arg(long)]
-    pub all: bool,
-    /// Only a part of them, such as 10% or 5, the same one each time
-    #[arg(long, value_name = "N", value_parser = targets::Share::from_str)]
-    pub sample: Option<targets::Share>,
-    /// So many at most, the first by name
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub limit: Option<u32>,
-}
-
 /// How many hosts are asked at a time, and how many may fail.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Pace")]
@@ -546,14 +515,11 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 Examples:
   muster run -l role=web -- uname -r
-  muster run -t 'tag.env = prod and not tag.frozen = yes' --as www -- id
+  muster run -t 'tag.env = prod and missing tag.frozen' --as www -- id
   muster run --all -c 'df -h / | tail -1'
   muster run -l role=db --script tune.sh -- --fast
   muster run -H db-1 -i -- psql < fix.sql")]
 pub struct Run {
-    /// Which hosts
-    #[command(flatten)]
-    pub target: Target,
     /// The user to run as [default: the user that the agent runs as]
     #[arg(long = "as", value_name = "USER")]
     pub run_as: Option<String>,
@@ -566,9 +532,6 @@ pub struct Run {
     /// How long to wait for hosts that do not answer
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub wait: Duration,
-    /// How many hosts at a time
-    #[command(flatten)]
-    pub pacing: Pacing,
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -593,6 +556,12 @@ pub struct Run {
     /// The program and its arguments
     #[arg(last = true, value_name = "ARGV", required_unless_present_any = ["command", "script"])]
     pub argv: Vec<OsString>,
+    /// Which hosts; last, as what follows would stand under its heading
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// How many hosts at a time
+    #[command(flatten)]
+    pub pacing: Pacing,
 }
 
 /// `run --view`.

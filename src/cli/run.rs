@@ -11,7 +11,7 @@ use futures::{StreamExt as _, stream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    arguments::{Job, JobRerun, Pacing, Run, RunExit, RunView, Target},
+    arguments::{Job, JobRerun, Pacing, Run, RunExit, RunView},
     chance,
     dispatch::{Context, connect, wait},
     failure::{self, ExitCode, Explain as _, Failure},
@@ -119,19 +119,6 @@ fn interrupts() -> Interrupts {
     stream::select_all(streams).boxed()
 }
 
-fn targets(target: &Target) -> Targets {
-    Targets {
-        expression: target.target.clone(),
-        labels: target.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
-        hosts: target.hosts.clone(),
-        groups: target.groups.clone(),
-        ssm: target.ssm_targets.clone(),
-        all: target.all,
-        sample: target.sample,
-        limit: target.limit,
-    }
-}
-
 fn view(view: RunView) -> View {
     match view {
         RunView::Auto => View::Auto,
@@ -158,7 +145,7 @@ fn pace(pacing: &Pacing, request: &mut RunRequest) {
 }
 
 pub(super) fn run(context: &mut Context, run: &Run) -> Result<ExitCode, Failure> {
-    let target = targets(&run.target);
+    let target = run.target.targets();
     let words = run.argv.iter().map(|word| word.as_bytes().to_vec());
     let argv = match (&run.command, &run.script) {
         (Some(line), _) => vec![b"/bin/sh".to_vec(), b"-c".to_vec(), line.as_bytes().to_vec()],

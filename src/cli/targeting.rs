@@ -79,12 +79,12 @@ pub struct Select {
     /// A selector over tags, groups, packages and facts
     #[arg(value_name = "EXPR", conflicts_with = "target")]
     pub expression: Option<String>,
-    /// Which hosts, as other commands have it
-    #[command(flatten)]
-    pub flags: TargetFlags,
     /// Say for each part of it of how many hosts it is true, false and unknown
     #[arg(long, requires = "expression")]
     pub explain: bool,
+    /// Which hosts, as other commands have it; last, as what follows would stand under its heading
+    #[command(flatten)]
+    pub flags: TargetFlags,
 }
 
 /// `group`.
@@ -115,7 +115,7 @@ counts until the group is set again.
 
 Examples:
   muster group set prod 'tag.env = prod'
-  muster group set change-freeze '@prod and tag.frozen = yes' --dry-run
+  muster group set change-freeze '@prod and has tag.frozen' --dry-run
   muster run -t '@prod and tag.role = web' -- uptime")]
 pub struct GroupSet {
     /// The group

@@ -37,7 +37,14 @@ const READING: &[(&[&str], i32)] = &[
     (&["inventory", "compare", "deb", "1.0", "2.0"], 0),
     (&["job", "ls"], 0),
     (&["job", "show", "JOB"], 0),
+    (&["select", "all"], 0),
+    (&["select", "--explain", "tag.role = web or has tag.frozen"], 0),
+    (&["group", "ls"], 0),
     (&["run", "--all", "--dry-run", "--", "true"], 0),
+    (&["run", "--all", "--dry-run", "--batch", "1", "--max-errors", "1", "--", "true"], 0),
+    (&["run", "--all", "--batch", "1", "--fail-fast", "--", "false"], 8),
+    (&["job", "rerun", "JOB", "--failed"], 6),
+    (&["job", "watch", "JOB"], 6),
     (&["run", "--all", "--", "sh", "-c", "echo out; echo err >&2; printf '\\377' "], 0),
     (&["run", "-H", "b", "--", "sh", "-c", "exit 3"], 3),
     (&["invite"], 0),
@@ -52,6 +59,7 @@ fn promised<'a>(fleet: &Fleet, schemas: &'a mut BTreeMap<String, Value>, name: &
 fn every_document_is_what_its_schema_says() {
     let fleet = two();
     let job = fleet.order("a", &["--all"], &["false"]).ends(6).job;
+    fleet.muster("a", &["group", "set", "web", "tag.role = web", "--yes"]).ends(0);
     let mut schemas = BTreeMap::new();
     let mut wrong = Vec::new();
     let mut met = BTreeSet::new();
@@ -74,6 +82,15 @@ fn every_document_is_what_its_schema_says() {
             for document in &documents {
                 hold(&fleet, &format!("{args:?}"), document);
             }
+        }
+    }
+    // What is played in virtual time tells as what is played on agents does.
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/partition-heals.toml");
+    for format in ["json", "jsonl"] {
+        let args = ["-o", format, "scenario", "simulate", file, "--seeds", "0..1"];
+        let said = fleet.muster("a", &args).ends(0);
+        for document in &if format == "json" { vec![said.json()] } else { said.jsonl() } {
+            hold(&fleet, &format!("{args:?}"), document);
         }
     }
     // What makes a fleet, and a host of it.

@@ -421,8 +421,10 @@ impl Fleet {
     pub(crate) fn kill9(&mut self, name: &str, process: Process) {
         let (executor, mesh) = (self.executor_pid(name), self.mesh_pid(name));
         if process != Process::Executor {
-            let mesh = mesh.expect("a mesh process that runs");
+            let mesh = mesh.unwrap_or_else(|| panic!("{name} has no mesh process{}", self.logs()));
             let _gone = kill_process(pid(mesh), Signal::KILL);
+            // A busy machine takes a while: until then whoever looks for a mesh process would find this one.
+            self.until("the killed mesh process ends", |_| gone(mesh));
         }
         if process != Process::Mesh {
             let _gone = kill_process(pid(executor), Signal::KILL);
