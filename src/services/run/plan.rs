@@ -124,8 +124,6 @@ impl Plan<'_> {
                 "not_after": rfc3339(certificate.not_after),
             })
         });
-        // Nothing is signed for good: this id is of no order that anybody gets.
-        document.remove("job");
         document.insert("certificate".to_owned(), certificate.into());
         let sizes: Vec<usize> =
             (0..self.rollout.waves_total()).map(|wave| self.rollout.wave(wave).len()).collect();
