@@ -96,7 +96,7 @@ pub enum Verb {
     /// List the hosts, as `host ls`
     Hosts(HostLs),
     /// Run a command on hosts
-    Run(Run),
+    Run(Box<Run>),
     /// See what came of orders
     #[command(subcommand)]
     Job(Job),

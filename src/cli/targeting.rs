@@ -20,7 +20,6 @@ use crate::{
 /// Which hosts, in every way that it can be said; all that is given narrows.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Target")]
-#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
 pub struct TargetFlags {
     /// Hosts that a selector is true for, such as 'tag.role = web and not @change-freeze'
     #[arg(short, long, value_name = "SELECTOR")]
