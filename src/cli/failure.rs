@@ -301,6 +301,7 @@ impl Explain for HostHomeError {
             }
             Self::Locked { .. } => failure.hint(format!("see it: {}", with_flags(site, "muster status"))),
             Self::Key(error) => error.explain(site),
+            Self::Journal(_) => failure.hint(format!("look there: ls -lR {}", quoted(&site.places.state))),
             Self::Damaged { path, .. } => {
                 failure.hint(format!("restore it from a backup, or look: ls -l {}", quoted(&path)))
             }

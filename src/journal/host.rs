@@ -19,7 +19,10 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::keyfile::{self, KeyFileError};
+use super::{
+    JournalError, Slots,
+    keyfile::{self, KeyFileError},
+};
 use crate::{
     authority::{Enrolled, HostKeys, RootChain},
     identity::{Executor, FleetId, HostId, Purpose, SealPublic, SecretKey, SignedError, Stream, Transport},
@@ -91,6 +94,9 @@ pub enum HostHomeError {
     /// A key file cannot be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// A file of the journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// A file's content is damaged.
     #[error("{path} is damaged: {problem}")]
     Damaged {
@@ -99,6 +105,22 @@ pub enum HostHomeError {
         /// What is wrong.
         problem: String,
     },
+}
+
+impl HostHomeError {
+    /// Whether there was no room for what had to be written.
+    pub fn is_full_disk(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_full_disk(source),
+            Self::Journal(error) => matches!(error, JournalError::DiskFull { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// Whether this is what the system says where a disk, or the part of it that a user may take, is full.
+pub fn is_full_disk(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What makes a host a member.
@@ -427,15 +449,24 @@ impl MeshHome {
         Ok(keyfile::read(&self.dir.join("transport.key"))?)
     }
 
-    /// Begins a new epoch of the host's stream: higher than any before it, on disk before it is used.
+    /// Begins a new epoch of the host's stream: higher than any before it, on disk before it is used. The file has
+    /// its full length from the first on and is written in place, so that a full disk keeps no agent from it.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn next_epoch(&self) -> Result<u32, HostHomeError> {
         let path = self.dir.join("epoch");
-        let last = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        let (mut slots, last) = match Slots::<u32>::open(&path) {
+            Ok(opened) => opened,
+            // The number in digits, as it once was; one that cannot be read is made up for by the newest head.
+            Err(JournalError::Corrupt { .. }) => {
+                let digits = fs::read_to_string(&path).ok();
+                (Slots::anew(&path), digits.and_then(|digits| digits.trim().parse().ok()))
+            }
+            Err(error) => return Err(error.into()),
+        };
         let next = last.map_or(0, |last| last.saturating_add(1));
-        replace(&path, format!("{next}\n").as_bytes())?;
+        slots.store(&next)?;
         Ok(next)
     }
 
@@ -462,5 +493,44 @@ impl MeshHome {
     pub fn first(&self) -> Vec<Item> {
         let bytes = fs::read(self.dir.join("first")).unwrap_or_default();
         wire::decode(&bytes, FILE_BYTES_MAX).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_epoch_is_written_into_the_room_that_the_first_one_took() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, path) = (MeshHome::at(dir.path()), dir.path().join("epoch"));
+        assert_eq!(home.next_epoch().unwrap(), 0);
+        let room = |about: fs::Metadata| (about.ino(), about.len(), about.blocks());
+        let first = room(fs::metadata(&path).unwrap());
+        for epoch in 1..5 {
+            assert_eq!(home.next_epoch().unwrap(), epoch);
+            assert_eq!(room(fs::metadata(&path).unwrap()), first);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_epoch_in_digits_goes_on_and_one_that_cannot_be_read_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, path) = (MeshHome::at(dir.path()), dir.path().join("epoch"));
+        for (kept, next) in [("41\n", 42), ("", 0), ("?", 0)] {
+            fs::write(&path, kept).unwrap();
+            assert_eq!(home.next_epoch().unwrap(), next, "{kept:?}");
+            assert_eq!(home.next_epoch().unwrap(), next + 1, "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn no_room_is_told_from_other_reasons() {
+        let at = |kind: io::ErrorKind| at(Path::new("first"))(kind.into());
+        assert!(at(io::ErrorKind::StorageFull).is_full_disk());
+        assert!(at(io::ErrorKind::QuotaExceeded).is_full_disk());
+        assert!(!at(io::ErrorKind::PermissionDenied).is_full_disk());
+        assert!(HostHomeError::from(JournalError::DiskFull { path: "epoch".into() }).is_full_disk());
     }
 }

@@ -19,7 +19,7 @@ mod stream;
 
 pub use claims::{CLAIMS_MAX, Claimed, Claims, RESULT_BYTES_MAX};
 pub use disk::JournalError;
-pub use host::{Candidate, HostHome, HostHomeError, Member, MeshHome};
+pub use host::{Candidate, HostHome, HostHomeError, Member, MeshHome, is_full_disk};
 pub use jobs::{JobLock, Stop, Waves};
 pub use keyfile::KeyFileError;
 pub use operator::{OperatorError, OperatorHome, Writer, WriterState};

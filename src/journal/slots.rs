@@ -72,6 +72,12 @@ impl<T: Wire> Slots<T> {
         Ok((slots, Some(value)))
     }
 
+    /// One whose first value takes the place of whatever stands under this name.
+    pub(super) fn anew(path: &Path) -> Self {
+        let path = path.to_path_buf();
+        Self { path, file: None, count: 0, torn: false, poisoned: false, kind: PhantomData }
+    }
+
     /// Tells whether one of the slots was bad when the file was opened: a store was cut short, or the
     /// newest value was damaged and this is the one before.
     pub fn torn(&self) -> bool {

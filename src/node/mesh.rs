@@ -24,13 +24,16 @@ use super::{
     acquaintances, clock,
     confine::{self, Confinement},
     control::{self, Node},
+    epoch,
     settings::MeshSettings,
     start::receive_start,
+    unable,
 };
 use crate::{
     authority::Authority,
     executor::message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
     host,
+    identity::{FleetId, HostId, SecretKey, Stream},
     journal::{HostHomeError, MeshHome},
     net::{self, Net},
     replica::{Replica, Tables},
@@ -134,7 +137,15 @@ pub fn mesh_process() -> Result<(), MeshError> {
         .max_blocking_threads(4)
         .thread_stack_size(512 * 1024)
         .build()?;
-    runtime.block_on(run(start, settings, control, socket, confinement))
+    let (asked, owner) = (control.try_clone()?, start.executor_uid);
+    let shown = PathBuf::from(&start.dir);
+    runtime.block_on(async {
+        let ran = run(start, settings, control, socket, confinement).await;
+        if let Err(error) = &ran {
+            unable::tell(asked.into(), owner, error, &shown).await;
+        }
+        ran
+    })
 }
 
 /// The spool, seen from the mesh process's directory.
@@ -214,10 +225,6 @@ async fn run(
     tasks.spawn(listen_later(net.clone(), missing, said));
     info!(host = %me, listening = ?net.local_addrs(), "up");
 
-    let own_epoch = store.read(|replica| replica.head(&me).map(|head| head.body().epoch));
-    let epoch = home.next_epoch()?.max(own_epoch.map_or(0, |epoch| epoch.saturating_add(1)));
-    let last = store.read(|replica| replica.head(&me).cloned());
-    let publisher = Publisher::new(fleet, home.stream_key()?, epoch, last.as_ref());
     let (unlooked, unseen) = watch::channel(Vec::new());
     let paths = host::Paths::with_dpkg(&settings.dpkg);
     let machine = host::Machine::new(paths.clone());
@@ -235,7 +242,7 @@ async fn run(
         clock: clock::now,
         problems: unlooked,
     };
-    tasks.spawn(publisher.run(store.clone(), sources));
+    tasks.spawn(publish(home.clone(), fleet, home.stream_key()?, store.clone(), sources));
     let inventory = Inventory::new(store.clone());
     tasks.spawn(inventory.clone().tidy());
 
@@ -336,6 +343,21 @@ async fn listen_later(net: Net, mut missing: Vec<SocketAddr>, problems: watch::S
     }
     // It has no end that anybody waits for.
     std::future::pending::<()>().await;
+}
+
+/// Says what this host is, in a new epoch of its stream, from when there is one.
+async fn publish<A: Fn() -> Vec<SocketAddr>>(
+    home: MeshHome,
+    fleet: FleetId,
+    key: SecretKey<Stream>,
+    store: Store,
+    sources: Sources<A>,
+) {
+    let begun = epoch::begin(&home, &sources.problems).await;
+    let me = HostId::of(&key.public());
+    let last = store.read(|replica| replica.head(&me).cloned());
+    let after = last.as_ref().map_or(0, |head| head.body().epoch.saturating_add(1));
+    Publisher::new(fleet, key, begun.max(after), last.as_ref()).run(store, sources).await;
 }
 
 /// The addresses to publish: those of the settings, else those listened at; loopback ones only if

@@ -9,10 +9,12 @@ mod agent;
 pub mod clock;
 mod confine;
 mod control;
+mod epoch;
 mod mesh;
 mod places;
 mod settings;
 mod start;
+mod unable;
 
 pub use agent::{StartError, agent};
 pub use mesh::{MeshError, mesh_process};
