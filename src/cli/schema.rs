@@ -25,6 +25,7 @@ const SCHEMAS: &[(&str, &str)] = &[
     ("fleet", include_str!("schemas/fleet.json")),
     ("group", include_str!("schemas/group.json")),
     ("host", include_str!("schemas/host.json")),
+    ("host-change", include_str!("schemas/host-change.json")),
     ("inventory", include_str!("schemas/inventory.json")),
     ("inventory-compare", include_str!("schemas/inventory-compare.json")),
     ("inventory-count", include_str!("schemas/inventory-count.json")),

@@ -102,7 +102,7 @@ pub enum Group {
 #[derive(Args, Clone, Debug)]
 pub struct GroupLs {
     /// One group [default: all]
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "GROUP")]
     pub name: Option<String>,
 }
 
@@ -119,7 +119,7 @@ Examples:
   muster run -t '@prod and tag.role = web' -- uptime")]
 pub struct GroupSet {
     /// The group
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "GROUP")]
     pub name: String,
     /// The selector that it stands for
     #[arg(value_name = "EXPR")]
@@ -133,7 +133,7 @@ pub struct GroupSet {
 #[derive(Args, Clone, Debug)]
 pub struct GroupRm {
     /// The group
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "GROUP")]
     pub name: String,
     /// Say what would change and change nothing
     #[arg(long)]

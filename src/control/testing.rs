@@ -20,11 +20,11 @@ use super::{
 use crate::{
     authority::{
         ANY, Authority, Certificate, Departure, Enrolled, Enrolment, Genesis, HostCertificate, HostKeys,
-        Invitation, RootChain, RootChange, Verb,
+        Invitation, Op, OpAction, RootChain, RootChange, Verb,
     },
     identity::{
         Cosigned, EntryId, HostId, Operator, Payload, PublicKey, Root, SealPublic, SecretKey, Signed, Stream,
-        Token,
+        Token, WriterId,
     },
     journal::OperatorHome,
     replica::{
@@ -187,6 +187,23 @@ impl TestFleet {
         let head = Head { epoch: 1, sequence: sequence + 1, previous: None, at, facets: refs };
         let head = Signed::sign(self.chain.fleet(), &self.keys[&host], head);
         self.merge(head.bytes(), &packed);
+    }
+
+    /// Saves a selector, or takes the group away.
+    pub(crate) fn group(&mut self, name: &str, selector: Option<&str>) {
+        let mut writer = [0; 16];
+        writer[0] = u8::try_from(self.replica.authority().live_group_writes(name).len()).unwrap();
+        writer[1..].iter_mut().zip(name.bytes()).for_each(|(into, byte)| *into = byte);
+        let op = self.sign(Op {
+            writer: WriterId(writer),
+            sequence: 0,
+            previous: None,
+            at: self.replica.authority().group_seen(name).next(NOW),
+            certificate: self.certificate,
+            supersedes: self.replica.authority().live_group_writes(name),
+            action: OpAction::Group { name: name.to_owned(), selector: selector.map(str::to_owned) },
+        });
+        self.merge(op.bytes(), &[]);
     }
 
     /// A host's last entry.

@@ -3,8 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::fs::PermissionsExt as _,
-    process::Command,
+    process::{Command, Stdio},
     time::Instant,
 };
 
@@ -34,17 +35,26 @@ const READING: &[(&[&str], i32)] = &[
     (&["inventory", "search", "all"], 0),
     (&["inventory", "search", "has tag.role", "--columns", "fact.os_version.name"], 0),
     (&["inventory", "search", "all", "--count-by", "tag.role"], 0),
+    (&["group", "ls"], 0),
+    (&["select", "all"], 0),
+    (&["select", "--explain", "@web and has tag.role"], 0),
     (&["inventory", "compare", "deb", "1.0", "2.0"], 0),
     (&["job", "ls"], 0),
     (&["job", "show", "JOB"], 0),
-    (&["select", "all"], 0),
-    (&["select", "--explain", "tag.role = web or has tag.frozen"], 0),
-    (&["group", "ls"], 0),
-    (&["run", "--all", "--dry-run", "--", "true"], 0),
-    (&["run", "--all", "--dry-run", "--batch", "1", "--max-errors", "1", "--", "true"], 0),
-    (&["run", "--all", "--batch", "1", "--fail-fast", "--", "false"], 8),
-    (&["job", "rerun", "JOB", "--failed"], 6),
     (&["job", "watch", "JOB"], 6),
+    (&["job", "rerun", "JOB", "--failed", "--dry-run"], 0),
+    (&["run", "--all", "--dry-run", "--batch", "1", "--max-errors", "0", "--", "true"], 0),
+    (&["run", "--all", "--batch", "1", "--", "true"], 0),
+    (
+        &[
+            "scenario",
+            "simulate",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/partition-heals.toml"),
+            "--seeds",
+            "0..1",
+        ],
+        0,
+    ),
     (&["run", "--all", "--", "sh", "-c", "echo out; echo err >&2; printf '\\377' "], 0),
     (&["run", "-H", "b", "--", "sh", "-c", "exit 3"], 3),
     (&["invite"], 0),
@@ -59,7 +69,7 @@ fn promised<'a>(fleet: &Fleet, schemas: &'a mut BTreeMap<String, Value>, name: &
 fn every_document_is_what_its_schema_says() {
     let fleet = two();
     let job = fleet.order("a", &["--all"], &["false"]).ends(6).job;
-    fleet.muster("a", &["group", "set", "web", "tag.role = web", "--yes"]).ends(0);
+    fleet.muster("a", &["-y", "group", "set", "web", "tag.role = web"]).ends(0);
     let mut schemas = BTreeMap::new();
     let mut wrong = Vec::new();
     let mut met = BTreeSet::new();
@@ -99,6 +109,15 @@ fn every_document_is_what_its_schema_says() {
     hold(&fleet, "join", &joined.ends(0).json());
     let founded = fleet.muster("z", &["-o", "json", "init", "other", "--host-name", "z", "--no-listen"]);
     hold(&fleet, "init", &founded.ends(0).json());
+    // What is watched goes on until somebody ends it.
+    let mut watching = fleet.command("a");
+    watching.args(["hosts", "--watch", "-o", "jsonl"]).stdout(Stdio::piped());
+    let mut watching = watching.spawn().expect("muster starts");
+    let mut line = String::new();
+    BufReader::new(watching.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+    watching.kill().expect("it is ours");
+    watching.wait().expect("it ends");
+    hold(&fleet, "watch", &serde_json::from_str(&line).expect("JSON"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
     // No schema is there for nothing; the demo has a test of its own.
@@ -227,6 +246,7 @@ fn bash_finishes_commands_names_and_tags() {
     let mut fleet = two();
     fleet.join("web-7", &["role=web"], Reach::DialsOut);
     fleet.all_see_all();
+    fleet.muster("a", &["-y", "group", "set", "webs", "tag.role = web"]).ends(0);
     let job = fleet.order("a", &["--all"], &["true"]).ends(0).job;
     for (words, wanted) in [
         (&["inv"][..], &["invite", "inventory"][..]),
@@ -238,6 +258,8 @@ fn bash_finishes_commands_names_and_tags() {
         (&["hosts", "-t", "tag.ro"], &["tag.role"]),
         (&["hosts", "-o", "c"], &["csv"]),
         (&["inventory", "show", "a", "os_"], &["os_version"]),
+        (&["run", "-g", "web"], &["webs"]),
+        (&["run", "-t", "@", "we"], &["webs"]),
         (&["host", "show", "nothing-like-it"], &[]),
     ] {
         assert_eq!(bash(&fleet, words), wanted, "{words:?}");

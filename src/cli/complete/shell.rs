@@ -78,7 +78,7 @@ pub(in super::super) fn script(shell: Shell) -> &'static str {
 }
 
 /// The words as the program would get them, and how many bytes of the last one the shell will not replace.
-/// Bash takes `=` and `:` for words of their own; a quote that is still open is no part of the word.
+/// Bash takes `=`, `:` and `@` for words of their own; a quote that is still open is no part of the word.
 pub(super) fn joined(shell: Shell, words: &[String]) -> (Vec<String>, usize) {
     let mut joined: Vec<String> = Vec::new();
     let mut glue = false;
@@ -88,7 +88,8 @@ pub(super) fn joined(shell: Shell, words: &[String]) -> (Vec<String>, usize) {
             Some(last) if glue || breaks => last.push_str(word),
             _ => joined.push(word.clone()),
         }
-        glue = breaks;
+        // The sign of a group begins a word, and never goes on with the one before.
+        glue = breaks || (shell == Shell::Bash && word == "@");
     }
     // The cursor may be right behind such a word: then it is not a word of its own that is finished.
     let mut cut = 0;
@@ -96,7 +97,7 @@ pub(super) fn joined(shell: Shell, words: &[String]) -> (Vec<String>, usize) {
         if let Some(rest) = last.strip_prefix(['\'', '"']) {
             *last = rest.to_owned();
         } else if shell == Shell::Bash {
-            cut = last.rfind(['=', ':']).map_or(0, |at| at + 1);
+            cut = last.rfind(['=', ':', '@']).map_or(0, |at| at + 1);
         }
     }
     (joined, cut)

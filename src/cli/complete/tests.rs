@@ -53,6 +53,10 @@ fn values_are_asked_for_by_what_they_are() {
     assert_eq!(asks("muster job show 7f"), ["job:7f"]);
     assert_eq!(asks("muster inventory show web-1 mo"), ["type:mo"]);
     assert_eq!(asks("muster hosts -t tag.ro"), ["path:tag.ro"]);
+    assert_eq!(asks("muster run -t @pr"), ["group:pr"]);
+    assert_eq!(asks("muster run -g pr"), ["group:pr"]);
+    assert_eq!(asks("muster select @pr"), ["group:pr"]);
+    assert_eq!(asks("muster group rm pr"), ["group:pr"]);
     assert_eq!(asks("muster inventory search all --columns tag.role,fa"), ["path:fa"]);
     assert_eq!(wanted_at("muster join --state /va").paths, wanted::Paths::Dirs);
     assert_eq!(wanted_at("muster hosts --socket /ru").paths, wanted::Paths::Files);
@@ -67,6 +71,10 @@ fn a_word_that_a_shell_would_take_for_more_is_not_offered() {
     let told = ["role=web", "role=$(reboot)", "role=a b", "role=`x`", "role=x;y", "role=x\ny", "other=1"];
     wanted.take(&asked, told.map(str::to_owned).to_vec());
     assert_eq!(wanted.words, [("role=web".to_owned(), String::new())]);
+    let mut group = wanted_at("muster run -t @pr");
+    let asked = group.asked.remove(0);
+    group.take(&asked, vec!["prod".to_owned()]);
+    assert_eq!(group.words[0].0, "@prod", "the word as a whole");
     let mut nodeset = wanted_at("muster run -H web-1,d");
     let asked = nodeset.asked.remove(0);
     nodeset.take(&asked, vec!["db-1".to_owned()]);
@@ -86,6 +94,10 @@ fn bash_splits_words_at_signs_and_is_told_what_it_replaces() {
     assert_eq!(joined(Shell::Fish, &["muster", "run", "-l", "role=we"]).1, 0);
     let (words, _) = joined(Shell::Bash, &["muster", "hosts", "-t", "'tag.ro"]);
     assert_eq!(words.last().unwrap(), "tag.ro");
+
+    let (words, cut) = joined(Shell::Bash, &["muster", "run", "-t", "@", "pr"]);
+    assert_eq!((words[2..].join(" ").as_str(), cut), ("-t @pr", 1));
+    assert_eq!(joined(Shell::Bash, &["muster", "run", "-t", "@"]).1, 1);
 
     let mut wanted = Wanted::default();
     wanted.words.push(("role=web".to_owned(), String::new()));

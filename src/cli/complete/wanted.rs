@@ -190,10 +190,14 @@ fn values(wanted: &mut Wanted, arg: &Arg, place: usize, start: &str, before: &st
         ("HOST | KEY", _) => ask(if place == 0 { "host" } else { "tag" }, 0),
         ("JOB", _) => ask("job", 0),
         ("TYPE", _) => ask("type", 0),
-        ("GROUP", _) => ask("group", 0),
+        ("GROUP", _) => ask("group", usize::from(start.starts_with('@'))),
         ("PERSON" | "OPERATOR", _) => ask("operator", 0),
         ("SELECTOR" | "EXPR", _) => {
-            ask("path", start.rfind([' ', '(']).map_or(0, |at| at + 1));
+            let at = start.rfind([' ', '(']).map_or(0, |at| at + 1);
+            match start.get(at..) {
+                Some(word) if word.starts_with('@') => ask("group", at + 1),
+                _ => ask("path", at),
+            }
         }
         ("PATH,…", _) => ask("path", after(',')),
         ("PATH", "count_by") => ask("path", 0),

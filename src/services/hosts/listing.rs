@@ -75,7 +75,7 @@ pub fn replies(lines: Vec<HostLine>) -> Vec<Reply> {
 }
 
 /// The words of a kind that begin with `start`, in order, `limit` at most: names of members, tags, people with
-/// a certificate, jobs. Nothing for a kind that is not known.
+/// a certificate, jobs, groups. Nothing for a kind that is not known.
 pub fn words(replica: &Replica, kind: &str, start: &str, limit: u32) -> Vec<String> {
     let authority = replica.authority();
     let mut words = BTreeSet::new();
@@ -99,6 +99,7 @@ pub fn words(replica: &Replica, kind: &str, start: &str, limit: u32) -> Vec<Stri
         }
         "operator" => authority.chain().certificates().for_each(|(_, held)| add(&held.person)),
         "job" => replica.orders().for_each(|order| add(&order.signed().id().short())),
+        "group" => authority.groups().for_each(|(name, _)| add(name)),
         "path" => {
             for root in Root::EVERY {
                 add(root.name());
@@ -135,6 +136,10 @@ mod tests {
         let gone = fleet.host("db-1", &[("role", "db")]);
         fleet.says(web, "0.1.0", "Debian", &["10.0.0.1:1"]);
         fleet.leaves(gone);
+        fleet.group("prod", Some("tag.env = prod"));
+        fleet.group("web", Some("tag.role = web"));
+        fleet.group("prod-db", Some("all"));
+        fleet.group("prod-db", None);
         fleet
     }
 
@@ -148,6 +153,8 @@ mod tests {
         assert_eq!(words("tag", "", 9), ["env=", "role="]);
         assert_eq!(words("tag", "role=", 9), ["role=web"]);
         assert_eq!(words("operator", "a", 9), ["ana"]);
+        assert_eq!(words("group", "", 9), ["prod", "web"]);
+        assert_eq!(words("group", "prod", 9), ["prod"], "what was taken away is no word to finish");
         assert_eq!(words("path", "t", 9), ["tag", "tag.env", "tag.role"]);
         assert_eq!(words("nonsense", "", 9), [""; 0]);
     }
