@@ -22,7 +22,7 @@
 //!
 //! # What stands on the left decides how the right is read
 //!
-//! Each path has a declared kind ([`kind`], [`schema`]); a right side of another kind is an error that says what
+//! Each path has a declared kind (`kind`, `schema`); a right side of another kind is an error that says what
 //! to write. What a host says may be anything: what is not of the kind is unknown, neither equal nor less nor
 //! more.
 //!
