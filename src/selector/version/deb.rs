@@ -158,19 +158,7 @@ impl Ord for Version<'_> {
     }
 }
 
-impl PartialOrd for Version<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Version<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Version<'_> {}
+equal_as_ordered!();
 
 /// Compares two upstream versions, or two revisions: in turns what is no digit, by character, and digits, by
 /// number. dpkg's `verrevcmp`.
@@ -272,11 +260,7 @@ mod tests {
 
     #[test]
     fn versions_rise_as_dpkg_has_them() {
-        for (i, a) in RISING.iter().enumerate() {
-            for (j, b) in RISING.iter().enumerate() {
-                assert_eq!(version(a).cmp(&version(b)), i.cmp(&j), "{a} {b}");
-            }
-        }
+        crate::selector::version::tests::rise(RISING, version);
     }
 
     #[test]

@@ -5,6 +5,25 @@
 //!
 //! It does not know where a version comes from, nor what a newer one is good for.
 
+/// What follows for a `Version` from its total order: two that stand at one place are equal.
+macro_rules! equal_as_ordered {
+    () => {
+        impl PartialOrd for Version<'_> {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl PartialEq for Version<'_> {
+            fn eq(&self, other: &Self) -> bool {
+                self.cmp(other) == Ordering::Equal
+            }
+        }
+
+        impl Eq for Version<'_> {}
+    };
+}
+
 pub mod apk;
 pub mod deb;
 mod digits;
@@ -191,6 +210,15 @@ pub fn compare_written(ecosystem: Ecosystem, first: &str, second: &str) -> Resul
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Each is before all that come after it, and after all before it.
+    pub(super) fn rise<V: Ord>(texts: &[&'static str], version: impl Fn(&'static str) -> V) {
+        for (i, a) in texts.iter().enumerate() {
+            for (j, b) in texts.iter().enumerate() {
+                assert_eq!(version(a).cmp(&version(b)), i.cmp(&j), "{a} {b}");
+            }
+        }
+    }
 
     #[test]
     fn who_is_no_version_is_named() {

@@ -199,19 +199,7 @@ fn compare_local(a: &str, b: &str) -> Ordering {
     }
 }
 
-impl PartialOrd for Version<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Version<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Version<'_> {}
+equal_as_ordered!();
 
 #[cfg(test)]
 mod tests {
@@ -253,11 +241,7 @@ mod tests {
 
     #[test]
     fn versions_rise_as_python_has_them() {
-        for (i, a) in RISING.iter().enumerate() {
-            for (j, b) in RISING.iter().enumerate() {
-                assert_eq!(version(a).cmp(&version(b)), i.cmp(&j), "{a} {b}");
-            }
-        }
+        crate::selector::version::tests::rise(RISING, version);
     }
 
     #[test]

@@ -121,19 +121,7 @@ impl Ord for Version<'_> {
     }
 }
 
-impl PartialOrd for Version<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Version<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Version<'_> {}
+equal_as_ordered!();
 
 /// What stands next in a version, from the least to the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -223,11 +211,7 @@ mod tests {
 
     #[test]
     fn versions_rise_as_rpm_has_them() {
-        for (i, a) in RISING.iter().enumerate() {
-            for (j, b) in RISING.iter().enumerate() {
-                assert_eq!(version(a).cmp(&version(b)), i.cmp(&j), "{a} {b}");
-            }
-        }
+        crate::selector::version::tests::rise(RISING, version);
     }
 
     #[test]

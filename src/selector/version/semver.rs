@@ -206,19 +206,7 @@ impl<'a> Identifier<'a> {
     }
 }
 
-impl PartialOrd for Version<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Version<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Version<'_> {}
+equal_as_ordered!();
 
 #[cfg(test)]
 mod tests {
@@ -258,11 +246,7 @@ mod tests {
 
     #[test]
     fn versions_rise_as_semver_has_them() {
-        for (i, a) in RISING.iter().enumerate() {
-            for (j, b) in RISING.iter().enumerate() {
-                assert_eq!(version(a).cmp(&version(b)), i.cmp(&j), "{a} {b}");
-            }
-        }
+        crate::selector::version::tests::rise(RISING, version);
     }
 
     #[test]
