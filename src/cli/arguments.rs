@@ -550,7 +550,7 @@ pub struct Run {
     /// Run this file on the hosts, with what follows -- as its arguments; - reads it from standard input
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub script: Option<PathBuf>,
-    /// Give standard input to the command, up to 16 MiB
+    /// Give standard input to the command, up to 16 MiB; members of the fleet can read it, so no secrets
     #[arg(short = 'i', long)]
     pub stdin: bool,
     /// The program and its arguments
