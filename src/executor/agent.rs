@@ -20,7 +20,7 @@ use super::{
     message::{LinkError, Start, ToExecutor, ToMesh},
     orders::{Owed, Running},
     os,
-    supervisor::{self, uptime},
+    supervisor::{self, Groups, Limits, uptime},
 };
 use crate::{
     authority::Departure,
@@ -87,6 +87,8 @@ pub struct ExecutorSettings {
     pub mesh_user: Option<(u32, u32)>,
     /// What else the mesh process is told, encoded: passed on unread.
     pub mesh: Bytes,
+    /// What each command may take.
+    pub limits: Limits,
 }
 
 /// The privileged process.
@@ -99,6 +101,8 @@ pub struct Executor {
     pub(super) trust: Trust,
     pub(super) claims: Claims,
     pub(super) spool: PathBuf,
+    pub(super) limits: Limits,
+    pub(super) groups: Option<Groups>,
     /// Where the mesh process puts what is shipped with orders, and where it is copied to.
     pub(super) shipped: [PathBuf; 2],
     control: OwnedFd,
@@ -135,7 +139,7 @@ impl Executor {
     /// # Errors
     /// See [`AgentError`].
     pub fn start(settings: ExecutorSettings, clock: fn() -> Timestamp) -> Result<Self, AgentError> {
-        let ExecutorSettings { home, lock, socket, control, mesh_user, mesh } = settings;
+        let ExecutorSettings { home, lock, socket, control, mesh_user, mesh, limits } = settings;
         let dir = home.executor_dir();
         let spool = dir.join("spool");
         let system = |what| move |source| AgentError::System { what, source };
@@ -174,6 +178,8 @@ impl Executor {
             trust,
             claims,
             spool,
+            limits,
+            groups: Groups::take(),
             shipped: [home.mesh_dir(), dir].map(|part| part.join(SHIPPED)),
             control,
             settings,

@@ -133,6 +133,8 @@ impl Executor {
             stdin,
             account,
             timeout: Duration::from_millis(order.body().limits.timeout_ms).min(TIMEOUT_MAX),
+            limits: self.limits,
+            groups: self.groups.clone(),
             output_bytes_max: order.body().limits.output_bytes_max.min(OUTPUT_BYTES_MAX),
             stdout,
             stderr,
@@ -211,12 +213,16 @@ impl Executor {
         let Some(at) = self.running.iter().position(|running| running.order == order) else { return };
         let running = self.running.swap_remove(at);
         let report = supervisor::read_report(&running.supervised.report);
+        let supervisor = running.supervised.pid;
         if let Err(error) = running.supervised.collect() {
             log(&format!("a supervisor could not be collected: {error}"));
         }
         let started = running.started;
         let Ok(Some(report)) = report else {
             self.orphans = true;
+            if let Some(groups) = &self.groups {
+                groups.end_of(supervisor);
+            }
             let why = "its supervisor was killed, and the command with it".to_owned();
             return self.finish(order, started, Outcome::Indeterminate { why }, None);
         };

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::command::{Command, FAILURE_BYTES, failure};
+use super::group::Group;
 use super::report::{Outcome, Report, Stage};
 use super::spawn::{CANCEL, Spawn};
 use super::tree::Killer;
@@ -49,6 +50,7 @@ pub(super) struct Watch<'a> {
     phase: Phase,
     outcome: Option<Outcome>,
     killer: Killer,
+    group: Option<Group>,
     streams: [Stream; 2],
     failure: OwnedFd,
     lifeline: Option<&'a OwnedFd>,
@@ -83,7 +85,11 @@ impl<'a> Watch<'a> {
         let supervisor = rustix::process::getpid();
         let started = now();
         let stdio = [stdin, out_end.as_fd(), err_end.as_fd()];
-        let command = os::fork_into(|| command.run(spawn, user, stdio, &failure_end, supervisor))
+        let group = spawn.groups.as_ref().map(|groups| groups.make(supervisor, &spawn.limits)).transpose();
+        let group =
+            group.map_err(|error| (Stage::Supervise, Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        let own = (supervisor, group.as_ref());
+        let command = os::fork_into(|| command.run(spawn, user, stdio, &failure_end, own))
             .map_err(|error| (Stage::Fork, Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
         Ok(Self {
             command,
@@ -92,6 +98,7 @@ impl<'a> Watch<'a> {
             phase: Phase::Running { until: started.saturating_add(spawn.timeout) },
             outcome: None,
             killer: Killer::default(),
+            group,
             streams,
             failure,
             lifeline: Some(lifeline),
@@ -112,6 +119,9 @@ impl<'a> Watch<'a> {
             };
             self.wait(wake.saturating_sub(time), &mut buffer);
         };
+        if let Some(group) = &self.group {
+            group.end();
+        }
         for stream in &mut self.streams {
             for _ in 0..LAST_CHUNKS_MAX {
                 if !stream.take(&mut buffer) {
@@ -165,7 +175,11 @@ impl<'a> Watch<'a> {
                 Phase::Linger { until } | Phase::Grace { until } if time >= until => self.kill(time),
                 Phase::Kill { until, .. } if time >= until => return None,
                 Phase::Kill { until, round } if time >= round => {
+                    // Counted first; then those at once that are forked meanwhile.
                     let found = self.killer.round(&[]);
+                    if let Some(group) = &self.group {
+                        group.kill();
+                    }
                     let every = if found.new > 0 { ROUND_EVERY.0 } else { ROUND_EVERY.1 };
                     self.phase = Phase::Kill { until, round: now() + every };
                 }
