@@ -19,6 +19,17 @@ use crate::{
 };
 
 pub(super) fn agent(context: &mut Context, start: &Agent) -> Result<ExitCode, Failure> {
+    if start.print_unit {
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::new(ExitCode::Internal, format!("this program's own path cannot be found: {error}"))
+        })?;
+        let unit = node::unit(&program).ok_or_else(|| {
+            Failure::usage(format!("a unit cannot name {}", quoted(&program)))
+                .hint("put the program where its path is plain: install -m 755 muster /usr/local/bin/")
+        })?;
+        context.output.text(&unit).map_err(|error| error.explain(&context.site))?;
+        return Ok(ExitCode::Success);
+    }
     if let Some(parent) = start.with_parent
         && !ends_with(parent)?
     {

@@ -18,6 +18,7 @@ use super::{
     Trust, TrustError,
     child::Mesh,
     message::{LinkError, Start, ToExecutor, ToMesh},
+    notify::Notify,
     orders::{Owed, Running},
     os,
     supervisor::{self, Groups, Limits, uptime},
@@ -110,6 +111,7 @@ pub struct Executor {
     socket: PathBuf,
     signals: OwnedFd,
     pub(super) mesh: Mesh,
+    notify: Notify,
     pub(super) running: Vec<Running>,
     waiting: Waiting,
     pub(super) cancelled: Cancelled,
@@ -187,6 +189,7 @@ impl Executor {
             home,
             signals,
             mesh: Mesh::new(uptime()),
+            notify: Notify::from_environment(),
             running: Vec::new(),
             waiting: Waiting::default(),
             cancelled: Cancelled::default(),
@@ -274,6 +277,9 @@ impl Executor {
             self.owed_tried = up;
             self.record_owed();
         }
+        if self.notify.asks(up) {
+            self.tell(&ToMesh::Alive {});
+        }
         self.offer();
         while self.running.len() < RUNNING_MAX && self.stopping.is_none() {
             let Some(order) = self.waiting.pop() else { break };
@@ -319,6 +325,7 @@ impl Executor {
             self.swept.map(|swept| swept + self.sweep_every),
             self.stopping.map(|since| since + STOP_WITHIN),
             self.goodbye,
+            self.notify.due(),
             self.idle.map(|idle| idle + RESULTS_LEAVE_WITHIN),
             self.orphans.then(|| up + Duration::from_millis(20)),
             (!self.owed.is_empty()).then(|| self.owed_tried + OWED_EVERY),
@@ -372,6 +379,7 @@ impl Executor {
         while let Some(signal) = os::next_signal(&self.signals) {
             if signal != libc::SIGCHLD && self.stopping.is_none() {
                 self.stopping = Some(up);
+                self.notify.stops();
                 self.waiting.clear();
                 for running in &self.running {
                     running.supervised.cancel();
@@ -409,6 +417,8 @@ impl Executor {
     fn on_message(&mut self, message: ToExecutor) {
         match message {
             ToExecutor::Ready { .. } => self.tell_all(),
+            ToExecutor::Serving {} => self.notify.serves(),
+            ToExecutor::Alive {} => self.notify.lives(),
             ToExecutor::Learn { entries } => match self.trust.learn(&entries) {
                 Ok(entries) => self.tell(&ToMesh::Learned { entries }),
                 Err(error) => log(&format!("nothing can be learned: {error}")),

@@ -9,6 +9,7 @@
 mod agent;
 mod child;
 mod judge;
+mod notify;
 mod orders;
 mod os;
 pub mod supervisor;

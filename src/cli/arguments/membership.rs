@@ -147,4 +147,7 @@ pub struct Agent {
     /// End with this process, which must have started the agent
     #[arg(long, value_name = "PID", hide = true)]
     pub with_parent: Option<i32>,
+    /// Print the systemd unit that starts the agent of this program, and start nothing
+    #[arg(long, conflicts_with = "with_parent")]
+    pub print_unit: bool,
 }
