@@ -5,8 +5,9 @@ use serde_json::json;
 use super::{
     arguments::{Agent, Join},
     chance,
-    dispatch::{Context, host_name, settings_for, wait},
+    dispatch::{Context, wait},
     failure::{self, ExitCode, Explain as _, Failure, Site, quoted, with_flags},
+    membership::{host_name, settings_for},
 };
 use crate::{
     executor::{AgentError, TrustError},
@@ -18,6 +19,17 @@ use crate::{
 };
 
 pub(super) fn agent(context: &mut Context, start: &Agent) -> Result<ExitCode, Failure> {
+    if start.print_unit {
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::new(ExitCode::Internal, format!("this program's own path cannot be found: {error}"))
+        })?;
+        let unit = node::unit(&program).ok_or_else(|| {
+            Failure::usage(format!("a unit cannot name {}", quoted(&program)))
+                .hint("put the program where its path is plain: install -m 755 muster /usr/local/bin/")
+        })?;
+        context.output.text(&unit).map_err(|error| error.explain(&context.site))?;
+        return Ok(ExitCode::Success);
+    }
     if let Some(parent) = start.with_parent
         && !ends_with(parent)?
     {

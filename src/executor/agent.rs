@@ -18,15 +18,15 @@ use super::{
     Trust, TrustError,
     child::Mesh,
     message::{LinkError, Start, ToExecutor, ToMesh},
+    notify::Notify,
     orders::{Owed, Running},
     os,
-    shipped::SHIPPED,
-    supervisor::{self, uptime},
+    supervisor::{self, Groups, Limits, uptime},
 };
 use crate::{
     authority::Departure,
     identity::{self, EntryId, Executor as ExecutorPurpose, Kind, SecretKey, Signed},
-    journal::{Claims, HostHome, HostHomeError, JournalError, spool},
+    journal::{Claims, HostHome, HostHomeError, JournalError, shipped::SHIPPED, spool},
     replica::{Cancellation, Cancelled, Waiting},
     time::Timestamp,
     wire::Bytes,
@@ -88,6 +88,8 @@ pub struct ExecutorSettings {
     pub mesh_user: Option<(u32, u32)>,
     /// What else the mesh process is told, encoded: passed on unread.
     pub mesh: Bytes,
+    /// What each command may take.
+    pub limits: Limits,
 }
 
 /// The privileged process.
@@ -100,6 +102,8 @@ pub struct Executor {
     pub(super) trust: Trust,
     pub(super) claims: Claims,
     pub(super) spool: PathBuf,
+    pub(super) limits: Limits,
+    pub(super) groups: Option<Groups>,
     /// Where the mesh process puts what is shipped with orders, and where it is copied to.
     pub(super) shipped: [PathBuf; 2],
     control: OwnedFd,
@@ -107,6 +111,7 @@ pub struct Executor {
     socket: PathBuf,
     signals: OwnedFd,
     pub(super) mesh: Mesh,
+    notify: Notify,
     pub(super) running: Vec<Running>,
     waiting: Waiting,
     pub(super) cancelled: Cancelled,
@@ -136,7 +141,7 @@ impl Executor {
     /// # Errors
     /// See [`AgentError`].
     pub fn start(settings: ExecutorSettings, clock: fn() -> Timestamp) -> Result<Self, AgentError> {
-        let ExecutorSettings { home, lock, socket, control, mesh_user, mesh } = settings;
+        let ExecutorSettings { home, lock, socket, control, mesh_user, mesh, limits } = settings;
         let dir = home.executor_dir();
         let spool = dir.join("spool");
         let system = |what| move |source| AgentError::System { what, source };
@@ -175,6 +180,8 @@ impl Executor {
             trust,
             claims,
             spool,
+            limits,
+            groups: Groups::take(),
             shipped: [home.mesh_dir(), dir].map(|part| part.join(SHIPPED)),
             control,
             settings,
@@ -182,6 +189,7 @@ impl Executor {
             home,
             signals,
             mesh: Mesh::new(uptime()),
+            notify: Notify::from_environment(),
             running: Vec::new(),
             waiting: Waiting::default(),
             cancelled: Cancelled::default(),
@@ -269,6 +277,9 @@ impl Executor {
             self.owed_tried = up;
             self.record_owed();
         }
+        if self.notify.asks(up) {
+            self.tell(&ToMesh::Alive {});
+        }
         self.offer();
         while self.running.len() < RUNNING_MAX && self.stopping.is_none() {
             let Some(order) = self.waiting.pop() else { break };
@@ -314,6 +325,7 @@ impl Executor {
             self.swept.map(|swept| swept + self.sweep_every),
             self.stopping.map(|since| since + STOP_WITHIN),
             self.goodbye,
+            self.notify.due(),
             self.idle.map(|idle| idle + RESULTS_LEAVE_WITHIN),
             self.orphans.then(|| up + Duration::from_millis(20)),
             (!self.owed.is_empty()).then(|| self.owed_tried + OWED_EVERY),
@@ -367,6 +379,7 @@ impl Executor {
         while let Some(signal) = os::next_signal(&self.signals) {
             if signal != libc::SIGCHLD && self.stopping.is_none() {
                 self.stopping = Some(up);
+                self.notify.stops();
                 self.waiting.clear();
                 for running in &self.running {
                     running.supervised.cancel();
@@ -404,6 +417,8 @@ impl Executor {
     fn on_message(&mut self, message: ToExecutor) {
         match message {
             ToExecutor::Ready { .. } => self.tell_all(),
+            ToExecutor::Serving {} => self.notify.serves(),
+            ToExecutor::Alive {} => self.notify.lives(),
             ToExecutor::Learn { entries } => match self.trust.learn(&entries) {
                 Ok(entries) => self.tell(&ToMesh::Learned { entries }),
                 Err(error) => log(&format!("nothing can be learned: {error}")),

@@ -235,6 +235,11 @@ impl Net {
         self.tell(Ask::Disconnect { peer }).await
     }
 
+    /// Waits until the task that owns the links has come round to this.
+    pub async fn turn(&self) -> Result<(), NetError> {
+        self.ask(|done| Ask::Turn { done }).await
+    }
+
     /// Who is connected, as a value that can be watched.
     pub fn links(&self) -> watch::Receiver<Links> {
         self.links.clone()

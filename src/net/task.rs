@@ -57,6 +57,10 @@ pub(super) enum Ask {
     Disconnect {
         peer: PeerKey,
     },
+    /// Shows that the task turns.
+    Turn {
+        done: Done<()>,
+    },
     #[cfg(test)]
     Count {
         done: Done<usize>,
@@ -191,6 +195,9 @@ impl NetTask {
                 }
             }
             Ask::Disconnect { peer } => self.disconnect(peer),
+            Ask::Turn { done } => {
+                let _gone = done.send(Ok(()));
+            }
             #[cfg(test)]
             Ask::Count { done } => {
                 let counters = self.swarm.network_info().connection_counters().num_connections();

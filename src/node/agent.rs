@@ -22,7 +22,7 @@ use rustix::{
 
 use super::{Places, Settings, SettingsError, clock, settings::MeshSettings};
 use crate::{
-    executor::{Account, AgentError, Executor, ExecutorSettings},
+    executor::{Account, AgentError, Executor, ExecutorSettings, supervisor::Limits},
     journal::{HostHome, HostHomeError},
     wire::{self, Bytes},
 };
@@ -117,6 +117,11 @@ pub fn agent(places: &Places) -> Result<bool, StartError> {
             control,
             mesh_user,
             mesh: Bytes(wire::encode(&MeshSettings::of(&settings, &dpkg))),
+            limits: Limits {
+                memory_bytes: settings.command_memory_bytes,
+                processes: settings.command_processes.into(),
+                descriptors: settings.command_descriptors.into(),
+            },
         },
         clock::now,
     )?;

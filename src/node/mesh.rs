@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixStream, unix},
-    sync::{Semaphore, mpsc, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -213,7 +213,9 @@ async fn run(
     let (from, to) = UnixStream::from_std(socket)?.into_split();
     tasks.spawn(write_executor(to, outgoing, stop.clone()));
     let (erase, erased) = watch::channel(false);
-    tasks.spawn(read_executor(from, runs.clone(), erase, stop.clone()));
+    let asked = Arc::new(Notify::new());
+    tasks.spawn(read_executor(from, runs.clone(), erase, Arc::clone(&asked), stop.clone()));
+    tasks.spawn(prove(asked, net.clone(), replication.clone(), store.clone(), to_executor.clone()));
     let _first = to_executor.send(ToExecutor::Ready { confinement: confinement.clone() }).await;
     tasks.spawn(deliver(mailbox, runs.clone()));
     tasks.spawn(runs.clone().feed(stop.clone()));
@@ -265,7 +267,7 @@ async fn run(
     };
     registry::start(&parts, &mut tasks);
 
-    let last = store.clone();
+    let (last, serving) = (store.clone(), to_executor.clone());
     let node = Node {
         me,
         store,
@@ -291,6 +293,7 @@ async fn run(
     };
     let listener = std::os::unix::net::UnixListener::from(control_socket);
     let answering = crate::control::serve(listener, Arc::new(node), stop.clone());
+    let _told = serving.send(ToExecutor::Serving {}).await;
     tokio::select! {
         answered = answering => answered?,
         // None of them ends before it is told to. Without one of them this is no mesh process: the executor
@@ -390,6 +393,7 @@ async fn read_executor(
     mut from: unix::OwnedReadHalf,
     runs: Runs,
     erased: watch::Sender<bool>,
+    asked: Arc<Notify>,
     stop: CancellationToken,
 ) {
     // Whatever ends this ends the process: without an executor there is nothing to do.
@@ -400,6 +404,7 @@ async fn read_executor(
         match reader.next_frame() {
             Ok(Some(body)) => match wire::decode::<ToMesh>(&body, MESSAGE_BYTES_MAX) {
                 Ok(ToMesh::Erased {}) => drop(erased.send_replace(true)),
+                Ok(ToMesh::Alive {}) => asked.notify_one(),
                 Ok(message) => runs.from_executor(message).await,
                 Err(error) => return warn!(%error, "the executor says what cannot be read"),
             },
@@ -409,6 +414,23 @@ async fn read_executor(
             },
             Err(error) => return warn!(%error, "the executor says what cannot be read"),
         }
+    }
+}
+
+/// Says that this process lives, when it is asked, once each of its loops has come round.
+async fn prove(
+    asked: Arc<Notify>,
+    net: Net,
+    replication: replication::Replication,
+    store: Store,
+    executor: mpsc::Sender<ToExecutor>,
+) {
+    loop {
+        asked.notified().await;
+        let _links_turn = net.turn().await;
+        let _replication_turns = replication.unsettled().await;
+        store.read(|_| ());
+        let _told = executor.send(ToExecutor::Alive {}).await;
     }
 }
 

@@ -15,8 +15,10 @@ mod places;
 mod settings;
 mod start;
 mod unable;
+mod unit;
 
 pub use agent::{StartError, agent};
 pub use mesh::{MeshError, mesh_process};
 pub use places::{Places, Source};
 pub use settings::{Settings, SettingsError};
+pub use unit::unit;

@@ -61,6 +61,16 @@ pub struct Settings {
     /// The group that may use the agent's socket when the agent runs as root. Default: the group
     /// `muster` if there is one, else root alone.
     pub socket_group: Option<String>,
+    /// Memory that a command may write, in bytes: all of it together where the agent has a control group with
+    /// that controller, else each of its processes. Set where a host must outlive whatever is ordered; too
+    /// little ends what would have been well. Default: no bound.
+    pub command_memory_bytes: Option<u64>,
+    /// Processes and threads: of a command where the agent has a control group with that controller; else of
+    /// its user, what runs already among them, and root is not bound. Less leaves more for others; too little
+    /// keeps a command from starting. Default: 16,384.
+    pub command_processes: u32,
+    /// Files that each process of a command may have open, if the agent may give that many. Default: 65,536.
+    pub command_descriptors: u32,
 }
 
 impl Default for Settings {
@@ -72,6 +82,9 @@ impl Default for Settings {
             dpkg: PathBuf::from("/var/lib/dpkg"),
             mesh_user: None,
             socket_group: None,
+            command_memory_bytes: None,
+            command_processes: 16_384,
+            command_descriptors: 65_536,
         }
     }
 }
@@ -182,8 +195,14 @@ mod tests {
         let path = dir.path().join("new/agent.toml");
         assert_eq!(Settings::read(&path).unwrap(), Settings::default());
         let listen = vec!["0.0.0.0:7946".parse().unwrap(), "[::1]:0".parse().unwrap()];
-        let settings =
-            Settings { listen, lan: true, dpkg: "/host/var/lib/dpkg".into(), ..Settings::default() };
+        let settings = Settings {
+            listen,
+            lan: true,
+            dpkg: "/host/var/lib/dpkg".into(),
+            command_memory_bytes: Some(1 << 30),
+            command_processes: 64,
+            ..Settings::default()
+        };
         settings.write(&path).unwrap();
         assert_eq!(Settings::read(&path).unwrap(), settings);
         for (text, word) in [
@@ -195,6 +214,8 @@ mod tests {
             ("lan = true\nlan = false", "lan"),
             ("lan = \"yes\"", "lan"),
             ("dpkg = true", "dpkg"),
+            ("command_memory_bytes = \"1 GiB\"", "command_memory_bytes"),
+            ("command_processes = -1", "command_processes"),
         ] {
             fs::write(&path, text).unwrap();
             match Settings::read(&path) {

@@ -26,6 +26,7 @@ mod member;
 mod network;
 mod outsider;
 mod packages;
+mod service;
 mod signer;
 
 #[expect(dead_code, reason = "what the tests of behaviour use")]

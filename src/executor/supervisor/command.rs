@@ -9,14 +9,13 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use super::group::Group;
 use super::report::Stage;
-use super::spawn::Spawn;
+use super::spawn::{Limits, Spawn};
 use crate::executor::os::{self, Account};
 
 /// Where programs are searched, and the command's own `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Descriptors that a command may have open, if the executor may give that many.
-const FILES_MAX: u64 = 65_536;
 
 /// What a failed fork writes to its supervisor: stage, errno.
 pub(super) const FAILURE_BYTES: usize = 8;
@@ -61,14 +60,14 @@ impl Command {
     }
 
     /// Becomes the command; if that fails, says why on `failure`. `stdio` is what it reads and writes,
-    /// `supervisor` its parent.
+    /// `supervisor` its parent with the group that it made.
     pub(super) fn run(
         &self,
         spawn: &Spawn,
         user: &Account,
         stdio: [BorrowedFd<'_>; 3],
         failure: &OwnedFd,
-        supervisor: Pid,
+        supervisor: (Pid, Option<&Group>),
     ) -> u8 {
         let (stage, errno) = self.attempt(spawn, user, stdio, failure, supervisor);
         let mut bytes = [0; FAILURE_BYTES];
@@ -85,9 +84,12 @@ impl Command {
         user: &Account,
         stdio: [BorrowedFd<'_>; 3],
         failure: &OwnedFd,
-        supervisor: Pid,
+        (supervisor, group): (Pid, Option<&Group>),
     ) -> (Stage, Errno) {
-        if let Err(error) = prepare(stdio, failure) {
+        if let Err(error) = group.map_or(Ok(()), Group::enter) {
+            return (Stage::Prepare, Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        }
+        if let Err(error) = prepare(stdio, failure, &spawn.limits) {
             return (Stage::Prepare, error);
         }
         if spawn.account.is_some()
@@ -125,7 +127,7 @@ pub(super) fn failure(bytes: [u8; FAILURE_BYTES]) -> (Stage, i32) {
     (stage.unwrap_or(Stage::Exec), i32::from_ne_bytes([e0, e1, e2, e3]))
 }
 
-fn prepare(stdio: [BorrowedFd<'_>; 3], failure: &OwnedFd) -> Result<(), Errno> {
+fn prepare(stdio: [BorrowedFd<'_>; 3], failure: &OwnedFd, limits: &Limits) -> Result<(), Errno> {
     let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     rustix::process::setsid()?;
     os::set_stdio(stdio).map_err(errno)?;
@@ -134,9 +136,21 @@ fn prepare(stdio: [BorrowedFd<'_>; 3], failure: &OwnedFd) -> Result<(), Errno> {
     os::unblock_signals();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
-    let current = Some(maximum.unwrap_or(FILES_MAX).min(FILES_MAX));
-    rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum })
+    // An agent that the system spares when memory runs out does not have its commands spared.
+    let _as_it_was = std::fs::write("/proc/self/oom_score_adj", "0");
+    let bounds = [
+        (Resource::Data, limits.memory_bytes),
+        (Resource::Nproc, Some(limits.processes)),
+        (Resource::Nofile, Some(limits.descriptors)),
+    ];
+    for (resource, bound) in bounds {
+        if let Some(bound) = bound {
+            let most = rustix::process::getrlimit(resource).maximum;
+            let bound = Some(most.map_or(bound, |most| most.min(bound)));
+            rustix::process::setrlimit(resource, Rlimit { current: bound, maximum: bound })?;
+        }
+    }
+    Ok(())
 }
 
 /// Becomes `user` for good. Not being root, only the user that this process is already can be asked for.

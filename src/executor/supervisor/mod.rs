@@ -13,16 +13,19 @@
 //! tells nobody.
 //!
 //! *Why a fork and no exec:* a hundred supervisors cost a hundred copies of a few pages, and a start costs
-//! nothing but the command's own. *Why not control groups alone:* they need root or a delegated tree.
+//! nothing but the command's own. *Why not control groups alone:* they need root or a delegated tree; where
+//! there is one, each command has a group beside its supervisor.
 
 mod command;
+mod group;
 mod report;
 mod spawn;
 mod tree;
 mod watch;
 
-pub use report::{Outcome, Report, Stage, StreamReport, read_report};
-pub use spawn::{Spawn, Supervised, supervise};
+pub use group::Groups;
+pub use report::{Outcome, Report, Stage, read_report};
+pub use spawn::{Limits, Spawn, Supervised, supervise};
 pub use tree::{adopts_orphans, end_orphans};
 pub(super) use watch::now as uptime;
 

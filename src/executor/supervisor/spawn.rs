@@ -10,9 +10,23 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Pid, WaitOptions};
 
+use super::group::Groups;
 use super::report::{Report, Stage};
 use super::watch::Watch;
 use crate::executor::os::{self, Account};
+
+/// What a command may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory that it can write, in bytes: of each process by its own limit (setrlimit(2), `RLIMIT_DATA`), of all
+    /// together where there is a control group.
+    pub memory_bytes: Option<u64>,
+    /// Processes: of its user, what runs already among them, by `RLIMIT_NPROC`, which does not bind root; of the
+    /// command where there is a control group.
+    pub processes: u64,
+    /// Open files of each process.
+    pub descriptors: u64,
+}
 
 /// A command and its limits.
 #[derive(Debug)]
@@ -23,6 +37,10 @@ pub struct Spawn {
     pub account: Option<Account>,
     /// When to end it.
     pub timeout: Duration,
+    /// What it may take; what its own surroundings allow less of stays less.
+    pub limits: Limits,
+    /// Where it gets a control group.
+    pub groups: Option<Groups>,
     /// How much of each output stream is kept.
     pub output_bytes_max: u64,
     /// Where the standard output goes. The file must not exist; it is made by the first byte, and its group

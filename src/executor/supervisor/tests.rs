@@ -6,6 +6,8 @@ use rustix::process::{Pid, WaitOptions};
 use super::*;
 use crate::executor::os::{self, Account};
 
+const LIMITS: Limits = Limits { memory_bytes: None, processes: 16_384, descriptors: 65_536 };
+
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -28,6 +30,8 @@ impl Place {
             argv: argv.iter().map(|argument| argument.as_bytes().to_vec()).collect(),
             account: None,
             timeout: Duration::from_secs(300),
+            limits: LIMITS,
+            groups: None,
             output_bytes_max: 1 << 20,
             stdout: self.path("out"),
             stderr: self.path("err"),
@@ -77,7 +81,7 @@ fn output_and_exit_code_are_reported_whole() {
     assert_eq!(report.outcome, Outcome::Exited { code: 7 });
     assert_eq!((place.read("out").as_str(), place.read("err").as_str()), ("one\n", "two\n"));
     assert_eq!(report.stdout.hash, *blake3::hash(b"one\n").as_bytes());
-    assert_eq!((report.stderr.bytes, report.stderr.kept, report.stderr.truncated()), (4, 4, false));
+    assert_eq!((report.stderr.produced, report.stderr.kept), (4, 4));
     assert_eq!((report.left_behind, report.survivors), (0, 0));
     let mode = std::fs::metadata(place.path("out")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o640);
@@ -133,8 +137,8 @@ fn output_above_the_limit_is_counted_and_not_kept() {
     spawn.output_bytes_max = 100_001;
     let report = finish(supervise(&spawn).unwrap());
     assert_eq!(report.outcome, Outcome::Exited { code: 0 });
-    assert_eq!((report.stdout.bytes, report.stdout.kept), (5_000_000, 100_001));
-    assert!(report.stdout.truncated() && !report.stderr.truncated());
+    assert_eq!((report.stdout.produced, report.stdout.kept), (5_000_000, 100_001));
+    assert_eq!(report.stderr.produced, report.stderr.kept);
     assert_eq!(std::fs::read(place.path("out")).unwrap(), vec![0; 100_001]);
     assert_eq!(report.stdout.hash, *blake3::hash(&vec![0; 100_001]).as_bytes());
 }
@@ -382,4 +386,256 @@ fn a_report_survives_its_encoding() {
     let (read, write) = rustix::pipe::pipe().unwrap();
     rustix::io::write(&write, b"\xff\xff\xff\xff").unwrap();
     assert!(read_report(&read).is_err());
+}
+
+/// A process that leaves its parent, its session and every descriptor, ignores what it can and goes on; its number
+/// is in `pids` before the command goes on.
+const ESCAPES: &str = r#"
+    (setsid sh -c '(setsid sh -c "trap \"\" TERM HUP INT; exec 0<&- 1>&- 2>&-; echo \$\$ > $AT/new; mv $AT/new $AT/pids
+        while :; do sleep 1000; done" &)' &)
+    until test -e $AT/pids; do sleep 0.01; done
+"#;
+
+/// How a command ends, and what becomes then of a process that has left it in every way there is.
+fn what_escapes_ends(groups: Option<&Groups>) {
+    let spawn = |place: &Place, then: &str| {
+        let mut spawn = place.spawn(&["sh", "-c", &format!("{ESCAPES}{then}")]);
+        spawn.groups = groups.cloned();
+        spawn
+    };
+    let ended = |place: &Place, report: &Report| {
+        assert_eq!(report.survivors, 0);
+        assert_eq!(place.pids("pids").len(), 1);
+        assert!(place.pids("pids").into_iter().all(gone), "after {:?}", report.outcome);
+    };
+    // It ends by itself.
+    let place = Place::new();
+    let report = finish(supervise(&spawn(&place, "exit 3")).unwrap());
+    assert_eq!((report.outcome, report.left_behind > 0), (Outcome::Exited { code: 3 }, true));
+    ended(&place, &report);
+    // Its time is up while it is stopped.
+    let place = Place::new();
+    let mut timed = spawn(&place, "kill -STOP $$");
+    timed.timeout = Duration::from_secs(3);
+    let report = finish(supervise(&timed).unwrap());
+    assert_eq!(report.outcome, Outcome::TimedOut);
+    ended(&place, &report);
+    // It is cancelled.
+    let place = Place::new();
+    let supervised = supervise(&spawn(&place, "while :; do sleep 1000; done")).unwrap();
+    until("it has escaped", || !place.pids("pids").is_empty());
+    supervised.cancel();
+    let report = finish(supervised);
+    assert_eq!(report.outcome, Outcome::Cancelled);
+    ended(&place, &report);
+    // The executor ends.
+    let place = Place::new();
+    let supervised = supervise(&spawn(&place, "while :; do sleep 1000; done")).unwrap();
+    until("it has escaped", || !place.pids("pids").is_empty());
+    drop(supervised.lifeline);
+    assert_eq!(read_report(&supervised.report).unwrap(), None);
+    until("it ends with the executor", || place.pids("pids").into_iter().all(gone));
+    rustix::process::waitpid(Some(supervised.pid), WaitOptions::empty()).unwrap();
+}
+
+#[test]
+fn what_leaves_its_session_its_parents_and_its_descriptors_ends_with_the_command() {
+    what_escapes_ends(None);
+}
+
+/// A tree of control groups that is given to this test, as a service manager would. None, and counted, where this
+/// machine has none to give.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new() -> Option<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+        let point = mount.and_then(|line| line.split(' ').nth(4)).map(PathBuf::from);
+        let name = format!("muster-test-{}", rustix::process::getpid().as_raw_pid());
+        let made = point.map(|point| point.join(name)).filter(|dir| {
+            std::fs::create_dir(dir).is_ok()
+                && dir.join("cgroup.kill").exists()
+                && rustix::fs::setxattr(dir, "user.delegate", b"1", rustix::fs::XattrFlags::empty()).is_ok()
+        });
+        if made.is_none() {
+            unavailable("commands in control groups", "no tree of version 2 can be made here");
+        }
+        made.map(Self)
+    }
+    fn commands(&self) -> usize {
+        let entries = std::fs::read_dir(&self.0).unwrap().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("command-")).count()
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.0.join("cgroup.kill"), "1");
+        until("the tree is empty", || {
+            for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+                let _ = std::fs::remove_dir(entry.path());
+            }
+            std::fs::remove_dir(&self.0).is_ok()
+        });
+    }
+}
+
+/// Counted by `tests/run`, which reads this file.
+#[expect(clippy::print_stderr, reason = "a skipped test is named")]
+fn unavailable(name: &str, why: &str) {
+    use std::io::Write as _;
+    let line = format!("unavailable: {name}: {why}\n");
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os("MUSTER_UNAVAILABLE") {
+        std::fs::File::options().append(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn in_control_groups_everything_ends_too_even_what_nobody_watches_any_more() {
+    let Some(tree) = Tree::new() else { return };
+    let code = as_executor(|| {
+        let me = rustix::process::getpid().as_raw_pid().to_string();
+        std::fs::write(tree.0.join("cgroup.procs"), &me).unwrap();
+        adopts_orphans().unwrap();
+        let groups = Groups::take().expect("the tree is given");
+        assert!(std::fs::read_to_string("/proc/self/cgroup").unwrap().contains("/agent\n"));
+        what_escapes_ends(Some(&groups));
+        assert_eq!(tree.commands(), 0);
+        // Where the command is, and that its children are there with it.
+        let place = Place::new();
+        let mut spawn = place.spawn(&["sh", "-c", "grep ^0:: /proc/self/cgroup"]);
+        spawn.groups = Some(groups.clone());
+        let supervised = supervise(&spawn).unwrap();
+        let expected = format!("/command-{}\n", supervised.pid.as_raw_pid());
+        assert_eq!(finish(supervised).outcome, Outcome::Exited { code: 0 });
+        assert!(place.read("out").ends_with(&expected), "{}", place.read("out"));
+        // The supervisor is killed: its group is ended by name.
+        let place = Place::new();
+        let mut spawn = place.spawn(&["sh", "-c", &format!("{ESCAPES}sleep 1000")]);
+        spawn.groups = Some(groups.clone());
+        let lost = supervise(&spawn).unwrap();
+        until("it has escaped", || !place.pids("pids").is_empty());
+        rustix::process::kill_process(lost.pid, rustix::process::Signal::KILL).unwrap();
+        assert_eq!(read_report(&lost.report).unwrap(), None);
+        let pid = lost.pid;
+        lost.collect().unwrap();
+        groups.end_of(pid);
+        until("it ends", || {
+            // Collected here, and killed by nobody but its group.
+            let _ = rustix::process::wait(WaitOptions::NOHANG);
+            place.pids("pids").into_iter().all(gone)
+        });
+        assert_eq!(tree.commands(), 0);
+        // Supervisor and executor are killed at once: the next executor ends what is left.
+        let place = Place::new();
+        let script = format!("{ESCAPES}sleep 1000");
+        let executor = os::fork_into(|| {
+            let mut spawn = place.spawn(&["sh", "-c", &script]);
+            spawn.groups = Some(groups.clone());
+            let lost = supervise(&spawn).unwrap();
+            until("it has escaped", || !place.pids("pids").is_empty());
+            let _ = rustix::process::kill_process(lost.pid, rustix::process::Signal::KILL);
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            1
+        });
+        rustix::process::waitpid(Some(executor.unwrap()), WaitOptions::empty()).unwrap();
+        assert!(!gone(place.pids("pids")[0]), "it outlives both");
+        std::fs::write(tree.0.join("cgroup.procs"), &me).unwrap();
+        assert!(Groups::take().is_some());
+        until("the next executor ends it", || {
+            // Collected here, and killed by nobody but its group.
+            let _ = rustix::process::wait(WaitOptions::NOHANG);
+            place.pids("pids").into_iter().all(gone)
+        });
+        assert_eq!(tree.commands(), 0);
+        44
+    });
+    assert_eq!(code, Some(44));
+}
+
+/// As a user that nothing else here runs as: what counts is its own.
+fn lone_user(uid: u32) -> Account {
+    Account {
+        name: "lone".into(),
+        uid,
+        gid: uid,
+        groups: vec![uid],
+        home: b"/".as_slice().into(),
+        shell: b"/bin/sh".as_slice().into(),
+    }
+}
+
+/// Living processes of a user.
+fn processes_of(uid: u32) -> usize {
+    let owned = format!("Uid:\t{uid}\t");
+    let statuses = std::fs::read_dir("/proc").unwrap().flatten();
+    let statuses = statuses.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
+    statuses.filter(|status| status.contains(&owned) && !status.contains("State:\tZ")).count()
+}
+
+#[test]
+fn a_fork_bomb_stays_within_its_processes_and_ends_whole() {
+    if !rustix::process::geteuid().is_root() {
+        return unavailable("a fork bomb as another user", "not root");
+    }
+    const UID: u32 = 61_001;
+    let place = Place::new();
+    let mut spawn = place.spawn(&["sh", "-c", "f() { f | f & }; f; while :; do sleep 1; done"]);
+    spawn.account = Some(lone_user(UID));
+    spawn.limits.processes = 40;
+    spawn.timeout = Duration::from_secs(2);
+    let supervised = supervise(&spawn).unwrap();
+    let mut most = 0;
+    let mut report = None;
+    until("it ends", || {
+        most = most.max(processes_of(UID));
+        let mut fds = [rustix::event::PollFd::new(&supervised.report, rustix::event::PollFlags::IN)];
+        let none = rustix::event::Timespec::default();
+        if rustix::event::poll(&mut fds, Some(&none)).unwrap() > 0 {
+            report = read_report(&supervised.report).unwrap();
+        }
+        report.is_some()
+    });
+    let report = report.unwrap();
+    assert_eq!((report.outcome, report.survivors), (Outcome::TimedOut, 0));
+    assert!((2..=40).contains(&most), "{most} processes at once");
+    assert_eq!(processes_of(UID), 0);
+    supervised.collect().unwrap();
+}
+
+#[test]
+fn a_command_gets_the_memory_the_processes_and_the_files_that_it_is_given_and_no_more() {
+    let place = Place::new();
+    let script = "ulimit -d; ulimit -n; grep -E 'Max (processes|open files|data)' /proc/self/limits
+        head -c 200000000 /dev/zero | tail -c 150000000 | wc -c";
+    let mut spawn = place.spawn(&["sh", "-c", script]);
+    spawn.limits = Limits { memory_bytes: Some(64 << 20), processes: 999, descriptors: 77 };
+    let report = finish(supervise(&spawn).unwrap());
+    let output = place.read("out");
+    let lines: Vec<_> = output.lines().collect();
+    assert_eq!(lines[..2], ["65536", "77"], "{output}");
+    for (line, word, bound) in [(2, "data", "67108864"), (3, "processes", "999"), (4, "open files", "77")] {
+        let fields: Vec<_> = lines[line].split_whitespace().collect();
+        assert!(lines[line].contains(word), "{output}");
+        assert_eq!(fields.iter().filter(|field| **field == bound).count(), 2, "{output}");
+    }
+    // What asks for more is told so by the system, and says it.
+    assert_eq!((lines[5], report.outcome), ("0", Outcome::Exited { code: 0 }), "{output}");
+    assert!(place.read("err").contains("memory"), "{}", place.read("err"));
+}
+
+#[test]
+fn a_command_without_room_for_its_processes_says_so_and_is_not_run() {
+    if !rustix::process::geteuid().is_root() {
+        return unavailable("a user's last process", "not root");
+    }
+    let place = Place::new();
+    let mut spawn = place.spawn(&["sh", "-c", "sleep 0 & wait"]);
+    spawn.account = Some(lone_user(61_002));
+    spawn.limits.processes = 1;
+    let report = finish(supervise(&spawn).unwrap());
+    assert!(matches!(report.outcome, Outcome::Exited { code } if code != 0), "{:?}", report.outcome);
+    assert!(!place.read("err").is_empty());
 }

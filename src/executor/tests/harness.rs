@@ -21,7 +21,7 @@ use crate::{
     executor::{
         Executor, ExecutorSettings,
         message::{MESSAGE_BYTES_MAX, ToExecutor, ToMesh},
-        os,
+        os, supervisor,
     },
     identity::{Cosigned, EntryId, HostId, Operator, PublicKey, SecretKey, Signed, Token},
     journal::{Candidate, HostHome, Member},
@@ -41,6 +41,9 @@ pub(super) const LEFT: i32 = 3;
 const KILLED: i32 = 5;
 /// What it ends with when it does not start, or ends badly.
 pub(super) const FAILED: i32 = 4;
+
+const LIMITS: supervisor::Limits =
+    supervisor::Limits { memory_bytes: None, processes: 16_384, descriptors: 4096 };
 
 static CLOCK: OnceLock<PathBuf> = OnceLock::new();
 
@@ -87,7 +90,15 @@ fn run_an_executor(dir: &Path) -> ! {
     let lock = home.lock().unwrap_or_else(|error| fail(&error));
     let socket = dir.join("control.sock");
     let control = OwnedFd::from(UnixListener::bind(&socket).unwrap());
-    let settings = ExecutorSettings { home, lock, socket, control, mesh_user: None, mesh: Bytes::default() };
+    let settings = ExecutorSettings {
+        home,
+        lock,
+        socket,
+        control,
+        mesh_user: None,
+        mesh: Bytes::default(),
+        limits: LIMITS,
+    };
     let mut executor = Executor::start(settings, clock).unwrap_or_else(|error| fail(&error));
     executor.mesh.program = this_test("process_of_a_mesh");
     if let Ok(every) = std::env::var(SWEEP_MS) {

@@ -255,7 +255,7 @@ impl Runs {
                 self.counters.send_replace(counters);
                 return;
             }
-            ToMesh::Start { .. } | ToMesh::Learned { .. } | ToMesh::Erased {} => return,
+            ToMesh::Start { .. } | ToMesh::Learned { .. } | ToMesh::Erased {} | ToMesh::Alive {} => return,
         };
         let _stopping = self.parts.events.send(event).await;
     }

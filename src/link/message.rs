@@ -65,6 +65,8 @@ pub enum ToMesh {
     },
     /// The host's part is erased; the mesh process should end.
     Erased {},
+    /// Asks for [`ToExecutor::Alive`].
+    Alive {},
 }
 wire_choice!(ToMesh {
     0 = Start { start },
@@ -73,6 +75,7 @@ wire_choice!(ToMesh {
     3 = Learned { entries },
     4 = Counters { counters },
     5 = Erased {},
+    10 = Alive {},
 });
 
 /// From the mesh process.
@@ -110,6 +113,10 @@ pub enum ToExecutor {
         /// The signed departure.
         departure: Bytes,
     },
+    /// It answers command lines.
+    Serving {},
+    /// Its loops turn.
+    Alive {},
 }
 wire_choice!(ToExecutor {
     0 = Ready { confinement },
@@ -119,6 +126,8 @@ wire_choice!(ToExecutor {
     4 = Settled { order },
     5 = Count {},
     6 = Leave { departure },
+    10 = Serving {},
+    11 = Alive {},
 });
 
 /// Why the two can no longer talk. The executor starts a new mesh process then.
