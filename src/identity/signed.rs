@@ -375,6 +375,17 @@ impl<T: Payload> Signed<T> {
         Ok(Self { bytes: bytes.into(), id, signer, body })
     }
 
+    /// `body` as it will be once `signer` has signed it, for a look ahead: its bytes bear no signature and verify
+    /// nowhere.
+    // A command line's alone, like `again`.
+    #[cfg(feature = "agent")]
+    pub(crate) fn foreseen(fleet: FleetId, signer: PublicKey<T::Signer>, body: T) -> Self {
+        let signed = signed_bytes(fleet, Some(signer.bytes()), &body);
+        let id = id_of(&signed);
+        let bytes = wire::encode(&Envelope { signed: Bytes(signed), signatures: Vec::new() });
+        Self { bytes: bytes.into(), id, signer, body }
+    }
+
     /// Checks received bytes: length, form, kind, version, fleet, then the signature, then the body.
     ///
     /// # Errors

@@ -1,6 +1,10 @@
 //! The encoding that SSH has for everything (RFC 4251, section 5): numbers of fixed size, and byte
 //! strings behind their length.
 
+use zeroize::Zeroizing;
+
+use crate::identity::base64;
+
 /// Bytes that end before what they say they hold, or are something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not in the SSH format: {0}")]
@@ -71,4 +75,35 @@ pub fn put_string(bytes: &mut Vec<u8>, string: &[u8]) {
     let length = u32::try_from(string.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(string);
+}
+
+/// Columns of armoured text.
+const COLUMNS: usize = 70;
+
+/// The text of bytes in OpenSSH's armour, which says that it is a `label`.
+pub fn armour(label: &str, bytes: &[u8]) -> String {
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let encoded = Zeroizing::new(base64::encode(bytes));
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at_checked(COLUMNS).unwrap_or((rest, ""));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text + &format!("-----END {label}-----\n")
+}
+
+/// The bytes in such a text.
+///
+/// # Errors
+/// When it is not the armour of a `label`.
+pub fn unarmour(label: &str, text: &str) -> Result<Vec<u8>, FormatError> {
+    let inner = text
+        .trim_end()
+        .strip_prefix(&format!("-----BEGIN {label}-----"))
+        .and_then(|text| text.strip_suffix(&format!("-----END {label}-----")));
+    let inner = inner.ok_or(FormatError("not in OpenSSH's armour"))?;
+    let encoded: Zeroizing<String> = Zeroizing::new(inner.lines().map(str::trim_end).collect());
+    base64::decode(&encoded).ok_or(FormatError("not base 64"))
 }

@@ -21,6 +21,6 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use format::{FormatError, SshReader, put_string};
+pub use format::{FormatError, SshReader, armour, put_string, unarmour};
 pub use key::{APPLICATION_BYTES_MAX, ED25519, OperatorKey, SK_ED25519};
 pub use proof::{NAMESPACE, Proof, SkProof, SshSignature, TOUCHED, VERIFIED, sshsig_message};

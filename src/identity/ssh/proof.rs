@@ -2,9 +2,9 @@
 
 use sha2::{Digest as _, Sha256, Sha512};
 
-use super::{OperatorKey, key::is_application, put_string};
+use super::{OperatorKey, armour, key::is_application, put_string};
 use crate::{
-    identity::{Operator, PublicKey, base64},
+    identity::{Operator, PublicKey},
     wire_record,
 };
 
@@ -18,8 +18,6 @@ const SSHSIG_VERSION: u32 = 1;
 pub const TOUCHED: u8 = 0x01;
 /// The flag by which a token says that it knows who touched it: a PIN or a finger.
 pub const VERIFIED: u8 = 0x04;
-/// Columns of the text of a signature.
-const COLUMNS: usize = 70;
 
 /// What shows that a key signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,16 +119,6 @@ impl SshSignature {
         put_string(&mut blob, b"");
         put_string(&mut blob, HASH);
         put_string(&mut blob, &signature);
-        let mut armoured = "-----BEGIN SSH SIGNATURE-----\n".to_owned();
-        let text = base64::encode(&blob);
-        let mut rest = text.as_str();
-        while !rest.is_empty() {
-            let (line, after) = rest.split_at_checked(COLUMNS).unwrap_or((rest, ""));
-            armoured.push_str(line);
-            armoured.push('\n');
-            rest = after;
-        }
-        armoured.push_str("-----END SSH SIGNATURE-----\n");
-        Some(Self { signed: signed.to_vec(), key, armoured })
+        Some(Self { signed: signed.to_vec(), key, armoured: armour("SSH SIGNATURE", &blob) })
     }
 }

@@ -12,6 +12,9 @@ use crate::{
 };
 use std::marker::PhantomData;
 
+type Lie<'a> = &'a dyn Fn(&[u8]) -> [u8; 64];
+type Change<'a> = &'a dyn Fn(&mut Vec<Value>);
+
 const FLEET: FleetId = FleetId([7; 32]);
 const VECTOR: &str = include_str!("vector.sig");
 const VECTOR_KEY: &str =
@@ -122,7 +125,6 @@ fn another_namespace_another_hash_and_a_signature_without_either_are_refused() {
 #[test]
 fn an_agent_that_signs_other_bytes_or_with_another_key_has_signed_nothing() {
     let name = operator().public();
-    type Lie<'a> = &'a dyn Fn(&[u8]) -> [u8; 64];
     let lies: [Lie<'_>; 3] = [
         &|_| operator().sign(&sshsig_message(b"something else")),
         &|signed| SecretKey::<Operator>::from_seed(&[2; 32]).sign(&sshsig_message(signed)),
@@ -264,7 +266,6 @@ fn a_proof_has_one_form_and_nothing_behind_it() {
         }))
     };
     assert!(odd(&|_| ()).is_ok());
-    type Change<'a> = &'a dyn Fn(&mut Vec<Value>);
     let changes: [Change<'_>; 6] = [
         &|parts| parts.push(Value::Null),
         &|parts| drop(parts.pop()),
