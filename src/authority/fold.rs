@@ -455,7 +455,7 @@ fn held_by<'a>(
     key: PublicKey<Operator>,
 ) -> Result<&'a Certificate, Refusal> {
     let certificate = certificates.get(id).ok_or(Refusal::UnknownCertificate)?;
-    if certificate.key == key { Ok(certificate) } else { Err(Refusal::NotTheHolder) }
+    if certificate.key.name() == key { Ok(certificate) } else { Err(Refusal::NotTheHolder) }
 }
 
 fn check_invitation(certificates: &Certificates, invitation: &Signed<Invitation>) -> Result<(), Refusal> {

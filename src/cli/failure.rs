@@ -265,6 +265,7 @@ impl Explain for OperatorError {
         let failure = Failure::new(ExitCode::Internal, self.to_string());
         match self {
             Self::Key(error) => error.explain(site),
+            Self::Sign(error) => error.explain(site),
             Self::Io { path, .. } | Self::Damaged { path, .. } => {
                 failure.hint(format!("look at it: ls -l {}", quoted(&path)))
             }
@@ -530,6 +531,7 @@ impl Explain for InviteError {
                 Failure::usage("a token works for at most 30 days").hint("such as: muster invite --ttl 7d")
             }
             Self::Refused(refusal) => refusal.explain(site),
+            Self::Operator(error) => error.explain(site),
             Self::Control(error) => error.explain(site),
         }
     }

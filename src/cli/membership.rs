@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     control::Anchor,
+    journal::signer::{choose, ways},
     node::Settings,
     services::membership::{self, FoundRequest, InviteRequest},
     terminal::{Style, escape, prompt::Consequence, time},
@@ -64,7 +65,10 @@ pub(super) fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Fail
         init.recovery.clone().unwrap_or_else(|| PathBuf::from(format!("./{}-recovery.txt", init.name)));
     let host = host_name(init.host_name.as_deref(), "muster init NAME")?;
     let person = init.person.as_deref().or(context.user.as_deref()).unwrap_or("operator");
+    let choice = init.operator_key.as_deref().map(|word| choose(word, &ways())).transpose();
+    let choice = choice.map_err(|error| error.explain(site))?;
     let request = FoundRequest {
+        operator_key: choice.as_ref(),
         name: &init.name,
         person,
         operator_valid: DAY * init.operator_days,
@@ -93,7 +97,7 @@ pub(super) fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Fail
     settings.write(&places.config).map_err(|error| error.explain(site))?;
     let founded = membership::found(&request, &mut fresh).map_err(|error| error.explain(site))?;
 
-    let key = founded.operator.key.public().fingerprint();
+    let key = founded.operator.signer.key().fingerprint();
     let document = json!({
         "name": init.name,
         "id": founded.operator.chain.fleet().to_string(),

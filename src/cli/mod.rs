@@ -15,6 +15,7 @@ mod doctor;
 mod failure;
 mod hosts;
 mod inventory;
+mod key;
 mod manual;
 mod membership;
 mod run;

@@ -37,6 +37,8 @@ const SCHEMAS: &[(&str, &str)] = &[
     ("job-event", include_str!("schemas/job-event.json")),
     ("job-host", include_str!("schemas/job-host.json")),
     ("joined", include_str!("schemas/joined.json")),
+    ("key", include_str!("schemas/key.json")),
+    ("key-export", include_str!("schemas/key-export.json")),
     ("ping", include_str!("schemas/ping.json")),
     ("plan", include_str!("schemas/plan.json")),
     ("scenario", include_str!("schemas/scenario.json")),

@@ -81,9 +81,16 @@ fn unhex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 /// # Errors
 /// [`KeyFileError::Io`], also when the file exists.
 pub fn write_new<P: Purpose>(path: &Path, key: &SecretKey<P>, preamble: &str) -> Result<(), KeyFileError> {
+    write_text(path, &Zeroizing::new(format!("{preamble}{}{}\n", marker::<P>(), *hex(&*key.seed()))))
+}
+
+/// Writes a new key file, and syncs it. A file that is there is left alone.
+///
+/// # Errors
+/// [`KeyFileError::Io`], also when the file exists.
+pub(super) fn write_text(path: &Path, text: &str) -> Result<(), KeyFileError> {
     let io = |source| KeyFileError::Io { path: path.to_owned(), source };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-    let text = Zeroizing::new(format!("{preamble}{}{}\n", marker::<P>(), *hex(&*key.seed())));
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if let Err(source) = written {
         let _best_effort = fs::remove_file(path);
@@ -92,11 +99,33 @@ pub fn write_new<P: Purpose>(path: &Path, key: &SecretKey<P>, preamble: &str) ->
     sync_parent(path).map_err(io)
 }
 
-/// Reads a key, refusing a file that others could have read or put there.
+/// Reads a key, refusing a file that others could have read or put there. A person's key may be in a file of
+/// OpenSSH without a passphrase.
 ///
 /// # Errors
 /// See [`KeyFileError`].
 pub fn read<P: Purpose>(path: &Path) -> Result<SecretKey<P>, KeyFileError> {
+    let text = read_text(path)?;
+    of_text(&text).ok_or(KeyFileError::NotAKey { path: path.to_owned(), purpose: P::NAME })
+}
+
+/// The key in a file's text.
+pub(super) fn of_text<P: Purpose>(text: &str) -> Option<SecretKey<P>> {
+    #[cfg(feature = "agent")]
+    if P::SIGNS_BY_SSH && super::openssh::is_openssh(text) {
+        let file = super::openssh::OpensshFile::read(text).ok().filter(|file| !file.is_locked())?;
+        return file.unlock(b"").ok();
+    }
+    text.lines()
+        .find_map(|line| unhex(line.strip_prefix(&marker::<P>())?.trim()))
+        .map(|seed| SecretKey::from_seed(&seed))
+}
+
+/// Reads the text of a key file, refusing one that others could have read or put there.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let io = |source| KeyFileError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(io)?;
     let about = file.metadata().map_err(io)?;
@@ -108,12 +137,10 @@ pub fn read<P: Purpose>(path: &Path) -> Result<SecretKey<P>, KeyFileError> {
     if about.uid() != me && me != 0 {
         return Err(KeyFileError::NotOurs { path: path.to_owned(), uid: about.uid() });
     }
-    let mut text = Zeroizing::new(String::new());
+    // All at once, so that no copy is left behind when it grows.
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(FILE_BYTES_MAX).unwrap_or_default()));
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
-    text.lines()
-        .find_map(|line| unhex(line.strip_prefix(&marker::<P>())?.trim()))
-        .map(|seed| SecretKey::from_seed(&seed))
-        .ok_or(KeyFileError::NotAKey { path: path.to_owned(), purpose: P::NAME })
+    Ok(text)
 }
 
 /// Replaces a file in one step and makes it durable; only its owner can read it.

@@ -10,21 +10,33 @@
 mod claims;
 mod disk;
 mod host;
+#[cfg(feature = "agent")]
 mod jobs;
 pub mod keyfile;
+#[cfg(feature = "agent")]
+mod openssh;
+#[cfg(feature = "agent")]
 mod operator;
 mod output;
 pub mod shipped;
+#[cfg(feature = "agent")]
+pub mod signer;
 mod slots;
 pub mod spool;
+#[cfg(feature = "agent")]
 mod stream;
 
 pub use claims::{CLAIMS_MAX, Claimed, Claims, RESULT_BYTES_MAX};
 pub use disk::JournalError;
 pub use host::{Candidate, HostHome, HostHomeError, Member, MeshHome, is_full_disk};
+#[cfg(feature = "agent")]
 pub use jobs::{JobLock, Stop, Waves};
 pub use keyfile::KeyFileError;
-pub use operator::{OperatorError, OperatorHome, Writer, WriterState};
+#[cfg(feature = "agent")]
+pub use openssh::OpensshError;
+#[cfg(feature = "agent")]
+pub use operator::{KeySource, OperatorError, OperatorHome, Writer, WriterState};
 pub use output::Stream;
 pub use slots::{SLOT_BODY_BYTES_MAX, Slots};
+#[cfg(feature = "agent")]
 pub use stream::stream_place;

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! NAME/
-//!   operator.key   secret key, 0600
+//!   operator.key   secret key in OpenSSH's format, 0600, or a link to one; in older directories a line of hex
+//!   operator.pub   instead of it: the public half, if the secret one is in an SSH agent
 //!   fleet          the signed genesis and root updates: what everything else must chain to
 //!   writer         this directory's writer id and its place in the stream; locked while signing
 //!   jobs/ID/       order and reports, as received; what else there is of a job stands in `jobs`
@@ -16,10 +17,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::keyfile::{self, KeyFileError};
+use super::{
+    keyfile::{self, KeyFileError},
+    openssh::{self, OpensshFile},
+    signer::{Choice, OperatorSigner, SignError, Ways, ways},
+};
 use crate::{
     authority::{ChainError, RootChain},
-    identity::{EntryId, FleetId, Operator, SecretKey, WriterId},
+    identity::{
+        EntryId, FleetId, Operator, Payload, PublicKey, SecretKey, Signed, WriterId,
+        ssh::{FormatError, OperatorKey},
+    },
     replica::Report,
     wire::{self, Bytes, WireError},
     wire_record,
@@ -50,6 +58,9 @@ pub enum OperatorError {
         /// What is wrong.
         problem: String,
     },
+    /// The key cannot be asked to sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// There is no certificate for this key in the root chain.
     #[error("no certificate for the key in {path}")]
     NoCertificate {
@@ -80,8 +91,8 @@ wire_record!(WriterState { writer, next, previous });
 #[derive(Debug)]
 pub struct OperatorHome {
     dir: PathBuf,
-    /// The operator's key.
-    pub key: SecretKey<Operator>,
+    /// The operator's key, where it is.
+    pub signer: OperatorSigner,
     /// The root chain, as far as it was known here.
     pub chain: RootChain,
     /// The certificate that this key acts under.
@@ -89,29 +100,60 @@ pub struct OperatorHome {
 }
 
 impl OperatorHome {
-    /// Makes the directory of a new operator. The key is written before anything names it.
+    /// Makes the directory of a new operator with a new key. The key is written before anything names it.
     ///
     /// # Errors
     /// When the directory exists already or cannot be written.
     pub fn create(dir: &Path, key: &SecretKey<Operator>, chain: &RootChain) -> Result<Self, OperatorError> {
+        Self::create_with(dir, KeySource::New(key), chain)
+    }
+
+    /// Makes the directory of a new operator.
+    ///
+    /// # Errors
+    /// When the directory exists already or cannot be written.
+    pub fn create_with(dir: &Path, key: KeySource<'_>, chain: &RootChain) -> Result<Self, OperatorError> {
         let io = |source| OperatorError::Io { path: dir.to_owned(), source };
         if let Some(parent) = dir.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io)?;
         }
         fs::DirBuilder::new().mode(0o700).create(dir).map_err(io)?;
         fs::DirBuilder::new().mode(0o700).create(dir.join("jobs")).map_err(io)?;
-        let preamble = "# An operator's secret key. Whoever has it can order what its certificate allows.\n";
-        keyfile::write_new(&dir.join("operator.key"), key, preamble)?;
+        let (secret, public) = (dir.join("operator.key"), dir.join("operator.pub"));
+        match key {
+            KeySource::New(key) => {
+                let comment = format!("muster operator of {}", chain.genesis().name);
+                let [a, b, c, d, ..] = *blake3::hash(&key.public().bytes()).as_bytes();
+                let check = u32::from_be_bytes([a, b, c, d]);
+                keyfile::write_text(&secret, &openssh::write(key, &comment, check))?;
+            }
+            KeySource::There(Choice::File(_, path)) => {
+                std::os::unix::fs::symlink(path, &secret).map_err(io)?;
+            }
+            KeySource::There(Choice::Agent(key, comment)) => {
+                let comment: String = comment.chars().filter(|c| !c.is_control()).collect();
+                keyfile::write_text(&public, &format!("{} {comment}\n", key.line()))?;
+            }
+        }
         write_chain(dir, chain)?;
         Self::open(dir)
     }
 
-    /// Opens an operator's directory.
+    /// Opens an operator's directory. A passphrase is asked for, and an agent looked for, once something is to be
+    /// signed.
     ///
     /// # Errors
     /// See [`OperatorError`].
     pub fn open(dir: &Path) -> Result<Self, OperatorError> {
-        let key = keyfile::read::<Operator>(&dir.join("operator.key"))?;
+        Self::open_with(dir, ways())
+    }
+
+    /// The same with other surroundings than the process has.
+    ///
+    /// # Errors
+    /// See [`OperatorError`].
+    pub fn open_with(dir: &Path, ways: Ways) -> Result<Self, OperatorError> {
+        let signer = signer_in(dir, ways)?;
         let path = dir.join("fleet");
         let damaged = |problem: String| OperatorError::Damaged { path: path.clone(), problem };
         let file: FleetFile = read_file(&path)?.ok_or_else(|| damaged("missing".to_owned()))?;
@@ -122,14 +164,14 @@ impl OperatorHome {
         for update in updates {
             chain.absorb(&update.0).map_err(to_damaged)?;
         }
-        let public = key.public();
+        let public = signer.name();
         let certificate = chain
             .certificates()
-            .filter(|(_, certificate)| certificate.key == public)
+            .filter(|(_, certificate)| certificate.key.name() == public)
             .map(|(id, _)| id)
             .last()
             .ok_or(OperatorError::NoCertificate { path: dir.to_owned() })?;
-        Ok(Self { dir: dir.to_owned(), key, chain, certificate })
+        Ok(Self { dir: dir.to_owned(), signer, chain, certificate })
     }
 
     /// Finds, among the directories in `operators`, the one for `fleet`. Others are not opened, so that
@@ -156,6 +198,24 @@ impl OperatorHome {
             }
         }
         Ok(None)
+    }
+
+    /// The 32 bytes that the key goes by.
+    pub fn name(&self) -> PublicKey<Operator> {
+        self.signer.name()
+    }
+
+    /// Signs `body` for the fleet; see [`OperatorSigner::sign`].
+    ///
+    /// # Errors
+    /// [`OperatorError::Sign`].
+    pub fn sign<T: Payload<Signer = Operator>>(&self, body: T) -> Result<Signed<T>, OperatorError> {
+        Ok(self.signer.sign(self.chain.fleet(), body)?)
+    }
+
+    /// `body` as it will be once it is signed: to look ahead. Its bytes verify nowhere.
+    pub(crate) fn foreseen<T: Payload<Signer = Operator>>(&self, body: T) -> Signed<T> {
+        Signed::foreseen(self.chain.fleet(), self.name(), body)
     }
 
     /// Where it is.
@@ -273,6 +333,47 @@ impl Writer {
         self.state = Some(state);
         Ok(())
     }
+}
+
+/// The key of a new operator.
+#[derive(Clone, Copy, Debug)]
+pub enum KeySource<'a> {
+    /// A new one, to be written.
+    New(&'a SecretKey<Operator>),
+    /// One that is there, and stays where it is.
+    There(&'a Choice),
+}
+
+/// The key of a directory, where it is.
+fn signer_in(dir: &Path, ways: Ways) -> Result<OperatorSigner, OperatorError> {
+    let (secret, public) = (dir.join("operator.key"), dir.join("operator.pub"));
+    if secret.symlink_metadata().is_err()
+        && let Ok(line) = fs::read_to_string(&public)
+    {
+        let damaged =
+            |error: FormatError| OperatorError::Damaged { path: public.clone(), problem: error.to_string() };
+        let (key, _) = OperatorKey::from_line(&line)
+            .map_err(damaged)?
+            .ok_or_else(|| damaged(FormatError("not an ed25519 key")))?;
+        return Ok(OperatorSigner::agent(key, ways));
+    }
+    signer_of_file(&secret, ways)
+}
+
+/// The key of a file.
+pub(super) fn signer_of_file(secret: &Path, ways: Ways) -> Result<OperatorSigner, OperatorError> {
+    let text = keyfile::read_text(secret)?;
+    if openssh::is_openssh(&text) {
+        let unread = |source| SignError::File { path: secret.to_owned(), source };
+        let file = OpensshFile::read(&text).map_err(unread)?;
+        if file.is_locked() {
+            return Ok(OperatorSigner::locked(file, secret, ways));
+        }
+        return Ok(OperatorSigner::open(file.unlock(b"").map_err(unread)?));
+    }
+    let key = keyfile::of_text::<Operator>(&text);
+    let not = KeyFileError::NotAKey { path: secret.to_owned(), purpose: "operator" };
+    Ok(OperatorSigner::open(key.ok_or(not)?))
 }
 
 /// Stores a root chain.

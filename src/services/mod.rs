@@ -4,6 +4,7 @@ pub mod doctor;
 pub mod groups;
 pub mod hosts;
 pub mod inventory;
+pub mod keys;
 pub mod membership;
 pub mod replication;
 pub mod run;

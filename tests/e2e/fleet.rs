@@ -8,6 +8,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
     fmt::{self, Write as _},
     fs::{self, File},
     net::TcpListener,
@@ -224,6 +225,8 @@ pub(crate) struct Fleet {
     dir: TempDir,
     hosts: Vec<Host>,
     commands: RefCell<u32>,
+    /// What command lines find in their environment besides what all do.
+    env: BTreeMap<String, OsString>,
     /// Mesh processes that were seen, to be sure that none outlives its fleet.
     mesh_seen: RefCell<BTreeSet<u32>>,
     _permit: Permit,
@@ -240,12 +243,29 @@ impl Fleet {
     #[track_caller]
     pub(crate) fn found_with(name: &str, reach: Reach) -> Self {
         let mut fleet = Self::empty();
-        let mut args = vec!["init".to_owned(), name.to_owned(), "--host-name".to_owned(), "a".to_owned()];
-        args.extend(listen_flags(reach));
-        fleet.hosts.push(Host { name: "a".to_owned(), reach, agent: None });
-        fleet.muster("a", &args).ends(0);
+        fleet.init(name, reach, &[]).ends(0);
         fleet.start("a");
         fleet
+    }
+
+    /// `muster init` for the first host `a`, with more arguments; its agent is not started.
+    #[track_caller]
+    pub(crate) fn init(&mut self, name: &str, reach: Reach, more: &[&str]) -> Output {
+        let mut args = vec!["init".to_owned(), name.to_owned(), "--host-name".to_owned(), "a".to_owned()];
+        args.extend(listen_flags(reach));
+        args.extend(more.iter().map(|word| (*word).to_owned()));
+        if self.hosts.is_empty() {
+            self.hosts.push(Host { name: "a".to_owned(), reach, agent: None });
+        }
+        self.muster("a", &args)
+    }
+
+    /// Puts a variable into the environment of the command lines that follow, or takes it away.
+    pub(crate) fn set(&mut self, name: &str, value: Option<&OsStr>) {
+        self.env.remove(name);
+        if let Some(value) = value {
+            self.env.insert(name.to_owned(), value.to_owned());
+        }
     }
 
     /// A directory for a fleet, and no host yet.
@@ -273,6 +293,7 @@ impl Fleet {
             dir,
             hosts: Vec::new(),
             commands: RefCell::new(0),
+            env: BTreeMap::new(),
             mesh_seen: RefCell::default(),
             _permit: permit,
         }
@@ -485,6 +506,7 @@ impl Fleet {
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.dir().join("home"))
             .env("MUSTER_OPERATORS", self.operators())
+            .envs(&self.env)
             .current_dir(self.dir())
             .arg("--state")
             .arg(self.state(host))

@@ -23,6 +23,7 @@ mod orders;
 mod places;
 mod presence;
 mod shipped;
+mod signing;
 mod tokens;
 mod words;
 

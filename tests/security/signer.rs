@@ -52,7 +52,7 @@ impl Signer {
         let root = keyfile::read(&fleet.dir().join("acme-recovery.txt")).expect("the recovery file");
         Self {
             fleet: home.chain.fleet(),
-            key: home.key.clone(),
+            key: keyfile::read(&home.dir().join("operator.key")).expect("the operator's key"),
             certificate: home.certificate,
             root,
             keeper: host_id(fleet, "a"),
@@ -96,7 +96,7 @@ impl Signer {
         let key = SecretKey::<Operator>::from_seed(&fresh());
         let mut certificate = Certificate {
             person: "bo".to_owned(),
-            key: key.public(),
+            key: key.public().into(),
             verbs: vec![Verb::Run, Verb::Read],
             scope: "all".to_owned(),
             tags: Vec::new(),

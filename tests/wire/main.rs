@@ -13,6 +13,7 @@
 
 mod file;
 mod objects;
+mod ssh;
 
 use file::{Names, leaf, list, record};
 use muster::{

@@ -57,6 +57,10 @@ fn pairs(tags: &[(&str, &str)]) -> Vec<(String, String)> {
 // ---- the envelope
 
 pub(crate) fn names(body: Names) -> Names {
+    names_with(body, leaf("signature, ed25519"))
+}
+
+pub(crate) fn names_with(body: Names, proof: Names) -> Names {
     record(
         "envelope",
         [
@@ -67,7 +71,7 @@ pub(crate) fn names(body: Names) -> Names {
                     [leaf("context"), leaf("type"), leaf("version"), leaf("fleet"), leaf("signer"), body],
                 ),
             ),
-            list("signatures", record("signature", [leaf("kind"), leaf("key"), leaf("signature, ed25519")])),
+            list("signatures", record("signature", [leaf("kind"), leaf("key"), proof])),
         ],
     )
 }
@@ -100,7 +104,7 @@ pub(crate) fn fleet() -> FleetId {
 pub(crate) fn certificate() -> Certificate {
     Certificate {
         person: "ana".to_owned(),
-        key: operator().public(),
+        key: operator().public().into(),
         verbs: Verb::ALL.to_vec(),
         scope: "tag.role in [web, db]".to_owned(),
         tags: pairs(&[("role", "web"), ("env", ANY)]),
@@ -145,6 +149,10 @@ pub(crate) fn genesis_names() -> Names {
 }
 
 pub(crate) fn certify_names() -> Names {
+    certify_names_of(leaf("operator key"))
+}
+
+pub(crate) fn certify_names_of(key: Names) -> Names {
     update_names(record(
         "change",
         [
@@ -153,7 +161,7 @@ pub(crate) fn certify_names() -> Names {
                 "certificate",
                 [
                     leaf("person"),
-                    leaf("operator key"),
+                    key,
                     list("verbs", leaf("verb")),
                     leaf("scope"),
                     tag_names("tags"),

@@ -36,7 +36,8 @@ host's keys. Nothing runs yet: `muster agent` starts the host.
 
 Examples:
   sudo muster init acme -l role=web
-  muster init lab --host-name a --listen 127.0.0.1:7946 --state ./a"
+  muster init lab --host-name a --listen 127.0.0.1:7946 --state ./a
+  muster init acme --operator-key ~/.ssh/id_ed25519.pub"
 )]
 pub struct Init {
     /// The fleet's name
@@ -57,6 +58,14 @@ pub struct Init {
     /// Who you are, in certificates and records [default: your user name]
     #[arg(long, value_name = "NAME")]
     pub person: Option<String>,
+    /// Your operator key, if it shall be one that you have [default: a new one]
+    #[arg(
+        long,
+        value_name = "KEY",
+        long_help = "Your operator key, if it shall be one that you have: an ed25519 key file of OpenSSH, or a key in your
+SSH agent by its .pub file, fingerprint (SHA256:…) or comment; also one on a FIDO token (ed25519-sk)"
+    )]
+    pub operator_key: Option<String>,
     /// How many days your certificate is valid
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub operator_days: u32,

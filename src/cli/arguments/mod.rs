@@ -5,6 +5,7 @@
 
 mod inventory;
 mod job;
+mod key;
 mod membership;
 mod hosts;
 mod mesh;
@@ -15,6 +16,7 @@ mod tree;
 pub(super) use hosts::{Host, HostTag, HostUntag, Select};
 pub(super) use inventory::{Inventory, InventoryCompare, InventorySearch, InventoryShow};
 pub(super) use job::{Job, JobRerun};
+pub(super) use key::{Key, KeyExport};
 pub(super) use membership::{Agent, Demo, Init, Invite, Join, Leave, Listen};
 pub(super) use mesh::{Scenario, ScenarioRun, ScenarioSimulate, Store};
 pub(super) use program::{Complete, Config, Schema, Shell};

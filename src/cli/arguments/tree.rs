@@ -9,6 +9,7 @@ use super::{
     hosts::{Host, HostLs},
     inventory::Inventory,
     job::Job,
+    key::Key,
     membership::{Agent, Demo, Init, Invite, Join, Leave},
     mesh::{Scenario, Store},
     program::{Complete, Completion, Config, Man, Schema},
@@ -23,7 +24,7 @@ use crate::{
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "config"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
-    ("Fleet", &["select", "group"]),
+    ("Fleet", &["select", "group", "key"]),
     ("Mesh", &["store", "scenario"]),
     ("This program", &["schema", "completion", "man", "version"]),
 ];
@@ -115,6 +116,9 @@ pub enum Verb {
     /// List, save and remove selectors that have a name
     #[command(subcommand)]
     Group(targeting::Group),
+    /// See this user's operator keys, and prove what they signed
+    #[command(subcommand)]
+    Key(Key),
     /// Look after what the agent keeps on disk
     #[command(subcommand)]
     Store(Store),

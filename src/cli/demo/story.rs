@@ -205,6 +205,7 @@ impl Story<'_, '_> {
         }
         let tags = [(ROLE.to_owned(), "web".to_owned())];
         let request = FoundRequest {
+            operator_key: None,
             name: FLEET,
             person: PERSON,
             operator_valid: CERTIFICATE_VALID,
@@ -218,7 +219,7 @@ impl Story<'_, '_> {
         let mut fresh = chance::source(16)?;
         let founded = membership::found(&request, &mut fresh).map_err(|error| error.explain(&site))?;
         let took = start.elapsed();
-        let key = founded.operator.key.public().fingerprint();
+        let key = founded.operator.signer.key().fingerprint();
         self.ids.insert("web-1".to_owned(), founded.host.host());
         let dir = quoted(self.fleet.ground.dir());
         self.teller.tell(

@@ -5,11 +5,13 @@ use std::{
     env,
     ffi::OsString,
     io::{self, BufRead, BufReader, IsTerminal as _, Write},
+    path::PathBuf,
     rc::Rc,
 };
 
 use crate::{
     cli::{arguments::Global, failure::Site},
+    journal::signer::Ways,
     node::{Places, clock},
     terminal::{
         Output, Style, Talk,
@@ -50,6 +52,17 @@ impl Surroundings {
                 .map(|size| usize::from(size.ws_col))
                 .filter(|columns| *columns > 0),
             now: clock::now(),
+        }
+    }
+
+    /// What the environment offers to sign with.
+    pub(super) fn ways(&self) -> Ways {
+        let set = |name: &str| (self.env)(name).filter(|value| !value.is_empty());
+        Ways {
+            agent: set("SSH_AUTH_SOCK").map(PathBuf::from),
+            forwarded: set("MUSTER_FORWARDED_AGENT").is_some_and(|value| value == "yes"),
+            by_ssh: set("SSH_CONNECTION").is_some(),
+            passphrase_descriptor: set("MUSTER_PASSPHRASE_FD").and_then(|value| value.to_str()?.parse().ok()),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
         arguments::{Arguments, command},
         failure::ExitCode,
     },
+    journal::signer::set_ways,
     terminal::{Style, escape, style::ColorChoice},
 };
 
@@ -31,7 +32,9 @@ pub fn main() -> std::process::ExitCode {
             }
         };
     }
-    run_words(arguments, Surroundings::real()).into()
+    let around = Surroundings::real();
+    set_ways(around.ways());
+    run_words(arguments, around).into()
 }
 
 /// Runs `arguments`, the program's name first.

@@ -60,7 +60,7 @@ impl World<'_> {
                 Signed::sign(fleet, &SecretKey::<Operator>::from_seed(&key.seed()), order).bytes().to_vec()
             }
             Forgery::Altered => {
-                let mut bytes = Signed::sign(fleet, &operator.key, order).bytes().to_vec();
+                let mut bytes = operator.sign(order).map_err(|error| failed(&error))?.bytes().to_vec();
                 // A letter of what it runs: all of it can still be read, and only the signature tells.
                 let argv = counted.as_bytes();
                 let at = bytes.windows(argv.len()).position(|window| window == argv);

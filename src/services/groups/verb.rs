@@ -168,8 +168,8 @@ pub async fn set(
     };
     let shown = describe(name, text, &replica)?;
     // Signed for nobody: says whether the certificate allows it before anybody is asked.
-    let nowhere = stream_place(&replica, &operator.key.public(), None, WriterId([0; 16]));
-    sign(name, text, &replica, operator, nowhere, now)?;
+    let nowhere = stream_place(&replica, &operator.name(), None, WriterId([0; 16]));
+    sign(name, text, &replica, operator, nowhere, now, |op| Ok::<_, Refusal>(operator.foreseen(op)))?;
     if replica.authority().group(name) == text.map(|text| GroupState::Set(text.to_owned())) {
         talk.say("nothing to do: it is so already");
         return Ok(());
@@ -186,8 +186,9 @@ pub async fn set(
         (replica, _) = verified(client, operators, talk).await?;
         describe(name, text, &replica)?;
     }
-    let place = stream_place(&replica, &operator.key.public(), writer.state(), WriterId(seed));
-    let (op, after) = sign(name, text, &replica, operator, place, now)?;
+    let place = stream_place(&replica, &operator.name(), writer.state(), WriterId(seed));
+    let (op, after) =
+        sign(name, text, &replica, operator, place, now, |op| Ok::<_, GroupError>(operator.sign(op)?))?;
     writer.advance(after)?;
     match client.ask(&Request::Submit { items: vec![Item::bare(op.bytes())] }, ANSWER_WITHIN).await? {
         Reply::Accepted {} => {}
@@ -244,15 +245,16 @@ fn readable(name: &str, text: &str, authority: &Authority) -> Result<Selector, G
     Ok(expanded?)
 }
 
-/// Signs the op at `place`. Returns it with the place after it, which must be stored before it is handed out.
-fn sign(
+/// The op at `place`. Returns it with the place after it, which must be stored before it is handed out.
+fn sign<E: From<Refusal>>(
     name: &str,
     text: Option<&str>,
     replica: &Replica,
     operator: &OperatorHome,
     place: WriterState,
     now: Timestamp,
-) -> Result<(Signed<Op>, WriterState), Refusal> {
+    signed: impl Fn(Op) -> Result<Signed<Op>, E>,
+) -> Result<(Signed<Op>, WriterState), E> {
     let authority = replica.authority();
     let op = Op {
         writer: place.writer,
@@ -263,7 +265,7 @@ fn sign(
         supersedes: authority.live_group_writes(name),
         action: OpAction::Group { name: name.to_owned(), selector: text.map(str::to_owned) },
     };
-    let op = Signed::sign(replica.fleet(), &operator.key, op);
+    let op = signed(op)?;
     authority.recognise_op(&op)?;
     let after = WriterState { writer: place.writer, next: place.next + 1, previous: Some(op.id()) };
     Ok((op, after))
@@ -274,7 +276,7 @@ fn sign(
 fn reading(name: &str, authority: &Authority, operator: &OperatorHome, now: Timestamp) -> Hlc {
     let later = authority.group_seen(name).next(now);
     let lasts = authority
-        .certificate_of(&operator.certificate, operator.key.public())
+        .certificate_of(&operator.certificate, operator.name())
         .is_ok_and(|certificate| certificate.valid_at(Timestamp(later.0 >> 16)));
     if lasts { later } else { Hlc::default().next(now) }
 }

@@ -67,18 +67,19 @@ pub fn plan(hosts: &[&Host], wanted: &[TagChange]) -> Result<Plan, TagError> {
     Ok(plan)
 }
 
-/// Signs the plan's ops, one a host, from `place` on. Returns them with the place after them, which must
-/// be stored before any of them is handed out.
+/// Makes the plan's ops, one a host, from `place` on, and has each signed, or foreseen as signed. Returns them with
+/// the place after them, which must be stored before any of them is handed out.
 ///
 /// # Errors
-/// When the certificate does not allow one of them; nothing is signed that counts.
-pub(super) fn sign(
+/// When the certificate does not allow one of them, or `signed` fails; nothing is signed that counts.
+pub(super) fn sign<E: From<Refusal>>(
     plan: &Plan,
     replica: &Replica,
     operator: &OperatorHome,
     place: WriterState,
     now: Timestamp,
-) -> Result<(Vec<Signed<Op>>, WriterState), Refusal> {
+    signed: impl Fn(Op) -> Result<Signed<Op>, E>,
+) -> Result<(Vec<Signed<Op>>, WriterState), E> {
     let authority = replica.authority();
     let at = reading(plan, replica, operator, now);
     let (mut ops, mut place) = (Vec::new(), place);
@@ -96,7 +97,7 @@ pub(super) fn sign(
             supersedes,
             action: OpAction::Tag { host: *host, changes: changes.clone() },
         };
-        let op = Signed::sign(replica.fleet(), &operator.key, op);
+        let op = signed(op)?;
         authority.recognise_op(&op)?;
         place = WriterState { writer: place.writer, next: place.next + 1, previous: Some(op.id()) };
         ops.push(op);
@@ -110,7 +111,7 @@ fn reading(plan: &Plan, replica: &Replica, operator: &OperatorHome, now: Timesta
     let seen = plan.changes.iter().flat_map(|(host, _)| replica.ops_about(host)).map(|op| op.body().at);
     let later = seen.max().unwrap_or_default().next(now);
     let lasts = |authority: &Authority| {
-        let certificate = authority.certificate_of(&operator.certificate, operator.key.public());
+        let certificate = authority.certificate_of(&operator.certificate, operator.name());
         certificate.is_ok_and(|certificate| certificate.valid_at(Timestamp(later.0 >> 16)))
     };
     if lasts(replica.authority()) { later } else { Hlc::default().next(now) }

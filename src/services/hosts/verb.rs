@@ -234,8 +234,8 @@ pub async fn tag(
     let ids: Vec<HostId> = which.pick(&replica)?.iter().map(|host| host.id()).collect();
     let mut plan = tag::plan(&hosts_of(&replica, &ids), wanted)?;
     // Signed for nobody: says whether the certificate allows it before anybody is asked.
-    let nowhere = stream_place(&replica, &operator.key.public(), None, WriterId([0; 16]));
-    tag::sign(&plan, &replica, operator, nowhere, now)?;
+    let nowhere = stream_place(&replica, &operator.name(), None, WriterId([0; 16]));
+    tag::sign(&plan, &replica, operator, nowhere, now, |op| Ok::<_, Refusal>(operator.foreseen(op)))?;
     if plan.changes.is_empty() {
         talk.say("nothing to do: it is so already");
         return Ok(());
@@ -252,8 +252,9 @@ pub async fn tag(
         (replica, _) = verified(client, operators, false, talk).await?;
         plan = tag::plan(&hosts_of(&replica, &ids), wanted)?;
     }
-    let place = stream_place(&replica, &operator.key.public(), writer.state(), WriterId(seed));
-    let (ops, after) = tag::sign(&plan, &replica, operator, place, now)?;
+    let place = stream_place(&replica, &operator.name(), writer.state(), WriterId(seed));
+    let (ops, after) =
+        tag::sign(&plan, &replica, operator, place, now, |op| Ok::<_, HostsError>(operator.sign(op)?))?;
     writer.advance(after)?;
     let items: Vec<Item> = ops.iter().map(|op| Item::bare(op.bytes())).collect();
     let all = items.len();

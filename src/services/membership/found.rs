@@ -17,9 +17,11 @@ use crate::{
         ANY, Authority, Certificate, ChainError, Enrolled, Enrolment, Genesis, HostCertificate, Invitation,
         Refusal, RootChain, RootChange, Verb, check_name,
     },
-    identity::{Cosigned, Operator, Root, SecretKey, Signed, SignedError, Token},
+    identity::{Cosigned, Operator, Root, SecretKey, Signed, SignedError, Token, ssh::OperatorKey},
     journal::{
-        Candidate, HostHome, HostHomeError, KeyFileError, Member, OperatorError, OperatorHome, keyfile,
+        Candidate, HostHome, HostHomeError, KeyFileError, KeySource, Member, OperatorError, OperatorHome,
+        keyfile,
+        signer::{Choice, OperatorSigner, ways},
     },
     replica::Item,
     selector::{TagError, check_tag},
@@ -51,6 +53,8 @@ pub struct FoundRequest<'a> {
     pub operators: &'a Path,
     /// The file for the root key.
     pub recovery: &'a Path,
+    /// The operator's key, if it is one that is there already.
+    pub operator_key: Option<&'a Choice>,
     /// When.
     pub now: Timestamp,
 }
@@ -196,8 +200,27 @@ pub fn found(request: &FoundRequest<'_>, fresh: &mut dyn FnMut() -> [u8; 32]) ->
     let now = request.now;
     let root = SecretKey::<Root>::from_seed(&fresh());
     let operator_key = SecretKey::<Operator>::from_seed(&fresh());
-    let chain = chain_of(request, &root, &operator_key, half(fresh()))?;
+    let source = request.operator_key.map_or(KeySource::New(&operator_key), KeySource::There);
+    let public =
+        request.operator_key.map_or_else(|| operator_key.public().into(), |there| there.key().clone());
+    let chain = chain_of(request, &root, public, half(fresh()))?;
     let candidate = prepare_candidate(request.state, fresh)?;
+    // Before anything that counts is written: a person may be asked, and say no.
+    let signer = match request.operator_key {
+        Some(choice) => choice.signer(ways())?,
+        None => OperatorSigner::open(operator_key.clone()),
+    };
+    let token = SecretKey::<Token>::from_seed(&fresh());
+    let certificate = chain.certificates().map(|(id, _)| id).last();
+    let invitation = Invitation {
+        certificate: certificate.ok_or(ChainError::BadGenesis("it certifies nobody"))?,
+        token: token.public(),
+        tags: request.tags.to_vec(),
+        uses: 1,
+        issued: now,
+        expires: now.after(OWN_INVITATION_VALID),
+    };
+    let invitation = signer.sign(chain.fleet(), invitation).map_err(OperatorError::from)?;
 
     let mut made = vec![request.recovery.to_owned()];
     let preamble = format!(
@@ -216,21 +239,8 @@ pub fn found(request: &FoundRequest<'_>, fresh: &mut dyn FnMut() -> [u8; 32]) ->
     let dir = request.operators.join(request.name);
     made.push(dir.clone());
     let operator =
-        OperatorHome::create(&dir, &operator_key, &chain).map_err(|error| half_way(&made, error.into()))?;
+        OperatorHome::create_with(&dir, source, &chain).map_err(|error| half_way(&made, error.into()))?;
 
-    let token = SecretKey::<Token>::from_seed(&fresh());
-    let invitation = Signed::sign(
-        chain.fleet(),
-        &operator.key,
-        Invitation {
-            certificate: operator.certificate,
-            token: token.public(),
-            tags: request.tags.to_vec(),
-            uses: 1,
-            issued: now,
-            expires: now.after(OWN_INVITATION_VALID),
-        },
-    );
     let host = enrol(&candidate, &invitation, &token, request.host, request.tags, now)
         .map_err(|error| half_way(&made, error.into()))?;
     let mut authority = Authority::new(chain.clone());
@@ -246,7 +256,7 @@ pub fn found(request: &FoundRequest<'_>, fresh: &mut dyn FnMut() -> [u8; 32]) ->
 fn chain_of(
     request: &FoundRequest<'_>,
     root: &SecretKey<Root>,
-    operator: &SecretKey<Operator>,
+    operator: OperatorKey,
     nonce: [u8; 16],
 ) -> Result<RootChain, ChainError> {
     let genesis = Genesis {
@@ -259,7 +269,7 @@ fn chain_of(
     let mut chain = RootChain::found(genesis, &[root])?;
     let everything = Certificate {
         person: request.person.to_owned(),
-        key: operator.public(),
+        key: operator,
         verbs: Verb::ALL.to_vec(),
         scope: "all".to_owned(),
         tags: vec![(ANY.to_owned(), ANY.to_owned())],

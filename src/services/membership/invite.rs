@@ -6,7 +6,7 @@ use crate::{
     authority::{Authority, Invitation, Refusal},
     control::{Client, ControlError, Reply, Request},
     identity::{JoinToken, SecretKey, Signed, TOKEN_ADDRESSES_MAX, Token},
-    journal::OperatorHome,
+    journal::{OperatorError, OperatorHome},
     replica::Item,
     time::Timestamp,
 };
@@ -59,6 +59,9 @@ pub enum InviteError {
     /// The operator's certificate does not allow it.
     #[error("not permitted: {0}")]
     Refused(#[from] Refusal),
+    /// The operator's key did not sign.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// The agent.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -92,19 +95,17 @@ pub async fn invite(
     let key = SecretKey::<Token>::from_seed(seed);
     // The token says whole seconds; the invitation must not outlive it.
     let expires = Timestamp(now.after(request.valid).0 / 1000 * 1000);
-    let invitation = Signed::sign(
-        operator.chain.fleet(),
-        &operator.key,
-        Invitation {
-            certificate: operator.certificate,
-            token: key.public(),
-            tags: request.tags.clone(),
-            uses: request.uses,
-            issued: now,
-            expires,
-        },
-    );
-    Authority::new(operator.chain.clone()).recognise_invitation(&invitation)?;
+    let invitation = Invitation {
+        certificate: operator.certificate,
+        token: key.public(),
+        tags: request.tags.clone(),
+        uses: request.uses,
+        issued: now,
+        expires,
+    };
+    let authority = Authority::new(operator.chain.clone());
+    authority.recognise_invitation(&operator.foreseen(invitation.clone()))?;
+    let invitation = operator.sign(invitation)?;
     let submit = Request::Submit { items: vec![Item::bare(invitation.bytes())] };
     match client.ask(&submit, ANSWER_WITHIN).await? {
         Reply::Accepted {} => {}

@@ -36,6 +36,7 @@ impl Place {
 
     fn request(&self) -> FoundRequest<'_> {
         FoundRequest {
+            operator_key: None,
             name: "acme",
             person: "ana",
             operator_valid: Duration::from_secs(30 * 86_400),
@@ -75,7 +76,7 @@ fn a_founded_fleet_has_its_first_host_and_all_that_is_needed_to_go_on() {
     // As the operator will.
     let operator = OperatorHome::find(&place.paths[1], chain.fleet()).unwrap().unwrap();
     let (_, certificate) = chain.certificates().next().unwrap();
-    assert_eq!((certificate.person.as_str(), certificate.key), ("ana", operator.key.public()));
+    assert_eq!((certificate.person.as_str(), certificate.key.name()), ("ana", operator.name()));
     assert!(Verb::ALL.into_iter().all(|verb| certificate.allows(verb)));
     assert_eq!(founded.operator.certificate, operator.certificate);
 
@@ -98,13 +99,18 @@ fn no_two_keys_of_a_fleet_are_made_from_one_draw() {
         keys.stream.bytes(),
         keys.transport.bytes(),
         keys.executor.bytes(),
-        founded.operator.key.public().bytes(),
+        founded.operator.name().bytes(),
         root.public().bytes(),
         founded.host.invitation().body().token.bytes(),
     ];
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
     let shield = founded.home.member.shield;
-    let secrets = [*root.seed(), *founded.operator.key.seed()];
+    let secrets = [
+        *root.seed(),
+        *keyfile::read::<crate::identity::Operator>(&founded.operator.dir().join("operator.key"))
+            .unwrap()
+            .seed(),
+    ];
     assert!(!secrets.contains(&shield));
 }
 

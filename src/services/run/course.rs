@@ -100,7 +100,7 @@ impl<'a> Course<'a> {
     async fn submit(&mut self, order: &Signed<Order>, items: Vec<Item>) -> Result<(), RunError> {
         let id = order.id();
         if let Some(showing) = &mut self.watcher.showing {
-            showing.add(self.work.home, self.work.socket, order).await;
+            showing.add(self.work.home, self.work.socket, order).await?;
         }
         let unconfirmed = |source| RunError::Unconfirmed { job: id.short(), source };
         match self.client.ask(&Request::Submit { items }, SUBMIT_WITHIN).await {
@@ -116,12 +116,15 @@ impl<'a> Course<'a> {
 
     /// Makes ready to show output; as it is written, if `live`. Soon enough when the first order was handed over just
     /// now: hosts say that they work on it only once that takes a while.
-    pub(super) async fn listen(&mut self, live: bool, now: Timestamp) {
+    /// Without the right to read, what came of it is shown all the same.
+    pub(super) async fn listen(&mut self, live: bool, streams: &mut Streams<'_>) {
         let (home, socket) = (self.work.home, self.work.socket);
         let live = live.then(|| (Live::default(), Ledger::default()));
-        let mut showing = Showing { reader: Reader::sign(home, socket, [], now), live };
+        let mut showing = Showing { reader: Reader::new(socket), live };
         for order in self.rollout.orders() {
-            showing.add(home, socket, order).await;
+            if let Err(error) = showing.add(home, socket, order).await {
+                streams.say(&format!("warning: its output cannot be read: {error}"));
+            }
         }
         self.watcher.showing = Some(showing);
     }
@@ -238,8 +241,13 @@ impl<'a> Course<'a> {
         if orders.is_empty() {
             return;
         }
-        let items = orders.iter().map(|order| ending::end(self.work.home, order, now)).collect();
-        match ending::submit(&mut self.client, items).await {
+        let items =
+            orders.iter().map(|order| ending::end(self.work.home, order, now)).collect::<Result<_, _>>();
+        let submitted = match items {
+            Ok(items) => ending::submit(&mut self.client, items).await,
+            Err(error) => Err(error.into()),
+        };
+        match submitted {
             Ok(()) => orders.iter().for_each(|order| job.cancelled(order)),
             Err(error) => streams.say(&format!("warning: hosts that are away may still start it: {error}")),
         }
@@ -275,7 +283,7 @@ impl<'a> Course<'a> {
         now: Timestamp,
     ) -> Result<(), RunError> {
         self.stop(Withheld::Cancelled, Stop::Cancelled {}, streams);
-        let items = ending::sign(self.work.home, &self.rollout, &self.watcher.tally, now);
+        let items = ending::sign(self.work.home, &self.rollout, &self.watcher.tally, now)?;
         self.note(Note::warning("cancelling"), job, streams)?;
         ending::submit(&mut self.client, items).await?;
         for order in self.rollout.orders() {
@@ -302,9 +310,14 @@ impl<'a> Course<'a> {
             job.seen = view::last_seen(self.work.socket, &tally).await;
             let (home, socket) = (self.work.home, self.work.socket);
             let showing = self.watcher.showing.take().map(|showing| showing.reader);
-            let mut reader =
-                showing.unwrap_or_else(|| Reader::sign(home, socket, self.rollout.orders(), job.now));
-            reader.renew(home, job.now);
+            let ready = match showing {
+                Some(mut reader) => reader.renew(home, job.now).map(|()| reader),
+                None => Reader::sign(home, socket, self.rollout.orders(), job.now),
+            };
+            let reader = ready.unwrap_or_else(|error| {
+                streams.say(&format!("warning: its output cannot be read: {error}"));
+                Reader::new(socket)
+            });
             // Long output is still to come, so a person may want out here too.
             tokio::select! {
                 whole = job.show(streams, &mut tally, &reader) => Some(whole?),

@@ -66,10 +66,23 @@ impl Draft {
         }
     }
 
-    /// Signs it for `hosts`, in order of ids. A wave's order has its own nonce.
+    /// The order for `hosts` as it would be signed, to be judged before anybody is asked.
     ///
     /// # Errors
     /// When it is longer than an order may be.
+    pub(super) fn foreseen(
+        &self,
+        home: &OperatorHome,
+        hosts: &[HostId],
+        now: Timestamp,
+    ) -> Result<Signed<Order>, RunError> {
+        fits(home.foreseen(self.order(0, hosts, now)))
+    }
+
+    /// Signs it for `hosts`, in order of ids. A wave's order has its own nonce.
+    ///
+    /// # Errors
+    /// When it is longer than an order may be, or the key did not sign.
     pub(super) fn sign(
         &self,
         home: &OperatorHome,
@@ -77,7 +90,11 @@ impl Draft {
         hosts: &[HostId],
         now: Timestamp,
     ) -> Result<Signed<Order>, RunError> {
-        let body = Order {
+        fits(home.sign(self.order(wave, hosts, now))?)
+    }
+
+    fn order(&self, wave: usize, hosts: &[HostId], now: Timestamp) -> Order {
+        Order {
             nonce: self.nonce_of(wave),
             certificate: self.certificate,
             issued: now,
@@ -89,19 +106,7 @@ impl Draft {
             limits: self.limits,
             keepers: self.keepers.clone(),
             reason: self.reason.clone(),
-        };
-        let order = Signed::sign(home.chain.fleet(), &home.key, body);
-        if order.bytes().len() > Order::BYTES_MAX {
-            return Err(RunError::Usage {
-                problem: format!(
-                    "the order is {} bytes, where {} may be",
-                    order.bytes().len(),
-                    Order::BYTES_MAX
-                ),
-                hint: "put what is long in a file that the command reads".to_owned(),
-            });
         }
-        Ok(order)
     }
 
     /// The first wave's is the one that was drawn; the others follow from it.
@@ -115,4 +120,15 @@ impl Draft {
         hasher.finalize_xof().fill(&mut nonce);
         nonce
     }
+}
+
+fn fits(order: Signed<Order>) -> Result<Signed<Order>, RunError> {
+    let bytes = order.bytes().len();
+    if bytes > Order::BYTES_MAX {
+        return Err(RunError::Usage {
+            problem: format!("the order is {bytes} bytes, where {} may be", Order::BYTES_MAX),
+            hint: "put what is long in a file that the command reads".to_owned(),
+        });
+    }
+    Ok(order)
 }

@@ -4,7 +4,7 @@ use super::{RunError, Tally, rollout::Rollout, waiting::is_open};
 use crate::{
     control::{Client, ControlError, Reply, Request},
     identity::Signed,
-    journal::OperatorHome,
+    journal::{OperatorError, OperatorHome},
     replica::{Cancellation, Item, Order},
     time::Timestamp,
 };
@@ -15,14 +15,25 @@ use super::verb::SUBMIT_WITHIN;
 const ITEMS_MAX: usize = 32;
 
 /// Signs the end of those orders of a job that somebody may still start or run.
-pub(super) fn sign(home: &OperatorHome, rollout: &Rollout, tally: &Tally, now: Timestamp) -> Vec<Item> {
+///
+/// # Errors
+/// When the key did not sign.
+pub(super) fn sign(
+    home: &OperatorHome,
+    rollout: &Rollout,
+    tally: &Tally,
+    now: Timestamp,
+) -> Result<Vec<Item>, OperatorError> {
     rollout.orders().iter().filter(|order| is_open(order, tally)).map(|order| end(home, order, now)).collect()
 }
 
 /// Signs the end of one order.
-pub(super) fn end(home: &OperatorHome, order: &Signed<Order>, now: Timestamp) -> Item {
+///
+/// # Errors
+/// When the key did not sign.
+pub(super) fn end(home: &OperatorHome, order: &Signed<Order>, now: Timestamp) -> Result<Item, OperatorError> {
     let body = Cancellation { order: order.id(), at: now, expires: order.body().expires };
-    Item::bare(Signed::sign(home.chain.fleet(), &home.key, body).bytes())
+    Ok(Item::bare(home.sign(body)?.bytes()))
 }
 
 /// Hands signed entries over.

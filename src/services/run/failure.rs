@@ -97,7 +97,7 @@ impl RunError {
             },
             Self::Unconfirmed { .. } => 5,
             Self::Operator(error) => match error {
-                OperatorError::Key(_) | OperatorError::NoCertificate { .. } => 4,
+                OperatorError::Key(_) | OperatorError::Sign(_) | OperatorError::NoCertificate { .. } => 4,
                 OperatorError::Io { .. } | OperatorError::Damaged { .. } => 1,
             },
         }

@@ -321,7 +321,7 @@ pub async fn output(
     } else {
         (StreamName::Stdout, verified.record().stdout)
     };
-    let reader = Reader::sign(home, socket, rollout.orders(), now);
+    let reader = Reader::sign(home, socket, rollout.orders(), now)?;
     let whole = job.pass_on(streams, &mut tally, &reader, host, stream, signed).await?;
     Ok(match (whole, tally.seat(&host).is_some_and(Seat::spoilt)) {
         (true, _) => 0,

@@ -145,7 +145,7 @@ async fn account(
         return Ok(INTERRUPTED);
     }
     shown.seen = view::last_seen(socket, &tally).await;
-    let reader = Reader::sign(home, socket, rollout.orders(), shown.now);
+    let reader = Reader::sign(home, socket, rollout.orders(), shown.now)?;
     let whole = tokio::select! {
         whole = shown.show(streams, &mut tally, &reader) => whole?,
         () = watcher.interrupt() => false,
@@ -212,7 +212,7 @@ fn remembered(home: &OperatorHome, replica: &Replica, id: &EntryId) -> Option<Ro
 }
 
 fn only_ours(home: &OperatorHome, replica: &Replica, rollout: &Rollout) -> Result<(), RunError> {
-    let other = rollout.orders().iter().find(|order| order.signer() != home.key.public());
+    let other = rollout.orders().iter().find(|order| order.signer() != home.name());
     let Some(order) = other else { return Ok(()) };
     let by = replica.authority().certificate_of(&order.body().certificate, order.signer());
     let person = by.map_or_else(|_| "somebody unknown".to_owned(), |certificate| certificate.person.clone());
@@ -250,7 +250,7 @@ async fn end(
             .say("it has expired too long ago for hosts to be told; what still runs ends by its time limit");
     }
     streams.say("cancelling");
-    let items = ending::sign(home, rollout, &watcher.tally, now);
+    let items = ending::sign(home, rollout, &watcher.tally, now)?;
     ending::submit(client, items).await?;
     for order in rollout.orders() {
         shown.cancelled(order);
@@ -348,7 +348,7 @@ pub async fn rerun(
         let silent = waiting::unanswered(&tally);
         streams.say(&format!("job {id} is cancelled first: {} did not answer", view::counted(silent)));
     }
-    let before = open.into_iter().map(|order| ending::end(home, order, now)).collect();
+    let before = open.into_iter().map(|order| ending::end(home, order, now)).collect::<Result<_, _>>()?;
     streams.say(&format!("again: job {id}, on {} of {}", hosts.len(), view::counted(rollout.roster().len())));
     let Jobs { client, replica, .. } = jobs;
     let mut draft = Draft::new(&request.run, home, &replica, String::new(), client.host, world.nonce);

@@ -16,7 +16,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use crate::{
     control::{Client, ControlError, Reply, Request, StreamName},
     identity::{EntryId, HostId, Signed},
-    journal::OperatorHome,
+    journal::{OperatorError, OperatorHome},
     replica::{Order, Output, ReadRequest},
     time::Timestamp,
     wire::Bytes,
@@ -24,6 +24,8 @@ use crate::{
 
 /// How long a request to read is good for.
 const READ_VALID: Duration = Duration::from_secs(600);
+/// The same where each signature is a touch. It is about one order's output, and its bytes go to members alone.
+const TOUCHED_READ_VALID: Duration = Duration::from_secs(3600);
 /// How long the agent may take between two pieces.
 const PIECE_WITHIN: Duration = Duration::from_secs(60);
 /// Outputs that are fetched ahead at a time.
@@ -153,41 +155,61 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Signs the requests to read the output of these orders.
-    pub(super) fn sign<'a>(
-        home: &OperatorHome,
-        socket: &Path,
-        orders: impl IntoIterator<Item = &'a Signed<Order>>,
-        now: Timestamp,
-    ) -> Self {
-        let mut reader = Self {
+    /// Reads nothing yet.
+    pub(super) fn new(socket: &Path) -> Self {
+        Self {
             socket: socket.to_owned(),
             rights: Vec::new(),
             ahead: Arc::new(Mutex::new(Ahead::new())),
             news: Arc::default(),
             fetching: Mutex::default(),
-        };
-        for order in orders {
-            reader.add(home, order, now);
         }
-        reader
+    }
+
+    /// Signs the requests to read the output of these orders.
+    ///
+    /// # Errors
+    /// When the key did not sign.
+    pub(super) fn sign<'a>(
+        home: &OperatorHome,
+        socket: &Path,
+        orders: impl IntoIterator<Item = &'a Signed<Order>>,
+        now: Timestamp,
+    ) -> Result<Self, OperatorError> {
+        let mut reader = Self::new(socket);
+        for order in orders {
+            reader.add(home, order, now)?;
+        }
+        Ok(reader)
     }
 
     /// Signs the request to read another order's output, and returns it.
-    pub(super) fn add(&mut self, home: &OperatorHome, order: &Signed<Order>, now: Timestamp) -> Bytes {
+    ///
+    /// # Errors
+    /// When the key did not sign.
+    pub(super) fn add(
+        &mut self,
+        home: &OperatorHome,
+        order: &Signed<Order>,
+        now: Timestamp,
+    ) -> Result<Bytes, OperatorError> {
         let (order, hosts) = (order.id(), order.body().roster.hosts().to_vec());
-        let read = read(home, order, now);
+        let read = read(home, order, now)?;
         self.rights.push(Right { order, read: read.clone(), signed: now, hosts });
-        read
+        Ok(read)
     }
 
     /// Signs again what was signed so long ago that it is not good for much longer.
-    pub(super) fn renew(&mut self, home: &OperatorHome, now: Timestamp) {
+    ///
+    /// # Errors
+    /// When the key did not sign; what is left of the old ones stands.
+    pub(super) fn renew(&mut self, home: &OperatorHome, now: Timestamp) -> Result<(), OperatorError> {
         for right in &mut self.rights {
-            if now.since(right.signed) > READ_VALID / 2 {
-                (right.read, right.signed) = (read(home, right.order, now), now);
+            if now.since(right.signed) > read_valid(home) / 2 {
+                (right.read, right.signed) = (read(home, right.order, now)?, now);
             }
         }
+        Ok(())
     }
 
     fn source(&self, host: HostId, stream: StreamName) -> Result<Source, FetchError> {
@@ -268,10 +290,14 @@ impl Reader {
 }
 
 /// Signs the request to read an order's output.
-fn read(home: &OperatorHome, order: EntryId, now: Timestamp) -> Bytes {
-    let body =
-        ReadRequest { certificate: home.certificate, order, issued: now, expires: now.after(READ_VALID) };
-    Bytes::from(Signed::sign(home.chain.fleet(), &home.key, body).bytes())
+fn read(home: &OperatorHome, order: EntryId, now: Timestamp) -> Result<Bytes, OperatorError> {
+    let expires = now.after(read_valid(home));
+    let body = ReadRequest { certificate: home.certificate, order, issued: now, expires };
+    Ok(Bytes::from(home.sign(body)?.bytes()))
+}
+
+fn read_valid(home: &OperatorHome) -> Duration {
+    if home.signer.key().is_on_token() { TOUCHED_READ_VALID } else { READ_VALID }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

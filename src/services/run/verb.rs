@@ -119,7 +119,7 @@ impl Work<'_> {
         let authority = self.replica.authority();
         let now = (world.clock)();
         // Judged as the one order that it amounts to: waves do not get around a certificate's cap.
-        let whole = self.draft.sign(self.home, 0, rollout.roster(), now)?;
+        let whole = self.draft.foreseen(self.home, rollout.roster(), now)?;
         let forecast = foresee(authority, whole, now)?;
         let decision = self.decide(rollout.roster().len(), streams);
         {
@@ -145,7 +145,7 @@ impl Work<'_> {
         let first = course.first((world.clock)()).await?;
         let mut job = Job::of(&first, course.roster(), self.replica, (world.clock)());
         job.begin(streams, self.request.view)?;
-        course.listen(job.wants_live(streams), job.now).await;
+        course.listen(job.wants_live(streams), streams).await;
         let ended = course.run(&mut job, streams, world.clock).await;
         course.keep(streams);
         job.now = (world.clock)();

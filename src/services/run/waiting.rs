@@ -22,7 +22,7 @@ use crate::{
     authority::Authority,
     control::{Client, ControlError, Reply, Request},
     identity::{EntryId, HostId, Signed},
-    journal::OperatorHome,
+    journal::{OperatorError, OperatorHome},
     replica::Order,
 };
 
@@ -263,11 +263,20 @@ pub(super) struct Showing {
 
 impl Showing {
     /// Listens to an order. That there is nothing to be heard is no error: all is shown, later.
-    pub(super) async fn add(&mut self, home: &OperatorHome, socket: &Path, order: &Signed<Order>) {
-        let read = self.reader.add(home, order, order.body().issued);
+    ///
+    /// # Errors
+    /// When the key did not sign for the right to read.
+    pub(super) async fn add(
+        &mut self,
+        home: &OperatorHome,
+        socket: &Path,
+        order: &Signed<Order>,
+    ) -> Result<(), OperatorError> {
+        let read = self.reader.add(home, order, order.body().issued)?;
         if let Some((live, _)) = &mut self.live {
             let _shown_later = live.add(socket, read, order.id()).await;
         }
+        Ok(())
     }
 }
 

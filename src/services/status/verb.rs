@@ -100,7 +100,7 @@ fn document(
         let held = home.chain.certificates().find(|(id, _)| *id == home.certificate);
         json!({
             "person": held.map(|(_, certificate)| certificate.person.clone()),
-            "key": home.key.public().fingerprint(),
+            "key": home.signer.key().fingerprint(),
             "certificate": home.certificate.to_string(),
             "until": held.map(|(_, certificate)| time::rfc3339(certificate.not_after)),
         })
