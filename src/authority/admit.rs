@@ -75,6 +75,9 @@ impl Authority {
         let ask = signed.body().ask();
         let certificate = self.certificate_of(&ask.certificate, signed.signer())?;
         let person = certificate.person.clone();
+        if self.is_before_lift(&ask) {
+            return Err(Refusal::BeforeLift { person });
+        }
         if certificate.approvals > 0 {
             return Err(Refusal::NeedsApproval { person });
         }
@@ -103,6 +106,16 @@ impl Authority {
         Ok(Admitted { signed, selector, person })
     }
 
+    fn is_before_lift(&self, ask: &Ask<'_>) -> bool {
+        self.certificates.refused_until(&ask.certificate).is_some_and(|until| ask.issued <= until)
+    }
+
+    /// Whether what was admitted once would be now: nobody stopped its signer since.
+    pub fn still_admits<T: Asks>(&self, signed: &Signed<T>) -> bool {
+        let ask = signed.body().ask();
+        self.certificate_of(&ask.certificate, signed.signer()).is_ok() && !self.is_before_lift(&ask)
+    }
+
     /// Judges whether `host`, whose signed tags are `tags`, acts on an admitted request at `now`. The
     /// subject takes what is not a signed tag as undecided, so a fact can only ever narrow elsewhere.
     ///
@@ -129,15 +142,22 @@ impl Authority {
         if !certificate.valid_at(now.max(certificate.not_before)) {
             return Err(Refusal::CertificateExpired { person: certificate.person.clone() });
         }
-        let covered = certificate.scope().is_some_and(|scope| scope.selects(tags));
-        if !covered {
+        // Each on the way from the roots has to cover this host, not only the last.
+        let scopes = self.certificates.scopes(&ask.certificate);
+        let scope = scopes.as_ref().map(|all| all.iter().find(|scope| !scope.selects(tags)));
+        if !matches!(scope, Some(None)) {
             return Err(Refusal::OutOfScope {
                 person: certificate.person.clone(),
-                scope: certificate.scope.clone(),
+                scope: scope
+                    .flatten()
+                    .map_or_else(|| certificate.scope.clone(), |scope| scope.text().to_owned()),
             });
         }
         if !request.selector.outcomes(tags).may_be_true() {
             return Err(Refusal::NotSelected { selector: ask.selector.to_owned() });
+        }
+        if let Some(halt) = self.halted(tags) {
+            return Err(Refusal::Halted { by: halt.by.clone(), reason: halt.reason.clone() });
         }
         Ok(())
     }

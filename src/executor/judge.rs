@@ -59,6 +59,8 @@ pub(super) fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> 
         Standing::Left => Some("it has left"),
         Standing::Quarantined => Some("its token was over-used"),
         Standing::Disowned => Some("its certificate does not hold"),
+        Standing::Suspended => Some("it is suspended"),
+        Standing::Revoked => Some("it is revoked"),
     };
     if let Some(why) = why {
         return refuse(Refusal::NotAMember(why));

@@ -52,6 +52,12 @@ pub enum Kind {
     Departure = 12,
     /// A keeper's word that it has results.
     Receipt = 13,
+    /// The stop of a person, a key, a certificate, a host or a token.
+    Suspension = 14,
+    /// The stop of everything on some hosts.
+    Halt = 15,
+    /// A certificate that is passed on.
+    Grant = 16,
 }
 
 impl Kind {
@@ -71,6 +77,9 @@ impl Kind {
             Self::Read,
             Self::Departure,
             Self::Receipt,
+            Self::Suspension,
+            Self::Halt,
+            Self::Grant,
         ]
         .into_iter()
         .find(|kind| *kind as u16 == number)

@@ -12,7 +12,7 @@ use super::{
     roots::expiry_hour,
 };
 use crate::{
-    authority::{Admitted, Authority, Host, Invitation, Refusal},
+    authority::{Admitted, Authority, ChainError, Host, Invitation, Refusal},
     identity::{EntryId, FleetId, HostId, Signed, StreamId},
     time::Timestamp,
 };
@@ -124,10 +124,10 @@ impl Replica {
             matches!(entry, Entry::Invitation(_) | Entry::Head(_) | Entry::Order(_) | Entry::Cancellation(_));
         let merged = match entry {
             Entry::Root(update) => {
-                let new = self
-                    .authority
-                    .absorb_root(update.bytes())
-                    .map_err(|_| Refusal::Malformed("a root update of others than the roots, or too many"))?;
+                let new = self.authority.absorb_root(update.bytes()).map_err(|error| match error {
+                    ChainError::Gap => Refusal::Gap,
+                    _ => Refusal::Malformed("a root update of others than the roots, or too many"),
+                })?;
                 if new {
                     self.ledger.enter(id, Spot::Root, None);
                     self.drop_disowned_orders();
@@ -135,6 +135,21 @@ impl Replica {
                 } else {
                     Merged::Known
                 }
+            }
+            Entry::Grant(grant) => {
+                let new = self.authority.absorb_grant(grant)?;
+                self.entered(id, Spot::Grant, new)
+            }
+            Entry::Suspension(suspension) => {
+                let new = self.authority.absorb_suspension(suspension)?;
+                if new {
+                    self.drop_disowned_orders();
+                }
+                self.entered(id, Spot::Suspension, new)
+            }
+            Entry::Halt(halt) => {
+                let new = self.authority.absorb_halt(halt)?;
+                self.entered(id, Spot::Halt, new)
             }
             Entry::Invitation(invitation) => {
                 self.authority.keeps_invitation(&invitation)?;
@@ -202,19 +217,28 @@ impl Replica {
         Ok(merged)
     }
 
+    fn entered(&mut self, id: EntryId, spot: Spot, new: bool) -> Merged {
+        if !new {
+            return Merged::Known;
+        }
+        self.ledger.enter(id, spot, None);
+        Merged::New
+    }
+
     fn forget(&mut self, replaced: Option<EntryId>) {
         if let Some(id) = replaced {
             self.ledger.strike(&id);
         }
     }
 
-    /// A lost branch of the root chain takes its live orders with it. (They stand alone, so nothing else
-    /// needs them; a host that never saw that branch never took them.)
+    /// A lost branch of the root chain takes its live orders with it, and a stop those of whom it stops. (They
+    /// stand alone, so nothing else needs them; a host that never saw that branch, or saw the stop first, never
+    /// took them.)
     fn drop_disowned_orders(&mut self) {
         let Self { authority, ledger, orders, cancellations, .. } = self;
         orders.retain(|id, order| {
             let signed = order.signed();
-            let keep = authority.certificate_of(&signed.body().certificate, signed.signer()).is_ok();
+            let keep = authority.still_admits(signed);
             if !keep {
                 ledger.strike(id);
                 if let Some(cancellation) = cancellations.remove(id) {
