@@ -148,3 +148,15 @@ pub struct Agent {
     #[arg(long, value_name = "PID", hide = true)]
     pub with_parent: Option<i32>,
 }
+
+/// `status`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster status
+  muster status --watch
+  muster status -o json")]
+pub struct Status {
+    /// Redraw until Ctrl-C; not on a terminal: a line of JSON for each change
+    #[arg(long)]
+    pub watch: bool,
+}

@@ -9,7 +9,7 @@ use super::{
     hosts::{Host, HostLs},
     inventory::Inventory,
     job::Job,
-    membership::{Agent, Demo, Init, Invite, Join, Leave},
+    membership::{Agent, Demo, Init, Invite, Join, Leave, Status},
     mesh::{Scenario, Store},
     program::{Complete, Completion, Config, Man, Schema},
     run::Run,
@@ -96,7 +96,7 @@ pub enum Verb {
     /// Run this host's agent
     Agent(Agent),
     /// Show how this host's agent is
-    Status,
+    Status(Status),
     /// List, show, tag and ping hosts
     #[command(subcommand)]
     Host(Host),

@@ -10,6 +10,7 @@ use crate::{
         complete, config, demo, doctor,
         failure::{ExitCode, Explain as _, Failure},
         hosts, inventory, manual, membership, run, scenario, schema, targeting, upkeep,
+        watching::shown,
     },
     control::{CONTROL_VERSION, Client},
     terminal::escape,
@@ -23,7 +24,9 @@ pub(super) fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Fa
         Verb::Join(join) => agent::join(context, &join),
         Verb::Leave(request) => wait(membership::leave(context, &request)),
         Verb::Agent(start) => agent::agent(context, &start),
-        Verb::Status => wait(upkeep::status(context)),
+        Verb::Status(status) => {
+            wait(shown(context, status.watch, async |context: &mut Context| upkeep::status(context).await))
+        }
         Verb::Host(verb) => hosts::host(context, verb),
         Verb::Hosts(list) => hosts::host(context, Host::Ls(list)),
         Verb::Run(run) => run::run(context, &run),
