@@ -5,8 +5,9 @@ use serde_json::json;
 use super::{
     arguments::{Agent, Join},
     chance,
-    dispatch::{Context, host_name, settings_for, wait},
+    dispatch::{Context, wait},
     failure::{self, ExitCode, Explain as _, Failure, Site, quoted, with_flags},
+    membership::{host_name, settings_for},
 };
 use crate::{
     executor::{AgentError, TrustError},

@@ -13,13 +13,18 @@ mod demo;
 mod dispatch;
 mod doctor;
 mod failure;
+mod hosts;
+mod inventory;
 mod manual;
+mod membership;
 mod run;
 mod scenario;
 mod schema;
 mod signals;
 mod targeting;
 mod teller;
+mod upkeep;
+mod watching;
 #[cfg(test)]
 mod tests;
 

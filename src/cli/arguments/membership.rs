@@ -1,0 +1,162 @@
+//! `demo`, and what begins, carries and ends a membership: `init`, `invite`, `join`, `leave`, `agent`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use crate::{selector::parse_label, terminal::time::parse_duration};
+
+/// `demo`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Founds a fleet in a temporary directory (TMPDIR), starts its hosts as real agents on loopback, runs
+signed orders, asks each host for the packages of all, upgrades one in a package database of its own, and
+shows what really happened, and in what time. Then it stays until Ctrl-C, with
+commands to try from a second terminal. Afterwards no process and no file is left.
+
+Examples:
+  muster demo
+  muster demo -n 10
+  muster demo --once -o jsonl"
+)]
+pub struct Demo {
+    /// How many hosts
+    #[arg(short = 'n', long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub hosts: u16,
+    /// End after the story instead of staying until Ctrl-C; exit 0 only if all of it came true
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// `init`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Makes the root key (in the recovery file: keep it off this machine), your operator key, and this
+host's keys. Nothing runs yet: `muster agent` starts the host.
+
+Examples:
+  sudo muster init acme -l role=web
+  muster init lab --host-name a --listen 127.0.0.1:7946 --state ./a"
+)]
+pub struct Init {
+    /// The fleet's name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// This host's name [default: the machine's]
+    #[arg(long, value_name = "NAME")]
+    pub host_name: Option<String>,
+    /// A tag of this host; may be repeated
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Where this host listens for others
+    #[command(flatten)]
+    pub listen: Listen,
+    /// The new file for the root key [default: ./NAME-recovery.txt]
+    #[arg(long, value_name = "FILE")]
+    pub recovery: Option<PathBuf>,
+    /// Who you are, in certificates and records [default: your user name]
+    #[arg(long, value_name = "NAME")]
+    pub person: Option<String>,
+    /// How many days your certificate is valid
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub operator_days: u32,
+    /// Check everything and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Where a host listens.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
+pub struct Listen {
+    /// Where to listen for other hosts; may be repeated [default: 0.0.0.0:7946]
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "no_listen")]
+    pub listen: Vec<SocketAddr>,
+    /// Where others reach this host, if that differs; may be repeated
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "no_listen")]
+    pub advertise: Vec<SocketAddr>,
+    /// Only dial out: a full member all the same
+    #[arg(long)]
+    pub no_listen: bool,
+}
+
+/// `invite`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "The token is on standard output alone. Whoever has it can join until it is used up or expires.
+
+Examples:
+  muster invite -l role=web -l env=prod
+  muster invite --uses 20 --ttl 2h > token"
+)]
+pub struct Invite {
+    /// A tag that joiners get; may be repeated
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// How many hosts may use it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub uses: u32,
+    /// How long it works
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
+    pub ttl: Duration,
+    /// Where joiners find the fleet; at most 3 [default: where members listen]
+    #[arg(long = "address", value_name = "IP:PORT")]
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// `join`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  sudo muster join mst1…
+  sudo muster join - < token")]
+pub struct Join {
+    /// The token, or `-` to read it from standard input
+    #[arg(value_name = "TOKEN")]
+    pub token: String,
+    /// This host's name [default: the machine's]
+    #[arg(long, value_name = "NAME")]
+    pub host_name: Option<String>,
+    /// Take only these of the token's tags; may be repeated
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Where this host listens for others
+    #[command(flatten)]
+    pub listen: Listen,
+    /// How long to try
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// `leave`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "The agent must run, so that the others learn of it; it then erases this host's keys and ends."
+)]
+pub struct Leave {
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `agent`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Runs in the foreground until it is told to stop (SIGTERM or Ctrl-C).
+Its settings are in /etc/muster/agent.toml for root, in agent.toml of the state directory with --state.
+It logs to standard error; MUSTER_LOG is error, warn (as it is), info, debug or trace.")]
+pub struct Agent {
+    /// End with this process, which must have started the agent
+    #[arg(long, value_name = "PID", hide = true)]
+    pub with_parent: Option<i32>,
+}
+
+/// `status`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster status
+  muster status --watch
+  muster status -o json")]
+pub struct Status {
+    /// Redraw until Ctrl-C; not on a terminal: a line of JSON for each change
+    #[arg(long)]
+    pub watch: bool,
+}

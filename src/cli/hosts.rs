@@ -1,0 +1,113 @@
+//! `muster host`.
+
+use std::time::Duration;
+
+use super::{
+    arguments::{Host, HostTag, HostUntag, Select},
+    chance,
+    dispatch::{Context, connect, wait},
+    failure::{ExitCode, Explain as _, Failure},
+    watching::shown,
+};
+use crate::{
+    authority::TagChange,
+    selector::{self, parse_label},
+    services::hosts::{self, Which},
+};
+
+fn which(names: Vec<String>, select: Select) -> Which {
+    Which { names, selector: select.target, labels: select.labels }
+}
+
+pub(super) fn host(context: &mut Context, verb: Host) -> Result<ExitCode, Failure> {
+    // What can be told from the words alone is told before anybody is asked.
+    let work = match verb {
+        Host::Ls(list) if list.watch => {
+            let work = Work::List(which(Vec::new(), list.select));
+            return wait(shown(context, true, async |context: &mut Context| {
+                work_on_hosts(context, &work).await
+            }));
+        }
+        Host::Ls(list) => Work::List(which(Vec::new(), list.select)),
+        Host::Show(show) => Work::Show(show.host),
+        Host::Tag(tag) => tag_work(tag)?,
+        Host::Untag(untag) => untag_work(untag)?,
+        Host::Ping(ping) => {
+            let which = which(ping.hosts, ping.select);
+            if which.is_empty() {
+                return Err(no_target("ping", "muster host ping web-1"));
+            }
+            Work::Ping(which, ping.timeout)
+        }
+    };
+    wait(work_on_hosts(context, &work))
+}
+
+async fn work_on_hosts(context: &mut Context, work: &Work) -> Result<ExitCode, Failure> {
+    let mut client = connect(context).await?;
+    let Context { site, output, talk, now, .. } = context;
+    let operators = &site.places.operators;
+    let done = match work {
+        Work::List(which) => hosts::list(&mut client, operators, which, output, talk).await,
+        Work::Show(name) => hosts::show(&mut client, operators, name, *now, output, talk).await,
+        Work::Tag { which, wanted, dry_run } => {
+            let seed = chance::draw()?;
+            hosts::tag(&mut client, operators, which, wanted, *dry_run, seed, *now, talk).await
+        }
+        Work::Ping(which, within) => hosts::ping(&mut client, operators, which, *within, output, talk).await,
+    };
+    done.map_err(|error| error.explain(site))?;
+    Ok(ExitCode::Success)
+}
+
+enum Work {
+    List(Which),
+    Show(String),
+    Tag { which: Which, wanted: Vec<TagChange>, dry_run: bool },
+    Ping(Which, Duration),
+}
+
+fn no_target(verb: &str, example: &str) -> Failure {
+    Failure::usage(format!("no target: which hosts to {verb} was not said"))
+        .hint(format!("such as: {example}, or with -t 'tag.role = web'"))
+}
+
+fn tag_work(tag: HostTag) -> Result<Work, Failure> {
+    let (labels, names): (Vec<String>, Vec<String>) =
+        tag.words.into_iter().partition(|word| word.contains('='));
+    let which = which(names, tag.select);
+    if which.is_empty() {
+        return Err(no_target("tag", "muster host tag web-1 role=web"));
+    }
+    let mut wanted = Vec::new();
+    for label in &labels {
+        let (key, value) = parse_label(label).map_err(|error| {
+            Failure::usage(format!("{label:?} is no tag: {error}"))
+                .hint("such as: muster host tag web-1 role=web")
+        })?;
+        wanted.push(TagChange { key, value: Some(value) });
+    }
+    if wanted.is_empty() {
+        return Err(Failure::usage("no tag was given").hint("such as: muster host tag web-1 role=web"));
+    }
+    Ok(Work::Tag { which, wanted, dry_run: tag.dry_run })
+}
+
+fn untag_work(untag: HostUntag) -> Result<Work, Failure> {
+    const EXAMPLE: &str = "muster host untag web-1 frozen";
+    let selected = untag.select.target.is_some() || !untag.select.labels.is_empty();
+    let mut words = untag.words;
+    let names = if selected { Vec::new() } else { words.drain(..1.min(words.len())).collect() };
+    if words.is_empty() {
+        return Err(Failure::usage("which tags to take off was not said").hint(format!("such as: {EXAMPLE}")));
+    }
+    let mut wanted = Vec::new();
+    for key in words {
+        // Any value stands for the key alone.
+        selector::check_tag(&key, "v").map_err(|error| {
+            Failure::usage(format!("{key:?} is no key of a tag: {error}")).hint(format!("such as: {EXAMPLE}"))
+        })?;
+        wanted.push(TagChange { key, value: None });
+    }
+    Ok(Work::Tag { which: which(names, untag.select), wanted, dry_run: untag.dry_run })
+}
