@@ -24,6 +24,7 @@
 //! | [`sync`] | what is sent to which neighbour, which way results go back, and who is up |
 //! | *above: pure* | |
 //! | [`journal`] | what cannot be rebuilt: keys, claims, own places in streams |
+//! | [`link`] | what the two processes of an agent can say to each other |
 //! | [`executor`] | the privileged process: verifies again, claims, runs, signs the result |
 //! | `store` | the replica in memory and on disk; its only writer |
 //! | `host` | this machine's facts, and when to look at them again |
@@ -100,6 +101,7 @@ pub mod sync;
 // Above: pure. Below: effects.
 
 pub mod journal;
+pub mod link;
 pub mod executor;
 #[cfg(feature = "agent")]
 pub mod store;

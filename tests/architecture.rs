@@ -21,6 +21,7 @@ const PURE: &[&str] = &["wire", "time", "identity", "selector", "authority", "re
 /// Acts on the world: likewise, and all pure ones.
 const ACTING: &[&str] = &[
     "journal",
+    "link",
     "executor",
     "store",
     "host",
@@ -78,7 +79,7 @@ const WRITING: &[&str] = &["print", "println", "eprint", "eprintln", "dbg"];
 const PURE_LATE: &[&str] = &["simulator"];
 /// What the privileged process and the journal must not reach.
 const NOT_PRIVILEGED: &[&str] = &["tokio", "tokio_util", "libp2p", "libp2p_stream", "sled", "futures"];
-const PRIVILEGED: &[&str] = &["journal", "executor"];
+const PRIVILEGED: &[&str] = &["journal", "link", "executor"];
 const EXECUTOR_LINES_MAX: usize = 3_000;
 /// The only place of `unsafe`.
 const UNSAFE_IN: &str = "executor/os/";

@@ -20,13 +20,12 @@ use super::{
     message::{LinkError, Start, ToExecutor, ToMesh},
     orders::{Owed, Running},
     os,
-    shipped::SHIPPED,
     supervisor::{self, uptime},
 };
 use crate::{
     authority::Departure,
     identity::{self, EntryId, Executor as ExecutorPurpose, Kind, SecretKey, Signed},
-    journal::{Claims, HostHome, HostHomeError, JournalError, spool},
+    journal::{Claims, HostHome, HostHomeError, JournalError, shipped::SHIPPED, spool},
     replica::{Cancellation, Cancelled, Waiting},
     time::Timestamp,
     wire::Bytes,

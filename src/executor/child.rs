@@ -12,8 +12,8 @@ use std::{
 
 use rustix::process::Pid;
 
-use super::{
-    link::Link,
+use crate::link::{
+    Link,
     message::{LinkError, Start, ToMesh},
 };
 

@@ -9,16 +9,13 @@
 mod agent;
 mod child;
 mod judge;
-mod link;
-pub mod message;
 mod orders;
 mod os;
-mod shipped;
 pub mod supervisor;
 mod trust;
 
+pub use crate::link::message;
 pub use agent::{AgentError, Executor, ExecutorSettings};
-pub use link::Link;
 pub use os::Account;
 pub use trust::{Trust, TrustError};
 

@@ -12,13 +12,16 @@ use super::{
     agent::{Executor, log},
     judge::{Verdict, judge},
     message::ToMesh,
-    shipped::{NotShipped, Script, Shipped},
     supervisor::{self, Spawn, Stage, Supervised, uptime},
 };
 use crate::{
     authority::Refusal,
     identity::{self, EntryId, Operator, PublicKey, Signed},
-    journal::{Claimed, spool},
+    journal::{
+        Claimed,
+        shipped::{NotShipped, Script, Shipped},
+        spool,
+    },
     replica::{Order, Outcome, Output, Report, ResultRecord, WAITING_MAX},
     time::Timestamp,
     wire::Bytes,
@@ -92,7 +95,8 @@ impl Executor {
             }
             Verdict::Run { order, account, argv } => {
                 let action = &order.body().action;
-                let shipped = match Shipped::take(&self.shipped, &id, action, account.as_ref(), argv) {
+                let owner = account.as_ref().map(|account| (account.uid, account.gid));
+                let shipped = match Shipped::take(&self.shipped, &id, action, owner, argv) {
                     Ok(shipped) => shipped,
                     // Not claimed: it is handed over again with what belongs to it.
                     Err(NotShipped::Absent) => return self.count("orders_unshipped"),
@@ -259,20 +263,14 @@ impl Executor {
         outcome: Outcome,
         report: Option<&supervisor::Report>,
     ) -> Vec<u8> {
-        let output = |stream: &supervisor::StreamReport| Output {
-            hash: stream.hash,
-            kept: stream.kept,
-            produced: stream.bytes,
-        };
-        let nothing = Output { hash: *blake3::hash(&[]).as_bytes(), kept: 0, produced: 0 };
         let record = ResultRecord {
             order,
             host: self.trust.host(),
             outcome,
             started,
             took_ms: report.map_or(0, |report| report.took_ms),
-            stdout: report.map_or(nothing, |report| output(&report.stdout)),
-            stderr: report.map_or(nothing, |report| output(&report.stderr)),
+            stdout: report.map_or_else(Output::nothing, |report| report.stdout),
+            stderr: report.map_or_else(Output::nothing, |report| report.stderr),
             left_behind: report.map_or(0, |report| report.left_behind),
         };
         Signed::sign(self.trust.fleet(), &self.key, record).bytes().to_vec()

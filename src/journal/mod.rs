@@ -5,7 +5,7 @@
 //! acknowledged is on disk, survives a power cut at any later moment, and is never silently forgotten:
 //! a file that cannot be read whole is an error that names the place, not an empty journal. It does not
 //! know what an order means, nor a clock. After the habits of `SQLite` and LMDB: append and check, write
-//! aside and rename, two slots in turn.
+//! aside and rename, two slots in turn. Beside that it keeps, with less ado, what commands read and wrote.
 
 mod claims;
 mod disk;
@@ -13,6 +13,8 @@ mod host;
 mod jobs;
 pub mod keyfile;
 mod operator;
+mod output;
+pub mod shipped;
 mod slots;
 pub mod spool;
 mod stream;
@@ -23,5 +25,6 @@ pub use host::{Candidate, HostHome, HostHomeError, Member, MeshHome, is_full_dis
 pub use jobs::{JobLock, Stop, Waves};
 pub use keyfile::KeyFileError;
 pub use operator::{OperatorError, OperatorHome, Writer, WriterState};
+pub use output::Stream;
 pub use slots::{SLOT_BODY_BYTES_MAX, Slots};
 pub use stream::stream_place;

@@ -75,6 +75,13 @@ pub struct Output {
 }
 wire_record!(Output { hash, kept, produced });
 
+impl Output {
+    /// That of a stream into which nothing was written.
+    pub fn nothing() -> Self {
+        Self { hash: *blake3::hash(&[]).as_bytes(), kept: 0, produced: 0 }
+    }
+}
+
 /// A signed result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultRecord {

@@ -21,7 +21,7 @@ mod spawn;
 mod tree;
 mod watch;
 
-pub use report::{Outcome, Report, Stage, StreamReport, read_report};
+pub use report::{Outcome, Report, Stage, read_report};
 pub use spawn::{Spawn, Supervised, supervise};
 pub use tree::{adopts_orphans, end_orphans};
 pub(super) use watch::now as uptime;

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
+use crate::replica::Output;
 use crate::wire::{FRAME_HEADER_BYTES, FrameReader, Value, Wire, WireError, decode, encode, frame};
 use crate::{wire_choice, wire_record};
 
@@ -86,25 +87,6 @@ impl Wire for Stage {
     }
 }
 
-/// What came of one output stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StreamReport {
-    /// BLAKE3 of what was kept.
-    pub hash: [u8; 32],
-    /// Bytes that the command wrote, kept or not.
-    pub bytes: u64,
-    /// Bytes that stand in the spool file: the first ones, without a gap.
-    pub kept: u64,
-}
-wire_record!(StreamReport { hash, bytes, kept });
-
-impl StreamReport {
-    /// Tells whether some of the output was not kept.
-    pub fn truncated(&self) -> bool {
-        self.kept < self.bytes
-    }
-}
-
 /// All that a supervisor has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -113,9 +95,9 @@ pub struct Report {
     /// Milliseconds from the fork to the command's end.
     pub took_ms: u64,
     /// Its standard output.
-    pub stdout: StreamReport,
+    pub stdout: Output,
     /// Its standard error.
-    pub stderr: StreamReport,
+    pub stderr: Output,
     /// Processes that outlived the command and were killed.
     pub left_behind: u32,
     /// Processes that could not be ended (of another user, or stuck in the kernel) and may still run.
@@ -126,12 +108,11 @@ wire_record!(Report { outcome, took_ms, stdout, stderr, left_behind, survivors }
 impl Report {
     /// The report on a command that never ran.
     pub(super) fn not_started(stage: Stage, errno: Errno) -> Self {
-        let empty = StreamReport { hash: *blake3::hash(&[]).as_bytes(), ..StreamReport::default() };
         Self {
             outcome: Outcome::NotStarted { errno: errno.raw_os_error(), stage },
             took_ms: 0,
-            stdout: empty.clone(),
-            stderr: empty,
+            stdout: Output::nothing(),
+            stderr: Output::nothing(),
             left_behind: 0,
             survivors: 0,
         }

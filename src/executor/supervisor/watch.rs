@@ -1,24 +1,21 @@
 //! The supervisor's loop: waits for the command, its output, its time and its executor.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::command::{Command, FAILURE_BYTES, failure};
-use super::report::{Outcome, Report, Stage, StreamReport};
+use super::report::{Outcome, Report, Stage};
 use super::spawn::{CANCEL, Spawn};
 use super::tree::Killer;
 use crate::executor::os::{self, Account};
+use crate::journal::Stream;
 
 /// How long what the command started may finish by itself once the command has: enough for a pipe's last
 /// reader (`> >(tee log)`), little for a daemon.
@@ -129,7 +126,7 @@ impl<'a> Watch<'a> {
             self.outcome = Some(Outcome::NotStarted { errno, stage });
         }
         let took = self.took.unwrap_or_else(|| now().saturating_sub(self.started));
-        let [stdout, stderr] = self.streams.map(Stream::report);
+        let [stdout, stderr] = self.streams.map(Stream::output);
         Some(Report {
             // Without an outcome, the command itself is among those that could not be ended.
             outcome: self.outcome.unwrap_or(Outcome::Cancelled),
@@ -199,7 +196,7 @@ impl<'a> Watch<'a> {
     fn wait(&mut self, within: Duration, buffer: &mut [u8]) {
         let mut fds = vec![PollFd::new(self.signals, PollFlags::IN)];
         fds.extend(self.lifeline.map(|fd| PollFd::new(fd, PollFlags::IN)));
-        let pipes = self.streams.iter().filter_map(|stream| stream.pipe.as_ref());
+        let pipes = self.streams.iter().filter_map(Stream::pipe);
         fds.extend(pipes.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         if poll(&mut fds, Timespec::try_from(within).ok().as_ref()).is_err() {
             return;
@@ -244,138 +241,5 @@ fn ended(status: WaitStatus) -> Outcome {
     match status.terminating_signal() {
         Some(signal) => Outcome::Signaled { signal },
         None => Outcome::Exited { code: status.exit_status().unwrap_or_default() },
-    }
-}
-
-/// One output stream: its pipe until that is closed, its file until that is full.
-#[derive(Debug)]
-struct Stream {
-    pipe: Option<OwnedFd>,
-    spool: Spool,
-    hasher: Box<blake3::Hasher>,
-    bytes: u64,
-    kept: u64,
-    kept_max: u64,
-}
-
-/// Where a stream is kept. Made by its first byte: most commands leave one stream empty or both, and a file
-/// costs more than all else that a short command does to the disk.
-#[derive(Debug)]
-enum Spool {
-    Unmade {
-        directory: OwnedFd,
-        name: OsString,
-    },
-    Made(File),
-    /// Nothing more is kept.
-    Ended,
-}
-
-impl Spool {
-    /// # Errors
-    /// When there is no such directory, or the file is there.
-    fn at(path: &Path) -> io::Result<Self> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(Errno::INVAL.into());
-        };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(parent, flags, Mode::empty())?;
-        match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(Self::Unmade { directory, name: name.to_owned() }),
-            Ok(_) => Err(Errno::EXIST.into()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The file, unless nothing more is kept.
-    fn file(&mut self) -> Option<&mut File> {
-        if let Self::Unmade { directory, name } = self {
-            // A full disk keeps no command from running: it may be the one that makes room.
-            *self = make(directory, name).map_or(Self::Ended, Self::Made);
-        }
-        match self {
-            Self::Made(file) => Some(file),
-            _ => None,
-        }
-    }
-}
-
-fn make(directory: &OwnedFd, name: &OsStr) -> Result<File, Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))?;
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o640))?;
-    Ok(file.into())
-}
-
-impl Stream {
-    fn new(path: &Path, pipe: OwnedFd, kept_max: u64) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&pipe, true)?;
-        let spool = Spool::at(path)?;
-        Ok(Self { pipe: Some(pipe), spool, hasher: Box::default(), bytes: 0, kept: 0, kept_max })
-    }
-
-    /// Takes one chunk. Tells whether there may be more.
-    fn take(&mut self, buffer: &mut [u8]) -> bool {
-        let Some(pipe) = &self.pipe else { return false };
-        match rustix::io::read(pipe, &mut *buffer) {
-            Ok(0) => {
-                self.pipe = None;
-                false
-            }
-            Ok(read) => {
-                self.bytes += read as u64;
-                self.keep(buffer.get(..read).unwrap_or_default());
-                true
-            }
-            Err(error) => error == Errno::INTR,
-        }
-    }
-
-    fn keep(&mut self, chunk: &[u8]) {
-        let room = usize::try_from(self.kept_max - self.kept).unwrap_or(usize::MAX);
-        let mut rest = chunk.get(..room.min(chunk.len())).unwrap_or_default();
-        while !rest.is_empty() {
-            let Some(spool) = self.spool.file() else { return };
-            match spool.write(rest) {
-                Ok(written) if written > 0 => {
-                    let (kept, left) = rest.split_at(written.min(rest.len()));
-                    self.hasher.update(kept);
-                    self.kept += kept.len() as u64;
-                    rest = left;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What is kept has no gap: after one failure nothing more is.
-                _ => self.spool = Spool::Ended,
-            }
-        }
-    }
-
-    fn report(self) -> StreamReport {
-        StreamReport { hash: *self.hasher.finalize().as_bytes(), bytes: self.bytes, kept: self.kept }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn on_a_full_disk_output_is_counted_and_the_command_goes_on() {
-        let directory = tempfile::tempdir().unwrap();
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let mut stream = Stream::new(&directory.path().join("out"), read, 1 << 20).unwrap();
-        let mut buffer = [0; 64];
-        rustix::io::write(&write, b"kept").unwrap();
-        assert!(stream.take(&mut buffer));
-        stream.spool = Spool::Made(File::options().write(true).open("/dev/full").unwrap());
-        for _ in 0..2 {
-            rustix::io::write(&write, b"lost").unwrap();
-            assert!(stream.take(&mut buffer));
-        }
-        drop(write);
-        assert!(!stream.take(&mut buffer));
-        let report = stream.report();
-        assert_eq!((report.bytes, report.kept, report.truncated()), (12, 4, true));
-        assert_eq!(report.hash, *blake3::hash(b"kept").as_bytes());
     }
 }

@@ -19,28 +19,30 @@ use std::{
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
-use super::Account;
 use crate::{
     identity::EntryId,
     replica::{Action, Blob},
 };
 
 /// The directory of it, of either process.
-pub(super) const SHIPPED: &str = "shipped";
+pub const SHIPPED: &str = "shipped";
 /// What runs a script that does not say what it is for, as execvp(3) has it.
 const SHELL: &[u8] = b"/bin/sh";
 
 /// A command with what was shipped for it.
 #[derive(Debug)]
-pub(super) struct Shipped {
-    pub(super) argv: Vec<Vec<u8>>,
-    pub(super) stdin: Option<OwnedFd>,
-    pub(super) script: Option<Script>,
+pub struct Shipped {
+    /// The program and its arguments: the script in the place of its name.
+    pub argv: Vec<Vec<u8>>,
+    /// What it reads.
+    pub stdin: Option<OwnedFd>,
+    /// To be kept while it runs.
+    pub script: Option<Script>,
 }
 
 /// A script's own file, which goes with this.
 #[derive(Debug)]
-pub(super) struct Script(PathBuf);
+pub struct Script(PathBuf);
 
 impl Drop for Script {
     fn drop(&mut self) {
@@ -50,7 +52,7 @@ impl Drop for Script {
 
 /// Why a command cannot have it.
 #[derive(Debug)]
-pub(super) enum NotShipped {
+pub enum NotShipped {
     /// It has not come.
     Absent,
     /// It never will be good; the words go on from "what was shipped with it".
@@ -64,13 +66,16 @@ impl From<io::Error> for NotShipped {
 }
 
 impl Shipped {
-    /// Copies what `action` names from the first of `places` to the second. A script becomes the file of
-    /// `account`, or of this user, who may read and run it.
-    pub(super) fn take(
+    /// Copies what `action` names from the first of two places to the second. A script becomes the file of
+    /// `owner`, a user and a group, or of this user, who may read and run it.
+    ///
+    /// # Errors
+    /// See [`NotShipped`]: no part of it stays then.
+    pub fn take(
         [from, to]: &[PathBuf; 2],
         order: &EntryId,
         action: &Action,
-        account: Option<&Account>,
+        owner: Option<(u32, u32)>,
         mut argv: Vec<Vec<u8>>,
     ) -> Result<Self, NotShipped> {
         let stdin = action.stdin().map(|blob| {
@@ -86,8 +91,8 @@ impl Shipped {
         let mut file = create(&path)?;
         let script = Script(path);
         let head = copy(from, blob, &mut file)?;
-        if let Some(account) = account {
-            let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+        if let Some((uid, gid)) = owner {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(io::Error::from)?;
         }
         file.set_permissions(Permissions::from_mode(0o500))?;
