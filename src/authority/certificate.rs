@@ -2,7 +2,7 @@
 //! worthless to that reader rather than wider.
 
 use crate::{
-    identity::{Operator, PublicKey},
+    identity::ssh::OperatorKey,
     selector::Selector,
     time::Timestamp,
     wire::{Value, Wire, WireError},
@@ -71,8 +71,8 @@ impl Wire for Verb {
 pub struct Certificate {
     /// Who; approvals and suspensions count persons.
     pub person: String,
-    /// The key it is for.
-    pub key: PublicKey<Operator>,
+    /// The key it is for; one on a FIDO token is named with its application.
+    pub key: OperatorKey,
     /// What may be done.
     pub verbs: Vec<Verb>,
     /// On which hosts: a selector over tags only, in its text.

@@ -84,7 +84,7 @@ impl Held {
     fn new(id: EntryId, certificate: Certificate, from: Option<EntryId>, wins: bool) -> Self {
         let whoms = [
             Whom::Certificate { id },
-            Whom::Key { key: certificate.key },
+            Whom::Key { key: certificate.key.name() },
             Whom::Person { name: certificate.person.clone() },
         ];
         Self { certificate, whoms, from, wins }
@@ -196,7 +196,9 @@ impl Certificates {
 
     /// Whether suspensions or halts are held that somebody signed with this certificate's key.
     fn signs_stops(&self, certificate: &EntryId) -> bool {
-        self.held.get(certificate).is_some_and(|held| self.signed_by.contains_key(&held.certificate.key))
+        self.held
+            .get(certificate)
+            .is_some_and(|held| self.signed_by.contains_key(&held.certificate.key.name()))
     }
 
     /// Which suspensions and halts count, from the beginning.
@@ -279,7 +281,7 @@ impl Certificates {
     /// The certificate with this id on some branch, if its holder is `key`: whose objects are kept.
     pub(super) fn ever(&self, id: &EntryId, key: PublicKey<Operator>) -> Result<&Certificate, Refusal> {
         let held = self.held.get(id).ok_or(Refusal::UnknownCertificate)?;
-        if held.certificate.key == key { Ok(&held.certificate) } else { Err(Refusal::NotTheHolder) }
+        if held.certificate.key.name() == key { Ok(&held.certificate) } else { Err(Refusal::NotTheHolder) }
     }
 
     /// The same on the winning branch.
@@ -289,7 +291,7 @@ impl Certificates {
         if !root.is_some_and(|root| root.wins) {
             return Err(Refusal::UnknownCertificate);
         }
-        if held.certificate.key == key { Ok(held) } else { Err(Refusal::NotTheHolder) }
+        if held.certificate.key.name() == key { Ok(held) } else { Err(Refusal::NotTheHolder) }
     }
 
     /// The certificate with this id, if its holder is `key` and what stands at `mark` counts.
@@ -324,7 +326,7 @@ impl Certificates {
     /// The last sequence of a stream of a certificate's holder that stands; all if that is the highest number.
     pub(super) fn last(&self, id: &EntryId, stream: &crate::identity::StreamId) -> Option<u64> {
         let held = self.held.get(id)?;
-        let key = held.certificate.key;
+        let key = held.certificate.key.name();
         self.wins(id, key).ok()?;
         if let Some(from) = held.from
             && self.stop_of(&from, Mark::Alone(*id), View::Whole).is_some()
@@ -375,7 +377,7 @@ impl Certificates {
     pub(super) fn all(&self) -> impl Iterator<Item = (&EntryId, &Certificate)> {
         self.held
             .iter()
-            .filter(|(id, held)| self.stands(id, held.certificate.key, Mark::Now).is_ok())
+            .filter(|(id, held)| self.stands(id, held.certificate.key.name(), Mark::Now).is_ok())
             .map(|(id, held)| (id, &held.certificate))
     }
 
@@ -383,7 +385,7 @@ impl Certificates {
     pub(super) fn all_ever(&self) -> impl Iterator<Item = (&EntryId, &Certificate, Option<&Stop>)> {
         self.held
             .iter()
-            .filter(|(id, held)| self.wins(id, held.certificate.key).is_ok())
+            .filter(|(id, held)| self.wins(id, held.certificate.key.name()).is_ok())
             .map(|(id, held)| (id, &held.certificate, self.stop_of(id, Mark::Now, View::Whole)))
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn pairs(tags: &[(&str, &str)]) -> Vec<(String, String)> {
 pub(crate) fn certificate(person: &str, holder: &SecretKey<Operator>) -> Certificate {
     Certificate {
         person: person.to_owned(),
-        key: holder.public(),
+        key: holder.public().into(),
         verbs: Verb::ALL.to_vec(),
         scope: "all".to_owned(),
         tags: pairs(&[(ANY, ANY)]),

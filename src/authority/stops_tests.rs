@@ -412,7 +412,7 @@ fn a_certificate_is_passed_on_narrowed_and_never_wider() {
     from.hosts_max = Some(10);
     let (fleet, under) = Fleet::with(&[from.clone()]);
     let mut narrow = from.clone();
-    narrow.key = cem.public();
+    narrow.key = cem.public().into();
     "cem".clone_into(&mut narrow.person);
     narrow.verbs = vec![Verb::Run];
     let wider = |what| Err(Refusal::Wider { person: "ana".to_owned(), what });

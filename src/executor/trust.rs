@@ -125,7 +125,7 @@ impl Trust {
 
     /// Whether this key holds a certificate.
     pub fn is_operator(&self, key: PublicKey<Operator>) -> bool {
-        self.authority.certificates().any(|(_, certificate)| certificate.key == key)
+        self.authority.certificates().any(|(_, certificate)| certificate.key.name() == key)
     }
 
     /// The authority as far as the executor knows it.

@@ -7,24 +7,29 @@ use std::{
 };
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::ssh;
 use crate::wire::{Value, Wire, WireError};
 
 /// What a key is for; one type each.
 pub trait Purpose: Copy + 'static {
     /// Its name, in errors and file names.
     const NAME: &'static str;
+    /// Whether it is a person's and may sign by way of SSH. A program's key signs in one way only.
+    const SIGNS_BY_SSH: bool = false;
+    /// Whether it may be on a FIDO token.
+    const ON_TOKEN: bool = false;
 }
 
 macro_rules! purposes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {$(
+    ($($(#[$doc:meta])* $name:ident = $text:literal $($may:ident)*),* $(,)?) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name;
         impl Purpose for $name {
             const NAME: &'static str = $text;
+            $(const $may: bool = true;)*
         }
     )*};
 }
@@ -36,9 +41,9 @@ purposes! {
     /// Signs results; held by the executor alone.
     Executor = "executor",
     /// A person's; signs orders, tags, invitations, cards.
-    Operator = "operator",
+    Operator = "operator" SIGNS_BY_SSH ON_TOKEN,
     /// Founds and governs a fleet; kept offline.
-    Root = "root",
+    Root = "root" SIGNS_BY_SSH,
     /// Lives in a join token and signs what the joiner brings.
     Token = "token",
 }
@@ -162,28 +167,8 @@ impl<P> PublicKey<P> {
     /// The fingerprint that OpenSSH prints for the same key: `SHA256:` and base 64 without padding
     /// over the key blob of RFC 4253, section 6.6 (ed25519: RFC 8709).
     pub fn fingerprint(&self) -> String {
-        let mut blob = Vec::with_capacity(51);
-        for part in [&b"ssh-ed25519"[..], &self.0] {
-            let length = u32::try_from(part.len()).unwrap_or_default();
-            blob.extend_from_slice(&length.to_be_bytes());
-            blob.extend_from_slice(part);
-        }
-        format!("SHA256:{}", base64(&Sha256::digest(&blob)))
+        ssh::OperatorKey::Ed25519(PublicKey::from_bytes(self.0)).fingerprint()
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..=chunk.len() {
-            let digit = usize::try_from((word >> (18 - 6 * place)) & 63).unwrap_or_default();
-            text.push(char::from(ALPHABET.get(digit).copied().unwrap_or(b'?')));
-        }
-    }
-    text
 }
 
 impl<P> Clone for PublicKey<P> {

@@ -7,9 +7,11 @@
 //! signature, and no bytes are valid as two types or in two fleets. It knows nothing of rights: that a
 //! key signed something says nothing about whether it may.
 
+mod base64;
 mod ids;
 mod keys;
 mod signed;
+pub mod ssh;
 mod token;
 
 pub use ids::{EntryId, FleetId, HostId, StreamId, WriterId, short};
@@ -21,5 +23,6 @@ pub use keys::{
 };
 pub use signed::{
     CONTEXT, Cosigned, ENVELOPE_BYTES_MAX, Header, Kind, Payload, SignatureKind, Signed, SignedError, peek,
+    ssh_signature,
 };
 pub use token::{JoinToken, TOKEN_ADDRESSES_MAX, TokenError};

@@ -2,8 +2,10 @@
 //! names its context) and narrowed to arrays.
 //!
 //! ```text
-//! envelope  = [ signed: bytes, signatures: [ [kind, key, signature], … ] ]
+//! envelope  = [ signed: bytes, signatures: [ [kind, key, proof], … ] ]
 //! signed    = [ "muster", type, version, fleet, signer | null, body ]
+//! proof     = signature: bytes                                       kind 0, 1
+//!           | [ point, application, flags, counter, signature ]      kind 2
 //! ```
 //!
 //! The signature is over the `signed` bytes as they are; the id is a keyed hash of the same bytes. A
@@ -12,7 +14,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{EntryId, FleetId, PublicKey, Purpose, Root, SecretKey, count_verification};
+use super::{
+    EntryId, FleetId, Operator, PublicKey, Purpose, Root, SecretKey, count_verification,
+    ssh::{Proof, SshSignature, sshsig_message},
+};
 use crate::wire::{self, Bytes, Fields, Value, Wire, WireError};
 
 /// The first item of all that is signed: no other program's signature can be mistaken for ours.
@@ -86,15 +91,15 @@ impl Kind {
     }
 }
 
-/// How a signature was made. Only the first is made and taken today; the others have their numbers.
+/// How a signature was made. The first is taken of every key, the others of persons' keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SignatureKind {
     /// ed25519 over the signed bytes.
     Ed25519 = 0,
-    /// By an SSH agent, in the SSHSIG form (reserved).
+    /// ed25519 over what SSHSIG makes of the signed bytes: by an SSH agent.
     Sshsig = 1,
-    /// By a FIDO token, `sk-ssh-ed25519` (reserved).
+    /// By a FIDO token, `sk-ssh-ed25519`, over the same; the key goes by a hash (see [`super::ssh`]).
     SkEd25519 = 2,
 }
 
@@ -147,18 +152,61 @@ pub enum SignedError {
     /// The signature is not that of the named signer over these bytes.
     #[error("the signature does not match")]
     BadSignature,
+    /// A FIDO token signed, and says itself that nobody touched it.
+    #[error("nobody touched the token that signed")]
+    Untouched,
     /// No signature, one where many are wanted, or the other way round.
     #[error("the wrong number of signatures")]
     SignatureCount,
 }
 
 struct OneSignature {
-    kind: u64,
     key: [u8; 32],
-    signature: [u8; 64],
+    proof: AnyProof,
 }
-// Closed: nothing signs what would stand behind it.
-crate::wire_record!(OneSignature closed { kind, key, signature });
+
+enum AnyProof {
+    Known(Proof),
+    /// Of a kind from a newer version, as it came.
+    Other(u64, Value),
+}
+
+impl AnyProof {
+    fn kind(&self) -> u64 {
+        match self {
+            Self::Known(Proof::Ed25519(_)) => SignatureKind::Ed25519 as u64,
+            Self::Known(Proof::Sshsig(_)) => SignatureKind::Sshsig as u64,
+            Self::Known(Proof::SkEd25519(_)) => SignatureKind::SkEd25519 as u64,
+            Self::Other(kind, _) => *kind,
+        }
+    }
+}
+
+// Closed: nothing signs what would stand behind it. Each kind has one form, so a proof has one encoding.
+impl Wire for OneSignature {
+    fn to_value(&self) -> Value {
+        let proof = match &self.proof {
+            AnyProof::Known(Proof::Ed25519(signature) | Proof::Sshsig(signature)) => signature.to_value(),
+            AnyProof::Known(Proof::SkEd25519(proof)) => proof.to_value(),
+            AnyProof::Other(_, value) => value.clone(),
+        };
+        Value::Array(vec![self.proof.kind().to_value(), self.key.to_value(), proof])
+    }
+
+    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
+        let mut fields = Fields::of(value, field)?;
+        let (kind, key) = (fields.next("OneSignature.kind")?, fields.next("OneSignature.key")?);
+        let field = "OneSignature.proof";
+        let proof = match kind {
+            0 => AnyProof::Known(Proof::Ed25519(fields.next(field)?)),
+            1 => AnyProof::Known(Proof::Sshsig(fields.next(field)?)),
+            2 => AnyProof::Known(Proof::SkEd25519(fields.next(field)?)),
+            _ => AnyProof::Other(kind, fields.next::<Generic>(field)?.0),
+        };
+        fields.finish_closed("OneSignature")?;
+        Ok(Self { key, proof })
+    }
+}
 
 struct Envelope {
     signed: Bytes,
@@ -249,13 +297,49 @@ fn check_header<T: Payload>(header: &Header, fleet: FleetId) -> Result<(), Signe
     Ok(())
 }
 
-fn check_signature<P>(kind: Kind, signed: &[u8], one: &OneSignature) -> Result<PublicKey<P>, SignedError> {
-    if one.kind != SignatureKind::Ed25519 as u64 {
-        return Err(SignedError::SignatureKind(one.kind));
+/// Whether a key for `P` may sign in this way at all.
+fn check_kind<P: Purpose>(one: &OneSignature) -> Result<&Proof, SignedError> {
+    match &one.proof {
+        AnyProof::Known(proof @ Proof::Ed25519(_)) => Ok(proof),
+        AnyProof::Known(proof @ Proof::Sshsig(_)) if P::SIGNS_BY_SSH => Ok(proof),
+        AnyProof::Known(proof @ Proof::SkEd25519(_)) if P::ON_TOKEN => Ok(proof),
+        other => Err(SignedError::SignatureKind(other.kind())),
     }
+}
+
+fn check_signature<P: Purpose>(
+    kind: Kind,
+    signed: &[u8],
+    one: &OneSignature,
+) -> Result<PublicKey<P>, SignedError> {
+    let proof = check_kind::<P>(one)?;
     count_verification(kind as u16);
     let key = PublicKey::from_bytes(one.key);
-    if key.verify(signed, &one.signature) { Ok(key) } else { Err(SignedError::BadSignature) }
+    let good = match proof {
+        Proof::Ed25519(signature) => key.verify(signed, signature),
+        Proof::Sshsig(signature) => key.verify(&sshsig_message(signed), signature),
+        Proof::SkEd25519(proof) => {
+            // The name binds kind, point and application: another application is another key.
+            let named = proof.name().is_some_and(|name| name.bytes() == one.key);
+            if named && !proof.is_touched() {
+                return Err(SignedError::Untouched);
+            }
+            named && proof.verify(signed)
+        }
+    };
+    if good { Ok(key) } else { Err(SignedError::BadSignature) }
+}
+
+/// The signature of an envelope by an operator, in OpenSSH's form; `None` if it was not made by way of SSH. It
+/// is not checked.
+///
+/// # Errors
+/// When the bytes are not an envelope under one signature.
+pub fn ssh_signature(bytes: &[u8]) -> Result<Option<SshSignature>, SignedError> {
+    let (_, _, envelope) = open(bytes, ENVELOPE_BYTES_MAX)?;
+    let [one] = envelope.signatures.as_slice() else { return Err(SignedError::SignatureCount) };
+    let proof = check_kind::<Operator>(one)?;
+    Ok(SshSignature::of(&envelope.signed.0, PublicKey::from_bytes(one.key), proof))
 }
 
 /// An object whose one signature was checked over the bytes as received. Says who said it, not
@@ -275,9 +359,29 @@ impl<T: Payload> Signed<T> {
         let signed = signed_bytes(fleet, Some(public.bytes()), &body);
         let signature = key.sign(&signed);
         let id = id_of(&signed);
-        let one = OneSignature { kind: SignatureKind::Ed25519 as u64, key: public.bytes(), signature };
+        let one = OneSignature { key: public.bytes(), proof: AnyProof::Known(Proof::Ed25519(signature)) };
         let bytes = wire::encode(&Envelope { signed: Bytes(signed), signatures: vec![one] });
         Self { bytes: bytes.into(), id, signer: public, body }
+    }
+
+    /// Has `body` signed for `fleet` by the key that goes by `signer`, wherever that is: `prove` gets the bytes
+    /// to sign. What it gives is believed no more than what came from elsewhere.
+    ///
+    /// # Errors
+    /// What `prove` fails with, and [`SignedError`] when what it gave is not `signer`'s signature over these
+    /// bytes.
+    pub fn sign_by<E: From<SignedError>>(
+        fleet: FleetId,
+        signer: PublicKey<T::Signer>,
+        body: T,
+        prove: impl FnOnce(&[u8]) -> Result<Proof, E>,
+    ) -> Result<Self, E> {
+        let signed = signed_bytes(fleet, Some(signer.bytes()), &body);
+        let one = OneSignature { key: signer.bytes(), proof: AnyProof::Known(prove(&signed)?) };
+        check_signature::<T::Signer>(T::KIND, &signed, &one)?;
+        let id = id_of(&signed);
+        let bytes = wire::encode(&Envelope { signed: Bytes(signed), signatures: vec![one] });
+        Ok(Self { bytes: bytes.into(), id, signer, body })
     }
 
     /// Checks received bytes: length, form, kind, version, fleet, then the signature, then the body.
@@ -310,9 +414,7 @@ impl<T: Payload> Signed<T> {
         if header.signer != Some(one.key) {
             return Err(SignedError::BadSignature);
         }
-        if one.kind != SignatureKind::Ed25519 as u64 {
-            return Err(SignedError::SignatureKind(one.kind));
-        }
+        check_kind::<T::Signer>(one)?;
         let body = T::from_value(body, "body")?;
         Ok(Self { bytes: bytes.into(), id: header.id, signer: PublicKey::from_bytes(one.key), body })
     }
@@ -382,9 +484,8 @@ impl<T: Payload<Signer = Root>> Cosigned<T> {
         let mut signatures: Vec<_> = keys
             .iter()
             .map(|key| OneSignature {
-                kind: SignatureKind::Ed25519 as u64,
                 key: key.public().bytes(),
-                signature: key.sign(&signed),
+                proof: AnyProof::Known(Proof::Ed25519(key.sign(&signed))),
             })
             .collect();
         signatures.sort_by_key(|one| one.key);
@@ -545,7 +646,10 @@ mod tests {
         let thief = SecretKey::<Operator>::from_seed(&[2; 32]);
         let mut stolen: Envelope = wire::decode(a.bytes(), 1024).unwrap();
         let signature = thief.sign(&stolen.signed.0);
-        stolen.signatures = vec![OneSignature { kind: 0, key: thief.public().bytes(), signature }];
+        stolen.signatures = vec![OneSignature {
+            key: thief.public().bytes(),
+            proof: AnyProof::Known(Proof::Ed25519(signature)),
+        }];
         assert_eq!(
             Signed::<Say>::verify(&wire::encode(&stolen), FLEET).unwrap_err(),
             SignedError::BadSignature
@@ -553,16 +657,36 @@ mod tests {
     }
 
     #[test]
-    fn reserved_signature_kinds_are_not_taken() {
+    fn a_signature_of_an_unknown_kind_is_not_taken_and_is_read_as_newer() {
         let made = Signed::sign(FLEET, &key(), Say { word: "a".into() });
-        for kind in [1, 2, 9] {
+        for proof in [Value::Null, Value::Bytes(vec![0; 64]), Value::Array(vec![])] {
             let mut envelope: Envelope = wire::decode(made.bytes(), 1024).unwrap();
-            envelope.signatures[0].kind = kind;
-            assert_eq!(
-                Signed::<Say>::verify(&wire::encode(&envelope), FLEET).unwrap_err(),
-                SignedError::SignatureKind(kind)
-            );
+            envelope.signatures[0].proof = AnyProof::Other(9, proof);
+            let bytes = wire::encode(&envelope);
+            assert_eq!(Signed::<Say>::verify(&bytes, FLEET).unwrap_err(), SignedError::SignatureKind(9));
+            assert_eq!(peek(&bytes).unwrap().id, made.id());
         }
+    }
+
+    #[test]
+    fn a_root_may_sign_by_ssh_and_counts_as_the_same_key() {
+        let (a, b) = (SecretKey::<Root>::from_seed(&[3; 32]), SecretKey::<Root>::from_seed(&[4; 32]));
+        let made = Cosigned::sign(FLEET, &[&a, &b], Rule { word: "r".into() });
+        let mut envelope: Envelope = wire::decode(made.bytes(), 1024).unwrap();
+        let by_ssh = |key: &SecretKey<Root>, signed: &[u8]| OneSignature {
+            key: key.public().bytes(),
+            proof: AnyProof::Known(Proof::Sshsig(key.sign(&sshsig_message(signed)))),
+        };
+        let signed = envelope.signed.0.clone();
+        envelope.signatures = vec![by_ssh(&a, &signed), by_ssh(&b, &signed)];
+        envelope.signatures.sort_by_key(|one| one.key);
+        let read = Cosigned::<Rule>::verify(&wire::encode(&envelope), FLEET).unwrap();
+        assert_eq!((read.id(), read.signers()), (made.id(), made.signers()));
+        envelope.signatures = vec![by_ssh(&a, &signed)];
+        envelope.signatures.extend(wire::decode::<Envelope>(made.bytes(), 1024).unwrap().signatures);
+        envelope.signatures.sort_by_key(|one| one.key);
+        let twice = Cosigned::<Rule>::verify(&wire::encode(&envelope), FLEET).unwrap_err();
+        assert_eq!(twice, SignedError::SignatureCount, "one key in two ways counts once");
     }
 
     #[test]

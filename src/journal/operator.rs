@@ -125,7 +125,7 @@ impl OperatorHome {
         let public = key.public();
         let certificate = chain
             .certificates()
-            .filter(|(_, certificate)| certificate.key == public)
+            .filter(|(_, certificate)| certificate.key.name() == public)
             .map(|(id, _)| id)
             .last()
             .ok_or(OperatorError::NoCertificate { path: dir.to_owned() })?;

@@ -24,7 +24,10 @@ pub enum EntryError {
 impl EntryError {
     /// Whether the signatures are not those of the named signers over these bytes for this fleet.
     pub fn is_forged(&self) -> bool {
-        matches!(self, Self::Signed(SignedError::BadSignature | SignedError::WrongFleet { .. }))
+        matches!(
+            self,
+            Self::Signed(SignedError::BadSignature | SignedError::Untouched | SignedError::WrongFleet { .. })
+        )
     }
 
     /// Whether a newer version could take the bytes, and pass them on.

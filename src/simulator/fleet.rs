@@ -76,7 +76,7 @@ impl Fleet {
         let any = (ANY.to_owned(), ANY.to_owned());
         let update = chain.next(RootChange::Certify(Certificate {
             person: "ana".to_owned(),
-            key: operator.public(),
+            key: operator.public().into(),
             verbs: Verb::ALL.to_vec(),
             scope: "all".to_owned(),
             tags: vec![any],

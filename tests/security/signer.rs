@@ -96,7 +96,7 @@ impl Signer {
         let key = SecretKey::<Operator>::from_seed(&fresh());
         let mut certificate = Certificate {
             person: "bo".to_owned(),
-            key: key.public(),
+            key: key.public().into(),
             verbs: vec![Verb::Run, Verb::Read],
             scope: "all".to_owned(),
             tags: Vec::new(),

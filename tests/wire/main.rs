@@ -13,13 +13,13 @@
 
 mod file;
 mod objects;
+mod ssh;
 
 use file::{Names, leaf, list, record};
 use muster::{
     authority::{
         Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt, HostCertificate,
-        HostKeys, Invitation, Lift, Op, Revocation, RootChain, RootChange, RootUpdate, Roots, Suspension,
-        TagChange, Whom,
+        HostKeys, Invitation, Op, RootChain, RootChange, RootUpdate, Suspension, TagChange, Whom,
     },
     identity::{
         Cosigned, FleetId, JoinToken, KeyError, Kind, Payload, PublicKey, Root, SecretKey, Signed,
@@ -327,7 +327,10 @@ fn halt() {
 
 #[test]
 fn grant() {
-    let names = record("body", [leaf("certificate"), leaf("at, in ms"), objects::certificate_names("grant")]);
+    let names = record(
+        "body",
+        [leaf("certificate"), leaf("at, in ms"), objects::certificate_names("grant", leaf("operator key"))],
+    );
     golden("grant", &objects::operator(), &objects::grant(), Ends::Closed, names);
 }
 

@@ -58,6 +58,10 @@ fn pairs(tags: &[(&str, &str)]) -> Vec<(String, String)> {
 // ---- the envelope
 
 pub(crate) fn names(body: Names) -> Names {
+    names_with(body, leaf("signature, ed25519"))
+}
+
+pub(crate) fn names_with(body: Names, proof: Names) -> Names {
     record(
         "envelope",
         [
@@ -68,7 +72,7 @@ pub(crate) fn names(body: Names) -> Names {
                     [leaf("context"), leaf("type"), leaf("version"), leaf("fleet"), leaf("signer"), body],
                 ),
             ),
-            list("signatures", record("signature", [leaf("kind"), leaf("key"), leaf("signature, ed25519")])),
+            list("signatures", record("signature", [leaf("kind"), leaf("key"), proof])),
         ],
     )
 }
@@ -101,7 +105,7 @@ pub(crate) fn fleet() -> FleetId {
 pub(crate) fn certificate() -> Certificate {
     Certificate {
         person: "ana".to_owned(),
-        key: operator().public(),
+        key: operator().public().into(),
         verbs: Verb::ALL.to_vec(),
         scope: "tag.role in [web, db]".to_owned(),
         tags: pairs(&[("role", "web"), ("env", ANY)]),
@@ -146,15 +150,19 @@ pub(crate) fn genesis_names() -> Names {
 }
 
 pub(crate) fn certify_names() -> Names {
-    update_names(record("change", [leaf("certify"), certificate_names("certificate")]))
+    certify_names_of(leaf("operator key"))
 }
 
-pub(crate) fn certificate_names(name: &'static str) -> Names {
+pub(crate) fn certify_names_of(key: Names) -> Names {
+    update_names(record("change", [leaf("certify"), certificate_names("certificate", key)]))
+}
+
+pub(crate) fn certificate_names(name: &'static str, key: Names) -> Names {
     record(
         name,
         [
             leaf("person"),
-            leaf("operator key"),
+            key,
             list("verbs", leaf("verb")),
             leaf("scope"),
             tag_names("tags"),

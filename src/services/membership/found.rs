@@ -259,7 +259,7 @@ fn chain_of(
     let mut chain = RootChain::found(genesis, &[root])?;
     let everything = Certificate {
         person: request.person.to_owned(),
-        key: operator.public(),
+        key: operator.public().into(),
         verbs: Verb::ALL.to_vec(),
         scope: "all".to_owned(),
         tags: vec![(ANY.to_owned(), ANY.to_owned())],

@@ -75,7 +75,7 @@ fn a_founded_fleet_has_its_first_host_and_all_that_is_needed_to_go_on() {
     // As the operator will.
     let operator = OperatorHome::find(&place.paths[1], chain.fleet()).unwrap().unwrap();
     let (_, certificate) = chain.certificates().next().unwrap();
-    assert_eq!((certificate.person.as_str(), certificate.key), ("ana", operator.key.public()));
+    assert_eq!((certificate.person.as_str(), certificate.key.name()), ("ana", operator.key.public()));
     assert!(Verb::ALL.into_iter().all(|verb| certificate.allows(verb)));
     assert_eq!(founded.operator.certificate, operator.certificate);
 

@@ -119,7 +119,7 @@ fn made(dir: &Path, hosts: usize) -> Answers {
     let mut chain = RootChain::found(genesis, &[&root]).unwrap();
     let certificate = Certificate {
         person: "ana".to_owned(),
-        key: operator.public(),
+        key: operator.public().into(),
         verbs: Verb::ALL.to_vec(),
         scope: "all".to_owned(),
         tags: vec![(ANY.to_owned(), ANY.to_owned())],

@@ -59,7 +59,7 @@ pub(super) struct Fleet {
 pub(super) fn grant(operator: &SecretKey<Operator>) -> Certificate {
     Certificate {
         person: "ana".to_owned(),
-        key: operator.public(),
+        key: operator.public().into(),
         verbs: vec![Verb::Run, Verb::Invite, Verb::Tag, Verb::Read],
         scope: "all".to_owned(),
         tags: vec![(ANY.to_owned(), ANY.to_owned())],
