@@ -156,9 +156,17 @@ impl Authority {
         if !request.selector.outcomes(tags).may_be_true() {
             return Err(Refusal::NotSelected { selector: ask.selector.to_owned() });
         }
-        if let Some(halt) = self.halted(tags) {
-            return Err(Refusal::Halted { by: halt.by.clone(), reason: halt.reason.clone() });
+        self.halt_of(tags)
+    }
+
+    /// Refuses where a halt covers a host with these tags.
+    ///
+    /// # Errors
+    /// [`Refusal::Halted`].
+    pub fn halt_of(&self, tags: &impl Subject) -> Result<(), Refusal> {
+        match self.halted(tags) {
+            Some(halt) => Err(Refusal::Halted { by: halt.by.clone(), reason: halt.reason.clone() }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
