@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Authority, Refusal, Verb};
+use super::{Authority, Certificate, Refusal, Verb};
 use crate::{
     identity::{EntryId, HostId, Operator, Payload, Signed},
     selector::{Selector, Subject},
@@ -66,14 +66,39 @@ impl<T: Payload> Admitted<T> {
 }
 
 impl Authority {
-    /// Recognises a request: its signer holds the certificate it names, which allows what it asks. A
-    /// function of the set of objects; storing and relaying need no more.
+    /// Recognises a request: its signer holds the certificate it names, which allows what it asks, and nobody
+    /// stopped either. A function of the set of objects.
     ///
     /// # Errors
     /// [`Refusal`] names what is missing.
     pub fn admit<T: Asks>(&self, signed: Signed<T>) -> Result<Admitted<T>, Refusal> {
         let ask = signed.body().ask();
         let certificate = self.certificate_of(&ask.certificate, signed.signer())?;
+        let until = self.certificates.refused_until(&ask.certificate);
+        if until.is_some_and(|until| ask.issued <= until) {
+            return Err(Refusal::BeforeLift { person: certificate.person.clone() });
+        }
+        Self::recognised(signed, certificate)
+    }
+
+    /// Recognises a request for storing and relaying: as [`Authority::admit`], whoever suspended its signer since.
+    /// Hosts refuse it, and their answers find the way back to who waits for them.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what is missing.
+    pub fn admit_to_keep<T: Asks>(&self, signed: Signed<T>) -> Result<Admitted<T>, Refusal> {
+        let certificate =
+            self.certificates.stands_by_roots(&signed.body().ask().certificate, signed.signer())?;
+        Self::recognised(signed, certificate)
+    }
+
+    /// Whether what was admitted to be kept would be now: the roots took nothing since.
+    pub fn still_keeps<T: Asks>(&self, signed: &Signed<T>) -> bool {
+        self.certificates.stands_by_roots(&signed.body().ask().certificate, signed.signer()).is_ok()
+    }
+
+    fn recognised<T: Asks>(signed: Signed<T>, certificate: &Certificate) -> Result<Admitted<T>, Refusal> {
+        let ask = signed.body().ask();
         let person = certificate.person.clone();
         if certificate.approvals > 0 {
             return Err(Refusal::NeedsApproval { person });
@@ -129,16 +154,31 @@ impl Authority {
         if !certificate.valid_at(now.max(certificate.not_before)) {
             return Err(Refusal::CertificateExpired { person: certificate.person.clone() });
         }
-        let covered = certificate.scope().is_some_and(|scope| scope.selects(tags));
-        if !covered {
+        // Each on the way from the roots has to cover this host, not only the last.
+        let scopes = self.certificates.scopes(&ask.certificate);
+        let scope = scopes.as_ref().map(|all| all.iter().find(|scope| !scope.selects(tags)));
+        if !matches!(scope, Some(None)) {
             return Err(Refusal::OutOfScope {
                 person: certificate.person.clone(),
-                scope: certificate.scope.clone(),
+                scope: scope
+                    .flatten()
+                    .map_or_else(|| certificate.scope.clone(), |scope| scope.text().to_owned()),
             });
         }
         if !request.selector.outcomes(tags).may_be_true() {
             return Err(Refusal::NotSelected { selector: ask.selector.to_owned() });
         }
-        Ok(())
+        self.halt_of(tags)
+    }
+
+    /// Refuses where a halt covers a host with these tags.
+    ///
+    /// # Errors
+    /// [`Refusal::Halted`].
+    pub fn halt_of(&self, tags: &impl Subject) -> Result<(), Refusal> {
+        match self.halted(tags) {
+            Some(halt) => Err(Refusal::Halted { by: halt.by.clone(), reason: halt.reason.clone() }),
+            None => Ok(()),
+        }
     }
 }

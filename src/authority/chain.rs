@@ -1,79 +1,35 @@
 //! The root chain: hash-linked updates under a threshold of root keys. Hundreds in a fleet's life.
 //!
-//! Fork choice is a function of the set: from the genesis on, among the children that the roots of
-//! that moment signed in sufficient number, the one with the lowest id. A child of a kind, or with a
-//! certificate, that this version does not know stops the chain there (what it would have allowed
-//! stays not allowed) and is reported, since a newer version would go on.
+//! Each update needs enough of the roots that govern where it stands: those of its parent, which an update on
+//! the way there may have made others. An update whose parent is not held is not taken, since nobody can say
+//! who had to sign it; it is asked for again.
+//!
+//! Fork choice is a function of the set: from the genesis on, among the children of an update, those that take
+//! something away (a rotation, a revocation) before the others, then the one with the lowest id. Both branches
+//! are kept and spread: whoever holds them can prove that the roots signed two histories. A child of a kind, or
+//! with a certificate, that this version does not know stops the chain there, whatever stands beside it, and is
+//! reported, since a newer version would go on. What it would have allowed stays not allowed, but what was
+//! revoked behind it counts.
+//!
+//! *Revocations* count from every branch that leaves the winning one at its last checkpoint or later: to lose a
+//! fork gives nobody back what the roots took. *Lifts* count from the winning branch alone.
 //!
 //! What too few roots signed is not kept at all: an id leaves the signatures out, so a copy that was
 //! stripped of some, or anybody's own update, would otherwise stand in the way of the real one.
+//!
+//! After Tailscale's `tka`, but for two things: there, an unknown kind is passed over; here it stops. There, a
+//! lost fork takes its removals with it; here it does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Certificate;
+use super::{Certificate, Genesis, Lift, Revocation, RootChange, Roots};
 use crate::{
     identity::{Cosigned, EntryId, FleetId, Kind, Payload, PublicKey, Root, SecretKey, SignedError},
-    time::Timestamp,
-    wire::{Fields, Value, Wire, WireError, choice_parts},
     wire_record,
 };
 
 /// Most updates that are kept.
 const UPDATES_MAX: usize = 4096;
-
-/// What founds a fleet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Genesis {
-    /// The fleet's label.
-    pub name: String,
-    /// The keys that govern it.
-    pub roots: Vec<PublicKey<Root>>,
-    /// How many of them must sign.
-    pub threshold: u8,
-    /// When it was founded.
-    pub founded: Timestamp,
-    /// Makes two fleets with the same keys two fleets.
-    pub nonce: [u8; 16],
-}
-wire_record!(Genesis closed { name, roots, threshold, founded, nonce });
-
-/// What an update changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RootChange {
-    /// The first update.
-    Found(Genesis),
-    /// Gives an operator a certificate; its id is this update's id.
-    Certify(Certificate),
-    /// A kind that this version does not know, or a known one that says more than this version can read;
-    /// the chain stops before it.
-    Unknown {
-        /// Its number.
-        tag: u64,
-    },
-}
-
-impl Wire for RootChange {
-    fn to_value(&self) -> Value {
-        let (tag, body) = match self {
-            Self::Found(genesis) => (0, genesis.to_value()),
-            Self::Certify(certificate) => (1, certificate.to_value()),
-            Self::Unknown { tag } => (*tag, Value::Null),
-        };
-        Value::Array(vec![Value::from(tag), body])
-    }
-    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
-        let (tag, mut fields): (u64, Fields) = choice_parts(value, field)?;
-        let known = match tag {
-            0 => fields.next("genesis").map(Self::Found),
-            1 => fields.next("certificate").map(Self::Certify),
-            tag => return Ok(Self::Unknown { tag }),
-        };
-        match known.and_then(|change| fields.finish_closed("RootChange").map(|()| change)) {
-            Err(error) if error.is_newer() => Ok(Self::Unknown { tag }),
-            read => read,
-        }
-    }
-}
 
 /// One update.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +45,7 @@ wire_record!(RootUpdate closed { sequence, parent, change });
 
 impl Payload for RootUpdate {
     const KIND: Kind = Kind::Root;
-    const BYTES_MAX: usize = 16 * 1024;
+    const BYTES_MAX: usize = 32 * 1024;
     type Signer = Root;
 }
 
@@ -105,12 +61,28 @@ pub enum ChainError {
     /// A genesis without roots, with a threshold that cannot be met, or not signed by its own roots.
     #[error("the genesis does not found a fleet: {0}")]
     BadGenesis(&'static str),
-    /// Too few of the fleet's roots signed it; whoever made it has no say.
+    /// The update before it is not held. It may be taken later.
+    #[error("the update before it is not known")]
+    Gap,
+    /// Too few of the roots that govern there signed it; whoever made it has no say.
     #[error("too few of the fleet's roots signed it")]
     TooFewRoots,
+    /// A root that it names has not signed it, so nobody knows whether anyone holds that key.
+    #[error("a root key that it names has not signed it")]
+    NotProved,
+    /// It says what no update can.
+    #[error("no update that can be: {0}")]
+    BadChange(&'static str),
     /// More updates than are kept.
     #[error("more than {UPDATES_MAX} root updates")]
     Full,
+}
+
+/// An update with who governs behind it.
+#[derive(Clone, Debug)]
+struct Held {
+    update: Cosigned<RootUpdate>,
+    roots: Roots,
 }
 
 /// The chain as far as it is known, and where it stands.
@@ -118,7 +90,8 @@ pub enum ChainError {
 pub struct RootChain {
     fleet: FleetId,
     genesis: Genesis,
-    updates: BTreeMap<EntryId, Cosigned<RootUpdate>>,
+    updates: BTreeMap<EntryId, Held>,
+    children: BTreeMap<EntryId, BTreeSet<EntryId>>,
     path: Vec<EntryId>,
     stopped_at: Option<EntryId>,
 }
@@ -139,65 +112,93 @@ impl RootChain {
     /// # Errors
     /// When the bytes are not that, or found nothing that could govern itself.
     pub fn open(bytes: &[u8], fleet: FleetId) -> Result<Self, ChainError> {
-        let signed = Cosigned::<RootUpdate>::verify(bytes, FleetId([0; 32]))?;
-        let body = signed.body();
+        let update = Cosigned::<RootUpdate>::verify(bytes, FleetId([0; 32]))?;
+        let body = update.body();
         let RootChange::Found(genesis) = &body.change else { return Err(ChainError::NotGenesis(fleet)) };
-        if signed.id().0 != fleet.0 || body.sequence != 0 || body.parent.is_some() {
+        if update.id().0 != fleet.0 || body.sequence != 0 || body.parent.is_some() {
             return Err(ChainError::NotGenesis(fleet));
         }
-        if genesis.roots.is_empty() || !genesis.roots.is_sorted_by(|a, b| a < b) {
-            return Err(ChainError::BadGenesis("its root keys must be there, in order, each once"));
+        let roots = Roots { keys: genesis.roots.clone(), threshold: genesis.threshold };
+        if let Some(problem) = roots.problem() {
+            return Err(ChainError::BadGenesis(problem));
         }
-        if genesis.threshold == 0 || usize::from(genesis.threshold) > genesis.roots.len() {
-            return Err(ChainError::BadGenesis("its threshold cannot be met"));
-        }
-        if genesis.roots.iter().any(|key| PublicKey::<Root>::import(key.bytes()).is_err()) {
-            return Err(ChainError::BadGenesis("a root key is weak or no key"));
-        }
-        if !enough(genesis, signed.signers()) {
+        if !roots.met_by(update.signers()) {
             return Err(ChainError::BadGenesis("too few of its roots signed it"));
         }
         let genesis = genesis.clone();
-        let id = signed.id();
-        Ok(Self { fleet, genesis, updates: BTreeMap::from([(id, signed)]), path: vec![id], stopped_at: None })
+        let id = update.id();
+        Ok(Self {
+            fleet,
+            genesis,
+            updates: BTreeMap::from([(id, Held { update, roots })]),
+            children: BTreeMap::new(),
+            path: vec![id],
+            stopped_at: None,
+        })
     }
 
     /// Takes an update into the set; true if it was not there.
     ///
     /// # Errors
-    /// When it is not one of this fleet, too few roots signed it, or the set is full.
+    /// When it is not one of this fleet, its parent is not held, too few roots signed it, it says what cannot
+    /// be, or the set is full.
     pub fn absorb(&mut self, bytes: &[u8]) -> Result<bool, ChainError> {
-        let signed = Cosigned::<RootUpdate>::verify(bytes, self.fleet)?;
-        if self.updates.contains_key(&signed.id()) {
+        let update = Cosigned::<RootUpdate>::verify(bytes, self.fleet)?;
+        let id = update.id();
+        if self.updates.contains_key(&id) {
             return Ok(false);
         }
-        if !enough(&self.genesis, signed.signers()) {
+        let body = update.body();
+        let parent = body.parent.ok_or(ChainError::BadChange("it follows nothing"))?;
+        let before = self.updates.get(&parent).ok_or(ChainError::Gap)?;
+        if !before.roots.met_by(update.signers()) {
             return Err(ChainError::TooFewRoots);
         }
+        if before.update.body().sequence.checked_add(1) != Some(body.sequence) {
+            return Err(ChainError::BadChange("it stands at another place than behind its parent"));
+        }
+        if let Some(problem) = body.change.problem() {
+            return Err(ChainError::BadChange(problem));
+        }
+        let roots = match &body.change {
+            RootChange::Roots(roots) => {
+                let proved =
+                    |key: &PublicKey<Root>| before.roots.keys.contains(key) || update.signers().contains(key);
+                if !roots.keys.iter().all(proved) {
+                    return Err(ChainError::NotProved);
+                }
+                roots.clone()
+            }
+            _ => before.roots.clone(),
+        };
         if self.updates.len() >= UPDATES_MAX {
             return Err(ChainError::Full);
         }
-        self.updates.insert(signed.id(), signed);
-        self.choose();
+        self.updates.insert(id, Held { update, roots });
+        self.children.entry(parent).or_default().insert(id);
+        self.choose(parent);
         Ok(true)
     }
 
-    fn choose(&mut self) {
-        self.path.truncate(1);
+    /// Goes along the winning branch again from `changed` on, which got a child; what is off the branch changes
+    /// nothing on it.
+    fn choose(&mut self, changed: EntryId) {
+        let Some(at) = self.path.iter().position(|id| *id == changed) else { return };
+        self.path.truncate(at + 1);
         self.stopped_at = None;
-        while let Some(head) = self.path.last().copied() {
-            let sequence = u32::try_from(self.path.len()).unwrap_or(u32::MAX);
-            // In order of ids, so the first that fits is the lowest.
-            let next = self
-                .updates
-                .values()
-                .find(|update| update.body().parent == Some(head) && update.body().sequence == sequence);
-            let Some(next) = next else { return };
-            if !matches!(next.body().change, RootChange::Certify(_)) {
-                self.stopped_at = Some(next.id());
+        while let Some(children) = self.path.last().and_then(|head| self.children.get(head)) {
+            let change = |id: &EntryId| self.updates.get(id).map(|held| &held.update.body().change);
+            let strange =
+                |id: &&EntryId| matches!(change(id), Some(RootChange::Unknown { .. } | RootChange::Found(_)));
+            // In order of ids, so the first is the lowest.
+            if let Some(stranger) = children.iter().find(strange) {
+                self.stopped_at = Some(*stranger);
                 return;
             }
-            self.path.push(next.id());
+            let takes =
+                |id: &EntryId| matches!(change(id), Some(RootChange::Roots(_) | RootChange::Revoke(_)));
+            let Some(next) = children.iter().min_by_key(|id| (!takes(id), **id)).copied() else { return };
+            self.path.push(next);
         }
     }
 
@@ -220,41 +221,100 @@ impl RootChain {
         &self.genesis
     }
 
+    /// Who governs now: at the end of the winning branch, as far as this version can follow it.
+    pub fn roots(&self) -> Roots {
+        let head = self.path.last().and_then(|id| self.updates.get(id));
+        let genesis = || Roots { keys: self.genesis.roots.clone(), threshold: self.genesis.threshold };
+        head.map_or_else(genesis, |held| held.roots.clone())
+    }
+
+    /// The end of the winning branch.
+    pub fn head(&self) -> Option<EntryId> {
+        self.path.last().copied()
+    }
+
     /// The certificates of the winning branch, each with its id.
     pub fn certificates(&self) -> impl Iterator<Item = (EntryId, &Certificate)> {
-        self.path.iter().filter_map(|id| match &self.updates.get(id)?.body().change {
-            RootChange::Certify(certificate) => Some((*id, certificate)),
-            RootChange::Found(_) | RootChange::Unknown { .. } => None,
+        self.winning().filter_map(|update| match &update.body().change {
+            RootChange::Certify(certificate) => Some((update.id(), certificate)),
+            _ => None,
         })
+    }
+
+    fn winning(&self) -> impl Iterator<Item = &Cosigned<RootUpdate>> {
+        self.path.iter().filter_map(|id| Some(&self.updates.get(id)?.update))
     }
 
     /// The certificates of all branches, each with its id: whose objects are kept and relayed. It only
     /// grows, so what was kept once is kept on every host; only [`RootChain::certificates`] allow anything.
     pub(super) fn certificates_ever(&self) -> impl Iterator<Item = (EntryId, &Certificate)> {
-        self.updates.iter().filter_map(|(id, update)| match &update.body().change {
+        self.updates.iter().filter_map(|(id, held)| match &held.update.body().change {
             RootChange::Certify(certificate) => Some((*id, certificate)),
-            RootChange::Found(_) | RootChange::Unknown { .. } => None,
+            _ => None,
+        })
+    }
+
+    /// What is revoked, each with the id of the update: of every branch that left the winning one at its last
+    /// checkpoint or later.
+    pub fn revocations(&self) -> impl Iterator<Item = (EntryId, &Revocation)> {
+        let counts = self.counted();
+        self.updates.iter().filter_map(move |(id, held)| match &held.update.body().change {
+            RootChange::Revoke(revocation) if counts.contains(id) => Some((*id, revocation)),
+            _ => None,
+        })
+    }
+
+    /// The updates of the winning branch, and of those that left it at its last checkpoint or later.
+    fn counted(&self) -> BTreeSet<EntryId> {
+        let checkpoint = self
+            .winning()
+            .filter(|update| matches!(update.body().change, RootChange::Checkpoint))
+            .last()
+            .or_else(|| self.winning().next())
+            .map(Cosigned::id);
+        let mut counted: BTreeSet<EntryId> = self.path.iter().copied().collect();
+        let mut waiting: Vec<EntryId> = checkpoint.into_iter().collect();
+        while let Some(id) = waiting.pop() {
+            counted.insert(id);
+            waiting.extend(self.children.get(&id).into_iter().flatten());
+        }
+        counted
+    }
+
+    /// What the winning branch lifts, each with the id of the update.
+    pub fn lifts(&self) -> impl Iterator<Item = (EntryId, &Lift)> {
+        self.winning().filter_map(|update| match &update.body().change {
+            RootChange::Lift(lift) => Some((update.id(), lift)),
+            _ => None,
         })
     }
 
     /// How many updates stand beside another at their place: more than none means that the roots signed
     /// two histories.
     pub fn forks(&self) -> usize {
-        let places: BTreeSet<_> =
-            self.updates.values().map(|update| (update.body().sequence, update.body().parent)).collect();
-        self.updates.len() - places.len()
+        self.children.values().map(|children| children.len().saturating_sub(1)).sum()
+    }
+
+    /// The pairs of updates that stand beside each other: the proof that the roots signed two histories.
+    pub fn fork_evidence(&self) -> Vec<(&Cosigned<RootUpdate>, &Cosigned<RootUpdate>)> {
+        let update = |id: &EntryId| self.updates.get(id).map(|held| &held.update);
+        let pair = |children: &BTreeSet<EntryId>| {
+            let mut pair = children.iter().filter_map(update);
+            pair.next().zip(pair.next())
+        };
+        self.children.values().filter_map(pair).collect()
     }
 
     /// Every update that is held, genesis first, then in order of their places.
     pub fn updates(&self) -> Vec<&Cosigned<RootUpdate>> {
-        let mut all: Vec<_> = self.updates.values().collect();
+        let mut all: Vec<_> = self.updates.values().map(|held| &held.update).collect();
         all.sort_by_key(|update| (update.body().sequence, update.id()));
         all
     }
 
     /// One update that is held.
     pub fn update(&self, id: &EntryId) -> Option<&Cosigned<RootUpdate>> {
-        self.updates.get(id)
+        self.updates.get(id).map(|held| &held.update)
     }
 
     /// Whether this update is held.
@@ -262,12 +322,16 @@ impl RootChain {
         self.updates.contains_key(id)
     }
 
+    /// Whether this update is on the winning branch.
+    pub(super) fn wins(&self, id: &EntryId) -> bool {
+        self.updates.get(id).is_some_and(|held| {
+            let at = usize::try_from(held.update.body().sequence).unwrap_or(usize::MAX);
+            self.path.get(at) == Some(id)
+        })
+    }
+
     /// The update before which the chain stopped, if this version is too old to go on.
     pub fn stopped_at(&self) -> Option<EntryId> {
         self.stopped_at
     }
-}
-
-fn enough(genesis: &Genesis, signers: &[PublicKey<Root>]) -> bool {
-    signers.iter().filter(|key| genesis.roots.contains(key)).count() >= usize::from(genesis.threshold)
 }

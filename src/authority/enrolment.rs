@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Authority, Refusal};
+use super::Refusal;
 use crate::{
     identity::{
         EntryId, Executor, FleetId, HostId, Kind, Operator, Payload, PublicKey, SealPublic, Signed,
@@ -117,7 +117,7 @@ impl Payload for Departure {
 }
 
 /// A host certificate whose three signatures were checked. Whether the operator could invite is for
-/// [`Authority`] to say.
+/// [`super::Authority`] to say.
 #[derive(Clone, Debug)]
 pub struct Enrolled {
     certificate: Signed<HostCertificate>,
@@ -181,15 +181,6 @@ impl Enrolled {
     /// What it said of itself.
     pub fn enrolment(&self) -> &Enrolment {
         self.enrolment.body()
-    }
-
-    /// Whether the chain holds under `authority`: a function of the objects alone, without the time.
-    ///
-    /// # Errors
-    /// [`Refusal`] names the link that does not hold.
-    pub(super) fn recognise(&self, authority: &Authority) -> Result<(), Refusal> {
-        authority.recognise_invitation(&self.invitation)?;
-        self.check()
     }
 
     /// Whether the enrolment is within its invitation, whoever could give that.

@@ -1,14 +1,18 @@
-//! The fold: certificates from the root chain, hosts and tags from what those certificates signed.
+//! The fold: hosts and tags from what certificates signed; those have a layer of their own.
+//!
+//! A change below is carried up by what hangs on it, not by going over everything: of a certificate that is
+//! stopped, only the tokens whose verdict turns and the ops behind the cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Certificate, ChainError, Departure, Enrolled, INVITATION_VALID_MAX, Invitation, Op, OpAction, Refusal,
-    RootChain, TagChange, Verb,
+    Certificate, ChainError, Departure, Enrolled, Grant, Halt, Halted, INVITATION_VALID_MAX, Invitation,
+    Mark, Op, OpAction, Refusal, RootChain, Stop, Suspension, TagChange, Verb, Whom,
     groups::{self, Groups},
+    held::{Certificates, Changed},
 };
 use crate::{
-    identity::{EntryId, FleetId, HostId, Operator, PublicKey, Signed, Transport},
+    identity::{EntryId, FleetId, HostId, Operator, PublicKey, Signed, StreamId, Transport},
     selector::{self, Look, Path, Subject},
     time::{Hlc, Timestamp},
 };
@@ -40,8 +44,12 @@ pub enum Standing {
     /// Its token was redeemed more often than it allows; none of its redeemers counts until an operator
     /// sorts it out.
     Quarantined,
-    /// The certificate that invited it is no longer one of the fleet's.
+    /// The certificate that invited it is no longer one of the fleet's, or no longer stands for it.
     Disowned,
+    /// An admin suspended it, or its token.
+    Suspended,
+    /// The roots revoked it, or its token.
+    Revoked,
 }
 
 /// A host as the authority sees it.
@@ -51,6 +59,8 @@ pub struct Host {
     departure: Option<Signed<Departure>>,
     recognised: bool,
     over_used: bool,
+    /// Suspended or revoked, if it is.
+    stopped: Option<Standing>,
     tags: BTreeMap<String, TagState>,
 }
 
@@ -75,6 +85,8 @@ impl Host {
     pub fn standing(&self) -> Standing {
         if self.departure.is_some() {
             Standing::Left
+        } else if let Some(stopped) = self.stopped {
+            stopped
         } else if !self.recognised {
             Standing::Disowned
         } else if self.over_used {
@@ -109,39 +121,60 @@ impl Subject for Host {
 struct Write {
     certificate: EntryId,
     signer: PublicKey<Operator>,
+    mark: Mark,
     at: Timestamp,
     changes: Vec<TagChange>,
     supersedes: Vec<EntryId>,
+}
+
+/// A token that somebody redeemed.
+#[derive(Clone, Debug)]
+struct Token {
+    invitation: Signed<Invitation>,
+    recognised: bool,
+    redeemers: BTreeSet<HostId>,
+}
+
+/// What hangs on a certificate.
+#[derive(Clone, Debug, Default)]
+struct Users {
+    tokens: BTreeSet<EntryId>,
+    streams: BTreeMap<StreamId, Written>,
+}
+
+/// The tag ops of one stream under one certificate.
+#[derive(Clone, Debug, Default)]
+struct Written {
+    /// The last sequence that stood when their hosts' tags were made out.
+    last: Option<u64>,
+    ops: BTreeMap<u64, HostId>,
 }
 
 /// Who belongs and who may do what, as far as it is known.
 #[derive(Clone, Debug)]
 pub struct Authority {
     chain: RootChain,
-    /// Those of the winning branch, which allow.
-    certificates: BTreeMap<EntryId, Certificate>,
-    /// Those of every branch, whose objects are kept: a host that saw a branch before it lost and one
-    /// that never did must keep the same.
-    certificates_ever: BTreeMap<EntryId, Certificate>,
+    pub(super) certificates: Certificates,
     hosts: BTreeMap<HostId, Host>,
     by_transport: BTreeMap<PublicKey<Transport>, BTreeSet<HostId>>,
-    redeemers: BTreeMap<EntryId, BTreeSet<HostId>>,
+    tokens: BTreeMap<EntryId, Token>,
     writes: BTreeMap<HostId, BTreeMap<EntryId, Write>>,
+    users: BTreeMap<EntryId, Users>,
     pub(super) groups: Groups,
 }
 
 impl Authority {
     /// What a chain alone says.
     pub fn new(chain: RootChain) -> Self {
-        let (certificates, certificates_ever) = of_chain(&chain);
+        let certificates = Certificates::new(&chain);
         Self {
             chain,
             certificates,
-            certificates_ever,
             hosts: BTreeMap::new(),
             by_transport: BTreeMap::new(),
-            redeemers: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             writes: BTreeMap::new(),
+            users: BTreeMap::new(),
             groups: Groups::default(),
         }
     }
@@ -156,17 +189,42 @@ impl Authority {
         &self.chain
     }
 
-    /// The certificate with this id, if its holder is `key`.
+    /// The certificate with this id, if its holder is `key` and nothing stops either.
     ///
     /// # Errors
-    /// When there is none, or it is another's.
+    /// When there is none, it is another's, or it is suspended or revoked.
     pub fn certificate_of(&self, id: &EntryId, key: PublicKey<Operator>) -> Result<&Certificate, Refusal> {
-        held_by(&self.certificates, id, key)
+        self.certificates.stands(id, key, Mark::Now)
     }
 
-    /// The certificates of the fleet.
+    /// The certificates that may be acted under: of the root chain and passed on, that nothing stops.
     pub fn certificates(&self) -> impl Iterator<Item = (&EntryId, &Certificate)> {
-        self.certificates.iter()
+        self.certificates.all()
+    }
+
+    /// The same with those that are stopped, and what stops them.
+    pub fn certificates_and_stops(&self) -> impl Iterator<Item = (&EntryId, &Certificate, Option<&Stop>)> {
+        self.certificates.all_ever()
+    }
+
+    /// The certificate that this one was passed on from; none if the roots gave it.
+    pub fn passed_on_from(&self, id: &EntryId) -> Option<EntryId> {
+        self.certificates.from(id)
+    }
+
+    /// The suspensions that count, and the revocations.
+    pub fn stops(&self) -> impl Iterator<Item = &Stop> {
+        self.certificates.stops()
+    }
+
+    /// The halts that count.
+    pub fn halts(&self) -> impl Iterator<Item = &Halted> {
+        self.certificates.halted()
+    }
+
+    /// What halts a host with these tags, if anything does.
+    pub fn halted(&self, host: &impl Subject) -> Option<&Halted> {
+        self.certificates.halted().find(|halt| halt.covers(host))
     }
 
     /// Every host that ever belonged.
@@ -203,7 +261,7 @@ impl Authority {
 
     /// How many hosts have redeemed an invitation.
     pub fn redeemed(&self, invitation: &EntryId) -> usize {
-        self.redeemers.get(invitation).map_or(0, BTreeSet::len)
+        self.tokens.get(invitation).map_or(0, |token| token.redeemers.len())
     }
 
     /// Takes a root update; true if it was new.
@@ -214,25 +272,126 @@ impl Authority {
         if !self.chain.absorb(bytes)? {
             return Ok(false);
         }
-        let (certificates, certificates_ever) = of_chain(&self.chain);
-        self.certificates_ever = certificates_ever;
-        if certificates != self.certificates {
-            self.certificates = certificates;
-            self.refold();
-        }
+        let changed = self.certificates.follow(&self.chain);
+        self.rejudge(&changed);
         Ok(true)
     }
 
-    /// Everything below the certificates again: a lost branch takes what it allowed with it.
-    fn refold(&mut self) {
-        let verdicts: Vec<_> =
-            self.hosts.iter().map(|(id, host)| (*id, host.enrolled.recognise(self).is_ok())).collect();
-        for (id, recognised) in verdicts {
-            if let Some(host) = self.hosts.get_mut(&id) {
+    /// Takes a certificate that is passed on; true if it was new.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what its signer may not give.
+    pub fn absorb_grant(&mut self, grant: Signed<Grant>) -> Result<bool, Refusal> {
+        self.certificates.absorb_grant(grant)
+    }
+
+    /// Takes a suspension; true if it was new. Whether it counts is another question: its signer may have been
+    /// an admin on a lost branch only.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what its signer may not do.
+    pub fn absorb_suspension(&mut self, suspension: Signed<Suspension>) -> Result<bool, Refusal> {
+        let Some(changed) = self.certificates.absorb_suspension(suspension)? else { return Ok(false) };
+        self.rejudge(&changed);
+        Ok(true)
+    }
+
+    /// Takes a halt; true if it was new.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what its signer may not do.
+    pub fn absorb_halt(&mut self, halt: Signed<Halt>) -> Result<bool, Refusal> {
+        self.certificates.absorb_halt(halt)
+    }
+
+    /// The certificates passed on that are held.
+    pub fn grants(&self) -> impl Iterator<Item = &Signed<Grant>> {
+        self.certificates.grants()
+    }
+
+    /// One of them.
+    pub fn grant(&self, id: &EntryId) -> Option<&Signed<Grant>> {
+        self.certificates.grant(id)
+    }
+
+    /// The suspensions that are held, whether they count or not.
+    pub fn suspensions(&self) -> impl Iterator<Item = &Signed<Suspension>> {
+        self.certificates.suspensions()
+    }
+
+    /// One of them.
+    pub fn suspension(&self, id: &EntryId) -> Option<&Signed<Suspension>> {
+        self.certificates.suspension(id)
+    }
+
+    /// The halts that are held, whether they count or not.
+    pub fn signed_halts(&self) -> impl Iterator<Item = &Signed<Halt>> {
+        self.certificates.halts()
+    }
+
+    /// One of them.
+    pub fn signed_halt(&self, id: &EntryId) -> Option<&Signed<Halt>> {
+        self.certificates.halt(id)
+    }
+
+    /// Carries up what changed among certificates.
+    fn rejudge(&mut self, changed: &Changed) {
+        let mut turned: BTreeSet<HostId> = BTreeSet::new();
+        for id in &changed.certificates {
+            let Some(users) = self.users.get_mut(id) else { continue };
+            for (stream, written) in &mut users.streams {
+                let last = self.certificates.last(id, stream);
+                if last != written.last {
+                    let bounds = (last.min(written.last), last.max(written.last));
+                    let above = bounds.0.map_or(0, |low| low.saturating_add(1));
+                    let through = bounds.1.unwrap_or_default();
+                    turned.extend(
+                        written.ops.range(above..).take_while(|(at, _)| **at <= through).map(|(_, h)| *h),
+                    );
+                    written.last = last;
+                }
+            }
+            for token in users.tokens.clone() {
+                self.rejudge_token(&token);
+            }
+        }
+        for whom in &changed.others {
+            match whom {
+                Whom::Host { id } => self.restop(*id),
+                Whom::Token { id } => {
+                    let redeemers = self.tokens.get(id).map(|token| token.redeemers.clone());
+                    redeemers.into_iter().flatten().for_each(|host| self.restop(host));
+                }
+                Whom::Person { .. } | Whom::Key { .. } | Whom::Certificate { .. } => {}
+            }
+        }
+        for host in turned {
+            self.retag(host);
+        }
+    }
+
+    fn rejudge_token(&mut self, id: &EntryId) {
+        let Some(token) = self.tokens.get(id) else { return };
+        let recognised = self.recognise_invitation(&token.invitation).is_ok();
+        let Some(token) = self.tokens.get_mut(id).filter(|token| token.recognised != recognised) else {
+            return;
+        };
+        token.recognised = recognised;
+        for id in &token.redeemers {
+            if let Some(host) = self.hosts.get_mut(id) {
                 host.recognised = recognised;
             }
-            self.retag(id);
         }
+    }
+
+    /// Suspends or revokes a host, or takes that back, by what is known.
+    fn restop(&mut self, id: HostId) {
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        let token = Whom::Token { id: host.enrolled.invitation().id() };
+        let stops = [Whom::Host { id }, token].map(|whom| self.certificates.stop(&whom));
+        let standing = |stop: &Stop| if stop.by.is_some() { Standing::Suspended } else { Standing::Revoked };
+        let standings = || stops.into_iter().flatten().map(standing);
+        host.stopped = standings().find(|stop| *stop == Standing::Revoked).or_else(|| standings().next());
     }
 
     /// Whether an invitation's signer could invite that; without the time.
@@ -240,7 +399,9 @@ impl Authority {
     /// # Errors
     /// [`Refusal`] names what does not hold.
     pub fn recognise_invitation(&self, invitation: &Signed<Invitation>) -> Result<(), Refusal> {
-        check_invitation(&self.certificates, invitation)
+        let body = invitation.body();
+        let mark = Mark::Alone(invitation.id());
+        check_invitation(self.certificates.stands(&body.certificate, invitation.signer(), mark)?, body)
     }
 
     /// Whether an invitation is kept and relayed: its signer could, on some branch, invite that.
@@ -248,7 +409,8 @@ impl Authority {
     /// # Errors
     /// [`Refusal`] names what does not hold.
     pub fn keeps_invitation(&self, invitation: &Signed<Invitation>) -> Result<(), Refusal> {
-        check_invitation(&self.certificates_ever, invitation)
+        let body = invitation.body();
+        check_invitation(self.certificates.ever(&body.certificate, invitation.signer())?, body)
     }
 
     /// Takes a host's certificate; true if it was new. Of two for one host, the lower id stands: a function
@@ -270,12 +432,20 @@ impl Authority {
         }
         let departure = self.forget_host(&id);
         let (invitation, uses) = (enrolled.invitation().id(), enrolled.invitation().body().uses);
-        let recognised = enrolled.recognise(self).is_ok();
         self.by_transport.entry(enrolled.enrolment().keys.transport).or_default().insert(id);
-        self.redeemers.entry(invitation).or_default().insert(id);
-        let host = Host { enrolled, departure, recognised, over_used: false, tags: BTreeMap::new() };
+        if !self.tokens.contains_key(&invitation) {
+            let recognised = self.recognise_invitation(enrolled.invitation()).is_ok();
+            let (signed, redeemers) = (enrolled.invitation().clone(), BTreeSet::new());
+            self.users.entry(signed.body().certificate).or_default().tokens.insert(invitation);
+            self.tokens.insert(invitation, Token { invitation: signed, recognised, redeemers });
+        }
+        let Some(token) = self.tokens.get_mut(&invitation) else { return Ok(false) };
+        token.redeemers.insert(id);
+        let (recognised, tags) = (token.recognised, BTreeMap::new());
+        let host = Host { enrolled, departure, recognised, over_used: false, stopped: None, tags };
         self.hosts.insert(id, host);
         self.count_redeemers(&invitation, uses, Some(id));
+        self.restop(id);
         self.retag(id);
         Ok(true)
     }
@@ -287,8 +457,8 @@ impl Authority {
             claimants.remove(id);
         }
         let (invitation, uses) = (host.enrolled.invitation().id(), host.enrolled.invitation().body().uses);
-        if let Some(redeemers) = self.redeemers.get_mut(&invitation) {
-            redeemers.remove(id);
+        if let Some(token) = self.tokens.get_mut(&invitation) {
+            token.redeemers.remove(id);
         }
         self.count_redeemers(&invitation, uses, None);
         host.departure
@@ -298,7 +468,7 @@ impl Authority {
     /// more, otherwise there is one less. The others change only where the bound itself is crossed, so that a
     /// token for ten thousand hosts does not cost the square of that.
     fn count_redeemers(&mut self, invitation: &EntryId, uses: u32, joined: Option<HostId>) {
-        let Some(redeemers) = self.redeemers.get(invitation) else { return };
+        let Some(Token { redeemers, .. }) = self.tokens.get(invitation) else { return };
         let uses = usize::try_from(uses).unwrap_or(usize::MAX);
         let over = redeemers.len() > uses;
         let crossed = redeemers.len() == uses.saturating_add(usize::from(joined.is_some()));
@@ -329,7 +499,7 @@ impl Authority {
     /// # Errors
     /// [`Refusal`] names what does not hold.
     pub fn recognise_op(&self, op: &Signed<Op>) -> Result<(), Refusal> {
-        check_op(&self.certificates, op)
+        check_op(self.certificates.stands(&op.body().certificate, op.signer(), op.mark())?, op)
     }
 
     /// Whether an op is kept and relayed: its signer could, on some branch, write that. One about a group needs
@@ -338,11 +508,11 @@ impl Authority {
     /// # Errors
     /// [`Refusal`] names what does not hold.
     pub fn keeps_op(&self, op: &Signed<Op>) -> Result<(), Refusal> {
+        let certificate = self.certificates.ever(&op.body().certificate, op.signer())?;
         if groups::about(&op.body().action).is_some() {
-            check_supersedes(op)?;
-            return held_by(&self.certificates_ever, &op.body().certificate, op.signer()).map(|_| ());
+            return check_supersedes(op);
         }
-        check_op(&self.certificates_ever, op)
+        check_op(certificate, op)
     }
 
     /// Takes an op; true if it changed anything. Kinds that are not known change nothing, and what only a
@@ -354,7 +524,8 @@ impl Authority {
         self.keeps_op(op)?;
         let body = op.body();
         if let Some((name, selector)) = groups::about(&body.action) {
-            if check_op(&self.certificates_ever, op).is_err() {
+            let certificate = self.certificates.ever(&body.certificate, op.signer())?;
+            if check_op(certificate, op).is_err() {
                 return Ok(false);
             }
             return self.groups.absorb(op, name, selector);
@@ -372,12 +543,17 @@ impl Authority {
             Write {
                 certificate: body.certificate,
                 signer: op.signer(),
+                mark: op.mark(),
                 at: time_of(body.at),
                 changes: changes.clone(),
                 supersedes: body.supersedes.clone(),
             },
         );
-        let host = *host;
+        let (host, stream) = (*host, op.stream());
+        let last = self.certificates.last(&body.certificate, &stream);
+        let written = self.users.entry(body.certificate).or_default().streams.entry(stream).or_default();
+        written.last = last;
+        written.ops.insert(body.sequence, host);
         self.retag(host);
         Ok(true)
     }
@@ -389,6 +565,10 @@ impl Authority {
         }
         let OpAction::Tag { host, .. } = &op.body().action else { return };
         if self.writes.get_mut(host).and_then(|writes| writes.remove(&op.id())).is_some() {
+            let users = self.users.get_mut(&op.body().certificate);
+            if let Some(written) = users.and_then(|users| users.streams.get_mut(&op.stream())) {
+                written.ops.remove(&op.body().sequence);
+            }
             self.retag(*host);
         }
     }
@@ -402,8 +582,9 @@ impl Authority {
         let mut all: BTreeMap<String, Vec<(EntryId, Option<String>)>> = BTreeMap::new();
         let mut superseded: BTreeSet<(&str, EntryId)> = BTreeSet::new();
         for (write_id, write) in self.writes.get(id).into_iter().flatten() {
-            let Write { certificate, signer, at, changes, supersedes } = write;
-            if check_tag_changes(&self.certificates, certificate, *signer, *at, changes).is_err() {
+            let Write { certificate, signer, mark, at, changes, supersedes } = write;
+            let Ok(certificate) = self.certificates.stands(certificate, *signer, *mark) else { continue };
+            if check_tag_changes(certificate, *at, changes).is_err() {
                 continue;
             }
             for change in changes {
@@ -442,25 +623,7 @@ impl Authority {
     }
 }
 
-type Certificates = BTreeMap<EntryId, Certificate>;
-
-fn of_chain(chain: &RootChain) -> (Certificates, Certificates) {
-    let owned = |(id, certificate): (EntryId, &Certificate)| (id, certificate.clone());
-    (chain.certificates().map(owned).collect(), chain.certificates_ever().map(owned).collect())
-}
-
-fn held_by<'a>(
-    certificates: &'a Certificates,
-    id: &EntryId,
-    key: PublicKey<Operator>,
-) -> Result<&'a Certificate, Refusal> {
-    let certificate = certificates.get(id).ok_or(Refusal::UnknownCertificate)?;
-    if certificate.key.name() == key { Ok(certificate) } else { Err(Refusal::NotTheHolder) }
-}
-
-fn check_invitation(certificates: &Certificates, invitation: &Signed<Invitation>) -> Result<(), Refusal> {
-    let body = invitation.body();
-    let certificate = held_by(certificates, &body.certificate, invitation.signer())?;
+fn check_invitation(certificate: &Certificate, body: &Invitation) -> Result<(), Refusal> {
     let person = certificate.person.clone();
     if !certificate.allows(Verb::Invite) {
         return Err(Refusal::VerbNotGranted { person, verb: Verb::Invite.word() });
@@ -481,21 +644,20 @@ fn check_invitation(certificates: &Certificates, invitation: &Signed<Invitation>
     Ok(())
 }
 
-fn check_op(certificates: &Certificates, op: &Signed<Op>) -> Result<(), Refusal> {
+fn check_op(certificate: &Certificate, op: &Signed<Op>) -> Result<(), Refusal> {
     let body = op.body();
     check_supersedes(op)?;
     if let Some((name, selector)) = groups::about(&body.action) {
-        let certificate = held_by(certificates, &body.certificate, op.signer())?;
         return groups::check(certificate, body.at, name, selector);
     }
     let OpAction::Tag { changes, .. } = &body.action else {
         // What it does is not known, so nothing is granted; but only an operator's stream is kept.
-        return held_by(certificates, &body.certificate, op.signer()).map(|_| ());
+        return Ok(());
     };
     if changes.len() > CHANGES_MAX {
         return Err(Refusal::TooMany { what: "changes in an op", limit: CHANGES_MAX });
     }
-    check_tag_changes(certificates, &body.certificate, op.signer(), time_of(body.at), changes)
+    check_tag_changes(certificate, time_of(body.at), changes)
 }
 
 fn check_supersedes(op: &Signed<Op>) -> Result<(), Refusal> {
@@ -509,14 +671,7 @@ fn time_of(at: Hlc) -> Timestamp {
     Timestamp(at.0 >> 16)
 }
 
-fn check_tag_changes(
-    certificates: &Certificates,
-    certificate: &EntryId,
-    signer: PublicKey<Operator>,
-    at: Timestamp,
-    changes: &[TagChange],
-) -> Result<(), Refusal> {
-    let certificate = held_by(certificates, certificate, signer)?;
+fn check_tag_changes(certificate: &Certificate, at: Timestamp, changes: &[TagChange]) -> Result<(), Refusal> {
     let person = certificate.person.clone();
     if !certificate.allows(Verb::Tag) {
         return Err(Refusal::VerbNotGranted { person, verb: Verb::Tag.word() });

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ANY, Authority, Certificate, Op, OpAction, Refusal, Verb};
+use super::{ANY, Authority, Certificate, Mark, Op, OpAction, Refusal, Verb};
 use crate::{
     identity::{EntryId, Operator, PublicKey, Signed},
     time::{Hlc, Timestamp},
@@ -39,6 +39,7 @@ pub enum GroupState {
 struct Write {
     certificate: EntryId,
     signer: PublicKey<Operator>,
+    mark: Mark,
     at: Hlc,
     selector: Option<String>,
     supersedes: Vec<EntryId>,
@@ -70,6 +71,7 @@ impl Groups {
         let write = Write {
             certificate: body.certificate,
             signer: op.signer(),
+            mark: op.mark(),
             at: body.at,
             selector: selector.map(str::to_owned),
             supersedes: body.supersedes.clone(),
@@ -116,7 +118,7 @@ impl Authority {
     /// Who wrote what a group stands for, and when: of several, the latest.
     pub fn group_author(&self, name: &str) -> Option<(&Certificate, Timestamp)> {
         let (_, write) = self.live_group(name).into_iter().max_by_key(|(id, write)| (write.at, *id))?;
-        let certificate = self.certificate_of(&write.certificate, write.signer).ok()?;
+        let certificate = self.certificates.stands(&write.certificate, write.signer, write.mark).ok()?;
         Some((certificate, Timestamp(write.at.0 >> 16)))
     }
 
@@ -131,7 +133,8 @@ impl Authority {
         let mut superseded: BTreeSet<EntryId> = BTreeSet::new();
         for (id, write) in self.groups.0.get(name).into_iter().flatten() {
             let allowed = self
-                .certificate_of(&write.certificate, write.signer)
+                .certificates
+                .stands(&write.certificate, write.signer, write.mark)
                 .and_then(|certificate| allows(certificate, write.at));
             if allowed.is_ok() {
                 live.push((*id, write));

@@ -13,24 +13,36 @@
 mod admit;
 mod certificate;
 mod chain;
+mod change;
 mod enrolment;
 mod fold;
+mod grant;
 mod groups;
+mod held;
 mod op;
 mod refusal;
 #[cfg(test)]
 pub(crate) mod sample;
+mod stop;
+#[cfg(test)]
+mod stops_tests;
 #[cfg(test)]
 mod tests;
+mod whom;
 
 pub use admit::{Admitted, Ask, Asks, ORDER_VALID_MAX};
 pub use certificate::{AGENT_USER, ANY, Certificate, Verb};
-pub use chain::{ChainError, Genesis, RootChain, RootChange, RootUpdate};
+pub use chain::{ChainError, RootChain, RootUpdate};
+pub use change::{Genesis, Lift, Revocation, RootChange, Roots};
 pub use enrolment::{
     Departure, Enrolled, Enrolment, HostCertificate, HostKeys, INVITATION_VALID_MAX, Invitation,
     NAME_CHARS_MAX, check_name,
 };
 pub use fold::{Authority, Host, Standing, TagState};
+pub use grant::Grant;
 pub use groups::GroupState;
+pub use held::{Halted, Stop};
 pub use op::{Op, OpAction, TagChange};
 pub use refusal::Refusal;
+pub use stop::{Halt, Suspension};
+pub use whom::{Cut, Mark, REASON_BYTES_MAX, Whom, half};

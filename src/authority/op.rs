@@ -1,7 +1,8 @@
 //! Ops in operators' streams: hash-linked, each naming what it supersedes.
 
+use super::Mark;
 use crate::{
-    identity::{EntryId, HostId, Kind, Operator, Payload, WriterId},
+    identity::{EntryId, HostId, Kind, Operator, Payload, Signed, StreamId, WriterId},
     time::Hlc,
     wire::{Fields, Value, Wire, WireError, choice_parts},
     wire_record,
@@ -100,4 +101,16 @@ impl Payload for Op {
     const KIND: Kind = Kind::Op;
     const BYTES_MAX: usize = 16 * 1024;
     type Signer = Operator;
+}
+
+impl Signed<Op> {
+    /// The stream that it is in.
+    pub fn stream(&self) -> StreamId {
+        StreamId::of_operator(&self.signer(), self.body().writer)
+    }
+
+    /// Where it stands.
+    pub fn mark(&self) -> Mark {
+        Mark::Op(self.stream(), self.body().sequence)
+    }
 }

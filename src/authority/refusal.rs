@@ -17,6 +17,46 @@ pub enum Refusal {
         /// Whose.
         person: String,
     },
+    /// An admin suspended its signer, or the certificate.
+    #[error("{person} is suspended by {by}{}", because(reason))]
+    Suspended {
+        /// Whose certificate.
+        person: String,
+        /// Who suspended.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// The roots revoked its signer, or the certificate.
+    #[error("{person} is revoked{}", because(reason))]
+    Revoked {
+        /// Whose certificate.
+        person: String,
+        /// Why.
+        reason: String,
+    },
+    /// Ordered before its signer's suspension was lifted: it may have waited somewhere.
+    #[error("ordered before the suspension of {person} was lifted; to be ordered again")]
+    BeforeLift {
+        /// Whose certificate.
+        person: String,
+    },
+    /// The host is halted.
+    #[error("halted by {by}{}; the roots can end that", because(reason))]
+    Halted {
+        /// Who halted.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A certificate that is passed on would allow more than the one that it is from.
+    #[error("it would allow more than the certificate of {person}: {what}")]
+    Wider {
+        /// Whose certificate it is from.
+        person: String,
+        /// What is more.
+        what: &'static str,
+    },
     /// The verb is not in the certificate.
     #[error("the certificate of {person} does not allow {verb}")]
     VerbNotGranted {
@@ -156,4 +196,9 @@ pub enum Refusal {
     /// The executor has no room to claim it.
     #[error("the host cannot record the claim: {0}")]
     NoClaim(String),
+}
+
+/// The reason that somebody gave, if they did.
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
 }

@@ -1,8 +1,9 @@
 //! A fleet to test with: fixed keys, and makers of every object that the fold takes.
 
 use super::{
-    AGENT_USER, ANY, Authority, Certificate, Departure, Enrolled, Enrolment, Genesis, HostCertificate,
-    HostKeys, Invitation, Op, OpAction, RootChain, RootChange, RootUpdate, TagChange, Verb,
+    AGENT_USER, ANY, Authority, Certificate, Cut, Departure, Enrolled, Enrolment, Genesis, Grant, Halt,
+    HostCertificate, HostKeys, Invitation, Op, OpAction, RootChain, RootChange, RootUpdate, Suspension,
+    TagChange, Verb, Whom,
 };
 use crate::{
     identity::{
@@ -168,6 +169,41 @@ impl Fleet {
         let certificate =
             self.host_certificate(invitation, &key(token), &key(host), Self::enrolment(host, tags));
         Enrolled::verify(certificate.bytes(), self.id()).unwrap()
+    }
+
+    /// Puts whatever change on the chain.
+    pub(crate) fn change(&mut self, change: RootChange) -> EntryId {
+        let signed = Cosigned::sign(self.id(), &[&self.root], self.chain.next(change));
+        assert!(self.chain.absorb(signed.bytes()).unwrap());
+        signed.id()
+    }
+
+    /// A suspension of `whom`, of which `cut` leaves what it leaves.
+    pub(crate) fn suspend(
+        &self,
+        by: &SecretKey<Operator>,
+        under: EntryId,
+        whom: Whom,
+        cut: Cut,
+    ) -> Signed<Suspension> {
+        let reason = "a stolen laptop".to_owned();
+        let body = Suspension { certificate: under, whom, at: NOW, effective: NOW, cut, reason };
+        Signed::sign(self.id(), by, body)
+    }
+
+    pub(crate) fn halt(&self, by: &SecretKey<Operator>, under: EntryId, selector: &str) -> Signed<Halt> {
+        let (selector, reason) = (selector.to_owned(), "smoke".to_owned());
+        Signed::sign(self.id(), by, Halt { certificate: under, selector, at: NOW, reason })
+    }
+
+    /// A certificate that is passed on.
+    pub(crate) fn grant(
+        &self,
+        by: &SecretKey<Operator>,
+        under: EntryId,
+        grant: Certificate,
+    ) -> Signed<Grant> {
+        Signed::sign(self.id(), by, Grant { certificate: under, at: NOW, grant })
     }
 
     pub(crate) fn departure(&self, host: u8, at: Timestamp) -> Signed<Departure> {

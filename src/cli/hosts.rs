@@ -7,7 +7,7 @@ use super::{
     chance,
     dispatch::{Context, connect, wait},
     failure::{ExitCode, Explain as _, Failure},
-    watching::again,
+    watching::shown,
 };
 use crate::{
     authority::TagChange,
@@ -24,7 +24,9 @@ pub(super) fn host(context: &mut Context, verb: Host) -> Result<ExitCode, Failur
     let work = match verb {
         Host::Ls(list) if list.watch => {
             let work = Work::List(which(Vec::new(), list.select));
-            return wait(again(context, async |context| work_on_hosts(context, &work).await));
+            return wait(shown(context, true, async |context: &mut Context| {
+                work_on_hosts(context, &work).await
+            }));
         }
         Host::Ls(list) => Work::List(which(Vec::new(), list.select)),
         Host::Show(show) => Work::Show(show.host),

@@ -4,6 +4,7 @@ use super::{
     arguments::{Inventory, InventoryCompare, InventorySearch, InventoryShow},
     dispatch::{Context, connect, wait},
     failure::{ExitCode, Explain as _, Failure},
+    watching::shown,
 };
 use crate::services::inventory;
 
@@ -12,12 +13,17 @@ pub(super) fn inventory(context: &mut Context, verb: &Inventory) -> Result<ExitC
         let compared = inventory::compare(ecosystem, first, second, &mut context.output);
         return compared.map(|()| ExitCode::Success).map_err(|error| error.explain(&context.site));
     }
-    wait(ask_inventory(context, verb))
+    let is_watched = match verb {
+        Inventory::Search(search) => search.watch,
+        Inventory::Types(types) => types.watch,
+        Inventory::Show(_) | Inventory::Compare(_) => false,
+    };
+    wait(shown(context, is_watched, async |context: &mut Context| ask_inventory(context, verb).await))
 }
 
 async fn ask_inventory(context: &mut Context, verb: &Inventory) -> Result<ExitCode, Failure> {
     let asked = match verb {
-        Inventory::Search(InventorySearch { expression, columns, count_by, limit }) => {
+        Inventory::Search(InventorySearch { expression, columns, count_by, limit, .. }) => {
             Some(inventory::Asked {
                 expression: expression.clone(),
                 columns: columns.clone(),
@@ -36,7 +42,7 @@ async fn ask_inventory(context: &mut Context, verb: &Inventory) -> Result<ExitCo
             inventory::show(&mut client, host, table.as_deref(), *now, output, talk).await
         }
         (_, Some(asked)) => inventory::search(&mut client, &asked, output, talk).await,
-        (Inventory::Types, None) => inventory::types(&mut client, output).await,
+        (Inventory::Types(_), None) => inventory::types(&mut client, output).await,
         // Asks nobody.
         (Inventory::Compare(_) | Inventory::Search(_), None) => Ok(()),
     };

@@ -15,6 +15,7 @@ use super::{
     chance,
     dispatch::{Context, connect, wait},
     failure::{self, ExitCode, Explain as _, Failure},
+    watching::shown,
 };
 use crate::{
     control::Anchor,
@@ -192,7 +193,19 @@ fn rerun_request(rerun: &JobRerun, yes: bool) -> RerunRequest {
     RerunRequest { job: rerun.job.clone(), failed: rerun.failed, run }
 }
 
+async fn list(context: &mut Context) -> Result<ExitCode, Failure> {
+    let home = operator(context).await?;
+    let Context { site, output, talk, now, .. } = context;
+    run::ls(&home, &site.places.socket, JOBS_SHOWN_DEFAULT, output, talk, *now)
+        .await
+        .map_err(|error| error.explain(site))?;
+    Ok(ExitCode::Success)
+}
+
 pub(super) fn job(context: &mut Context, job: &Job) -> Result<ExitCode, Failure> {
+    if let Job::Ls(ls) = job {
+        return wait(shown(context, ls.watch, async |context: &mut Context| list(context).await));
+    }
     let nonce = chance::draw()?;
     let (mut out, mut err) = streams()?;
     let code = wait(async {
@@ -201,7 +214,8 @@ pub(super) fn job(context: &mut Context, job: &Job) -> Result<ExitCode, Failure>
         let mut streams = prepared(context, &mut out, &mut err);
         let now = context.now;
         let done = match job {
-            Job::Ls => run::ls(&home, socket, JOBS_SHOWN_DEFAULT, &mut streams, now).await,
+            // Above.
+            Job::Ls(_) => Ok(0),
             Job::Show(show) => run::show(&show.job, &home, socket, &mut streams, now).await,
             Job::Output(output) => {
                 let request = OutputRequest {

@@ -6,6 +6,7 @@ use super::{
     chance,
     dispatch::{Context, connect, wait},
     failure::{self, ExitCode, Explain, Failure, Site, selector_failure},
+    watching::shown,
 };
 use crate::{
     selector::parse_label,
@@ -82,6 +83,9 @@ pub struct Select {
     /// Say for each part of it of how many hosts it is true, false and unknown
     #[arg(long, requires = "expression")]
     pub explain: bool,
+    /// Redraw until Ctrl-C; not on a terminal: a line of JSON for each change
+    #[arg(long, conflicts_with = "explain")]
+    pub watch: bool,
     /// Which hosts, as other commands have it; last, as what follows would stand under its heading
     #[command(flatten)]
     pub flags: TargetFlags,
@@ -104,6 +108,9 @@ pub struct GroupLs {
     /// One group [default: all]
     #[arg(value_name = "GROUP")]
     pub name: Option<String>,
+    /// Redraw until Ctrl-C; not on a terminal: a line of JSON for each change
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `group set`.
@@ -141,7 +148,7 @@ pub struct GroupRm {
 }
 
 pub(super) fn select(context: &mut Context, select: &Select) -> Result<ExitCode, Failure> {
-    wait(async {
+    wait(shown(context, select.watch, async |context: &mut Context| {
         let mut client = connect(context).await?;
         let Context { site, output, talk, .. } = context;
         let operators = &site.places.operators;
@@ -155,11 +162,12 @@ pub(super) fn select(context: &mut Context, select: &Select) -> Result<ExitCode,
         };
         done.map_err(|error| error.explain(site))?;
         Ok(ExitCode::Success)
-    })
+    }))
 }
 
 pub(super) fn group(context: &mut Context, group: &Group) -> Result<ExitCode, Failure> {
-    wait(async {
+    let is_watched = matches!(group, Group::Ls(ls) if ls.watch);
+    wait(shown(context, is_watched, async |context: &mut Context| {
         let mut client = connect(context).await?;
         let Context { site, output, talk, now, .. } = context;
         let operators = &site.places.operators;
@@ -176,7 +184,7 @@ pub(super) fn group(context: &mut Context, group: &Group) -> Result<ExitCode, Fa
             .await
             .map_err(|error| error.explain(site))?;
         Ok(ExitCode::Success)
-    })
+    }))
 }
 
 impl Explain for TargetError {

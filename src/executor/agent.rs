@@ -120,7 +120,7 @@ pub struct Executor {
     owed_tried: Duration,
     /// Results that a new mesh process is still to be told.
     offers: VecDeque<EntryId>,
-    counters: BTreeMap<&'static str, u64>,
+    pub(super) counters: BTreeMap<&'static str, u64>,
     /// The latest time that an order was issued which this host ran: time that somebody with the right to
     /// signed. What is remembered is forgotten by it, never by the local clock.
     pub(super) signed_now: Timestamp,
@@ -419,10 +419,15 @@ impl Executor {
             ToExecutor::Ready { .. } => self.tell_all(),
             ToExecutor::Serving {} => self.notify.serves(),
             ToExecutor::Alive {} => self.notify.lives(),
-            ToExecutor::Learn { entries } => match self.trust.learn(&entries) {
-                Ok(entries) => self.tell(&ToMesh::Learned { entries }),
-                Err(error) => log(&format!("nothing can be learned: {error}")),
-            },
+            ToExecutor::Learn { entries } => {
+                let learned = self.trust.learn(&entries);
+                // On disk or not: what was learned counts.
+                self.end_stopped();
+                match learned {
+                    Ok(entries) => self.tell(&ToMesh::Learned { entries }),
+                    Err(error) => log(&format!("nothing can be learned: {error}")),
+                }
+            }
             ToExecutor::Order { order } => self.on_order(&order),
             ToExecutor::Cancel { cancellation } => self.cancel(&cancellation),
             ToExecutor::Settled { order } => {

@@ -43,10 +43,13 @@ pub(super) fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> 
         Err(error) => return Verdict::Drop(error.to_string()),
     };
     let authority = trust.authority();
-    if let Err(refusal) = authority.certificate_of(&order.body().certificate, order.signer()) {
-        return Verdict::Drop(refusal.to_string());
-    }
     let refuse = |refusal| Verdict::Refuse { order: Box::new(order.clone()), refusal };
+    match authority.certificate_of(&order.body().certificate, order.signer()) {
+        Ok(_) => {}
+        // Whoever was stopped is told so; its orders are refused for good, whatever is lifted later.
+        Err(refusal @ (Refusal::Suspended { .. } | Refusal::Revoked { .. })) => return refuse(refusal),
+        Err(refusal) => return Verdict::Drop(refusal.to_string()),
+    }
     let admitted = match authority.admit(order.clone()) {
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(refusal),
@@ -59,6 +62,8 @@ pub(super) fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> 
         Standing::Left => Some("it has left"),
         Standing::Quarantined => Some("its token was over-used"),
         Standing::Disowned => Some("its certificate does not hold"),
+        Standing::Suspended => Some("it is suspended"),
+        Standing::Revoked => Some("it is revoked"),
     };
     if let Some(why) = why {
         return refuse(Refusal::NotAMember(why));

@@ -39,10 +39,13 @@ const OUTPUT_BYTES_MAX: u64 = 1 << 30;
 pub(super) struct Running {
     pub(super) order: EntryId,
     pub(super) issuer: PublicKey<Operator>,
+    certificate: EntryId,
     started: Timestamp,
     pub(super) since: Duration,
     pub(super) announced: bool,
     pub(super) cancelled: bool,
+    /// Why it was ended, if somebody stopped its issuer or this host.
+    stopped: Option<String>,
     pub(super) supervised: Supervised,
     /// Gone with this.
     _script: Option<Script>,
@@ -146,10 +149,12 @@ impl Executor {
                 self.running.push(Running {
                     order: id,
                     issuer: order.signer(),
+                    certificate: order.body().certificate,
                     started: now,
                     since: uptime(),
                     announced: false,
                     cancelled: false,
+                    stopped: None,
                     supervised,
                     _script: script,
                 });
@@ -209,6 +214,17 @@ impl Executor {
         }
     }
 
+    /// Ends what nobody may run here any more. What waits is judged when its turn comes.
+    pub(super) fn end_stopped(&mut self) {
+        for running in self.running.iter_mut().filter(|running| running.stopped.is_none()) {
+            if let Some(refusal) = self.trust.stopped(&running.certificate, running.issuer) {
+                running.stopped = Some(refusal.to_string());
+                running.supervised.cancel();
+                *self.counters.entry("stopped").or_default() += 1;
+            }
+        }
+    }
+
     pub(super) fn on_report(&mut self, order: EntryId) {
         let Some(at) = self.running.iter().position(|running| running.order == order) else { return };
         let running = self.running.swap_remove(at);
@@ -229,6 +245,9 @@ impl Executor {
         // Its issuer did not cancel it, so it must not read as if.
         let ended = matches!(report.outcome, supervisor::Outcome::Cancelled) && !running.cancelled;
         let outcome = match ended {
+            true if running.stopped.is_some() => Outcome::Indeterminate {
+                why: format!("ended while it ran: {}", running.stopped.unwrap_or_default()),
+            },
             true if self.stopping.is_some() => Outcome::Indeterminate {
                 why: "the agent was stopped, and the command ended with it".to_owned(),
             },

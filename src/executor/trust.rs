@@ -1,5 +1,5 @@
 //! What the executor judges by: its own copy of the root chain, its own host's certificate, the ops on its
-//! own tags, and what takes its membership away (its own departure, and the certificates of those who
+//! own tags, certificates that were passed on, what admins suspended and halted, and what takes its membership away (its own departure, and the certificates of those who
 //! redeemed its token too). Small, and on disk before it is acknowledged.
 //!
 //! It does not follow operators' streams: an op that was signed with the right to it counts here even if its
@@ -13,8 +13,8 @@ use std::{
 };
 
 use crate::{
-    authority::{Authority, OpAction},
-    identity::{EntryId, Executor, FleetId, HostId, Operator, PublicKey, Stream, peek},
+    authority::{Authority, OpAction, Refusal},
+    identity::{EntryId, Executor, FleetId, HostId, Kind, Operator, PublicKey, Stream, peek},
     journal::{Member, keyfile},
     replica::Entry,
     wire::{self, Bytes},
@@ -22,6 +22,8 @@ use crate::{
 
 /// Most entries that are kept beyond the member file.
 const ENTRIES_MAX: usize = 8192;
+/// Most of them where what comes only takes away: whoever filled the room for the others cannot keep that out.
+const STOPS_TOO_MAX: usize = 4 * ENTRIES_MAX;
 /// Longest trust file, in bytes.
 const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of entries that are kept, so that the file stays below its bound.
@@ -128,6 +130,15 @@ impl Trust {
         self.authority.certificates().any(|(_, certificate)| certificate.key.name() == key)
     }
 
+    /// Why what this issuer ordered under this certificate may not go on, if it may not: somebody was stopped
+    /// since, or the host was.
+    pub fn stopped(&self, certificate: &EntryId, issuer: PublicKey<Operator>) -> Option<Refusal> {
+        if let Err(refusal) = self.authority.certificate_of(certificate, issuer) {
+            return Some(refusal);
+        }
+        self.authority.host(&self.host).and_then(|host| self.authority.halt_of(host).err())
+    }
+
     /// The authority as far as the executor knows it.
     pub fn authority(&self) -> &Authority {
         &self.authority
@@ -154,11 +165,17 @@ impl Trust {
             return true;
         }
         let bytes = self.bytes.saturating_add(entry.0.len());
-        if self.entries.len() >= ENTRIES_MAX || bytes > ENTRY_BYTES_MAX {
+        let stops = [Kind::Root, Kind::Suspension, Kind::Halt].map(|kind| kind as u16).contains(&header.kind);
+        let (entries_max, bytes_max) =
+            if stops { (STOPS_TOO_MAX, FILE_BYTES_MAX) } else { (ENTRIES_MAX, ENTRY_BYTES_MAX) };
+        if self.entries.len() >= entries_max || bytes > bytes_max {
             return false;
         }
         let taken = match Entry::verify(&entry.0, self.fleet()) {
             Ok(Entry::Root(update)) => self.authority.absorb_root(update.bytes()).is_ok(),
+            Ok(Entry::Grant(grant)) => self.authority.absorb_grant(grant).is_ok(),
+            Ok(Entry::Suspension(suspension)) => self.authority.absorb_suspension(suspension).is_ok(),
+            Ok(Entry::Halt(halt)) => self.authority.absorb_halt(halt).is_ok(),
             Ok(Entry::Op(op)) => {
                 matches!(&op.body().action, OpAction::Tag { host, .. } if *host == self.host)
                     && self.authority.absorb_op(&op).is_ok()

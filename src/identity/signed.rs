@@ -57,6 +57,12 @@ pub enum Kind {
     Departure = 12,
     /// A keeper's word that it has results.
     Receipt = 13,
+    /// The stop of a person, a key, a certificate, a host or a token.
+    Suspension = 14,
+    /// The stop of everything on some hosts.
+    Halt = 15,
+    /// A certificate that is passed on.
+    Grant = 16,
 }
 
 impl Kind {
@@ -76,6 +82,9 @@ impl Kind {
             Self::Read,
             Self::Departure,
             Self::Receipt,
+            Self::Suspension,
+            Self::Halt,
+            Self::Grant,
         ]
         .into_iter()
         .find(|kind| *kind as u16 == number)
@@ -496,6 +505,19 @@ impl<T: Payload<Signer = Root>> Cosigned<T> {
         let id = id_of(&signed);
         let bytes = wire::encode(&Envelope { signed: Bytes(signed), signatures });
         Self { bytes: bytes.into(), id, signers, body }
+    }
+
+    /// The same object with the signatures of `keys` beside those that it bears. A key signs once.
+    #[must_use]
+    pub fn also_by(self, keys: &[&SecretKey<Root>]) -> Self {
+        let Ok(mut envelope) = wire::decode::<Envelope>(&self.bytes, T::BYTES_MAX) else { return self };
+        for key in keys.iter().filter(|key| !self.signers.contains(&key.public())) {
+            let proof = AnyProof::Known(Proof::Ed25519(key.sign(&envelope.signed.0)));
+            envelope.signatures.push(OneSignature { key: key.public().bytes(), proof });
+        }
+        envelope.signatures.sort_by_key(|one| one.key);
+        let signers = envelope.signatures.iter().map(|one| PublicKey::from_bytes(one.key)).collect();
+        Self { bytes: wire::encode(&envelope).into(), signers, ..self }
     }
 
     /// Checks received bytes; every signature must match, and a key counts once.

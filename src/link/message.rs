@@ -86,7 +86,7 @@ pub enum ToExecutor {
         /// What the confinement is, in words.
         confinement: String,
     },
-    /// Root updates and ops on this host's tags. Answered by [`ToMesh::Learned`] once they are synced.
+    /// Root updates, grants, suspensions, halts, and ops on this host's tags. Answered by [`ToMesh::Learned`] once they are synced.
     Learn {
         /// The entries, in the order in which they can be applied.
         entries: Vec<Bytes>,

@@ -331,6 +331,8 @@ impl Node {
                         Standing::Left => "left",
                         Standing::Quarantined => "quarantined",
                         Standing::Disowned => "disowned",
+                        Standing::Suspended => "suspended",
+                        Standing::Revoked => "revoked",
                     };
                     let said = replica.head(&id).map(|head| Timestamp(head.body().at.0 >> 16));
                     let (seen, since, witnesses) = match here {

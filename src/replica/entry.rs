@@ -1,7 +1,7 @@
 //! Entries: the units of replication, verified once when they arrive.
 
 use crate::{
-    authority::{Departure, Enrolled, HostCertificate, Invitation, Op, RootUpdate},
+    authority::{Departure, Enrolled, Grant, Halt, HostCertificate, Invitation, Op, RootUpdate, Suspension},
     identity::{Cosigned, EntryId, FleetId, HostId, Kind, Payload, Signed, SignedError, StreamId, peek},
     time::Timestamp,
     wire::{Bytes, WireError},
@@ -46,6 +46,12 @@ impl EntryError {
 pub enum Entry {
     /// An update of the root chain.
     Root(Cosigned<RootUpdate>),
+    /// A certificate that is passed on.
+    Grant(Signed<Grant>),
+    /// The stop of somebody or something.
+    Suspension(Signed<Suspension>),
+    /// The stop of everything on some hosts.
+    Halt(Signed<Halt>),
     /// What a join token stands for.
     Invitation(Signed<Invitation>),
     /// A host's certificate.
@@ -94,6 +100,9 @@ impl Entry {
         let number = peek(bytes)?.kind;
         Ok(match Kind::of(number) {
             Some(Kind::Root) => Self::Root(Cosigned::verify(bytes, fleet)?),
+            Some(Kind::Grant) => Self::Grant(Signed::verify(bytes, fleet)?),
+            Some(Kind::Suspension) => Self::Suspension(Signed::verify(bytes, fleet)?),
+            Some(Kind::Halt) => Self::Halt(Signed::verify(bytes, fleet)?),
             Some(Kind::Invitation) => Self::Invitation(Signed::verify(bytes, fleet)?),
             Some(Kind::Host) => Self::Host(Box::new(Enrolled::verify(bytes, fleet)?)),
             Some(Kind::Departure) => Self::Departure(Signed::verify(bytes, fleet)?),
@@ -117,6 +126,9 @@ impl Entry {
     pub(crate) fn again(bytes: &[u8], fleet: FleetId) -> Result<Self, EntryError> {
         let number = peek(bytes)?.kind;
         Ok(match Kind::of(number) {
+            Some(Kind::Grant) => Self::Grant(Signed::again(bytes, fleet)?),
+            Some(Kind::Suspension) => Self::Suspension(Signed::again(bytes, fleet)?),
+            Some(Kind::Halt) => Self::Halt(Signed::again(bytes, fleet)?),
             Some(Kind::Invitation) => Self::Invitation(Signed::again(bytes, fleet)?),
             Some(Kind::Host) => Self::Host(Box::new(Enrolled::again(bytes, fleet)?)),
             Some(Kind::Departure) => Self::Departure(Signed::again(bytes, fleet)?),
@@ -130,6 +142,9 @@ impl Entry {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Root(signed) => signed.bytes(),
+            Self::Grant(signed) => signed.bytes(),
+            Self::Suspension(signed) => signed.bytes(),
+            Self::Halt(signed) => signed.bytes(),
             Self::Invitation(signed) => signed.bytes(),
             Self::Host(enrolled) => enrolled.certificate().bytes(),
             Self::Departure(signed) => signed.bytes(),
@@ -144,6 +159,9 @@ impl Entry {
     pub fn id(&self) -> EntryId {
         match self {
             Self::Root(signed) => signed.id(),
+            Self::Grant(signed) => signed.id(),
+            Self::Suspension(signed) => signed.id(),
+            Self::Halt(signed) => signed.id(),
             Self::Invitation(signed) => signed.id(),
             Self::Host(enrolled) => enrolled.certificate().id(),
             Self::Departure(signed) => signed.id(),
@@ -167,6 +185,9 @@ impl Entry {
                 sequence: head.body().sequence,
             },
             Self::Root(_)
+            | Self::Grant(_)
+            | Self::Suspension(_)
+            | Self::Halt(_)
             | Self::Invitation(_)
             | Self::Host(_)
             | Self::Departure(_)
@@ -181,7 +202,14 @@ impl Entry {
             Self::Invitation(signed) => Some(signed.body().expires),
             Self::Order(signed) => Some(signed.body().expires),
             Self::Cancellation(signed) => Some(signed.body().expires),
-            Self::Root(_) | Self::Host(_) | Self::Departure(_) | Self::Op(_) | Self::Head(_) => None,
+            Self::Root(_)
+            | Self::Grant(_)
+            | Self::Suspension(_)
+            | Self::Halt(_)
+            | Self::Host(_)
+            | Self::Departure(_)
+            | Self::Op(_)
+            | Self::Head(_) => None,
         }
     }
 
@@ -194,22 +222,39 @@ impl Entry {
     /// that could forbid them.
     pub fn rank(&self) -> u8 {
         match self {
-            Self::Root(_) => 0,
-            Self::Invitation(_) => 1,
-            Self::Host(_) => 2,
-            Self::Departure(_) => 3,
-            Self::Op(_) => 4,
-            Self::Order(_) => 5,
-            Self::Cancellation(_) => 6,
-            Self::Head(_) => 7,
+            Self::Root(_) => rank::ROOT,
+            Self::Grant(_) => rank::GRANT,
+            Self::Suspension(_) | Self::Halt(_) => rank::STOP,
+            Self::Invitation(_) => rank::INVITATION,
+            Self::Host(_) => rank::HOST,
+            Self::Departure(_) => rank::DEPARTURE,
+            Self::Op(_) => rank::OP,
+            Self::Order(_) => rank::ORDER,
+            Self::Cancellation(_) => rank::CANCELLATION,
+            Self::Head(_) => rank::HEAD,
         }
     }
 
     /// Longest entry of any kind.
     pub const BYTES_MAX: usize = {
-        let (order, host) = (Order::BYTES_MAX, HostCertificate::BYTES_MAX);
-        if order > host { order } else { host }
+        let (order, host, root) = (Order::BYTES_MAX, HostCertificate::BYTES_MAX, RootUpdate::BYTES_MAX);
+        let longer = if order > host { order } else { host };
+        if longer > root { longer } else { root }
     };
+}
+
+/// See [`Entry::rank`]: stops come before everything that they could be about, but for what gives the right to them.
+pub(super) mod rank {
+    pub(in crate::replica) const ROOT: u8 = 0;
+    pub(in crate::replica) const GRANT: u8 = 1;
+    pub(in crate::replica) const STOP: u8 = 2;
+    pub(in crate::replica) const INVITATION: u8 = 3;
+    pub(in crate::replica) const HOST: u8 = 4;
+    pub(in crate::replica) const DEPARTURE: u8 = 5;
+    pub(in crate::replica) const OP: u8 = 6;
+    pub(in crate::replica) const ORDER: u8 = 7;
+    pub(in crate::replica) const CANCELLATION: u8 = 8;
+    pub(in crate::replica) const HEAD: u8 = 9;
 }
 
 /// An entry as it travels: its bytes, and the facets that it names where they ride along.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Element, Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, Packed, Replica,
+    entry::rank,
     ledger::Spot,
     roots::{Section, expiry_hour},
 };
@@ -40,6 +41,9 @@ impl Replica {
         let chain = self.authority.chain();
         let bytes = match self.ledger.spot(id)? {
             Spot::Root => chain.update(id)?.bytes(),
+            Spot::Grant => self.authority.grant(id)?.bytes(),
+            Spot::Suspension => self.authority.suspension(id)?.bytes(),
+            Spot::Halt => self.authority.signed_halt(id)?.bytes(),
             Spot::Invitation => self.invitations.get(id)?.bytes(),
             Spot::Host(host) => self.authority.host(&host)?.enrolled().certificate().bytes(),
             Spot::Departure(host) => self.authority.host(&host)?.departure()?.bytes(),
@@ -69,16 +73,22 @@ impl Replica {
             let invitations = self.invitations.values().filter(move |i| counts(i.body().expires));
             let orders = self.orders.values().filter(move |o| counts(o.body().expires));
             let cancellations = self.cancellations.values().filter(move |c| counts(c.body().expires));
+            let (grants, authority) = (self.authority.grants(), &self.authority);
             roots
-                .map(|u| (u.id(), 0, u.bytes()))
-                .chain(invitations.map(|i| (i.id(), 1, i.bytes())))
-                .chain(orders.map(|o| (o.signed().id(), 5, o.signed().bytes())))
-                .chain(cancellations.map(|c| (c.id(), 6, c.bytes())))
+                .map(|u| (u.id(), rank::ROOT, u.bytes()))
+                .chain(grants.map(|g| (g.id(), rank::GRANT, g.bytes())))
+                .chain(authority.suspensions().map(|s| (s.id(), rank::STOP, s.bytes())))
+                .chain(authority.signed_halts().map(|h| (h.id(), rank::STOP, h.bytes())))
+                .chain(invitations.map(|i| (i.id(), rank::INVITATION, i.bytes())))
+                .chain(orders.map(|o| (o.signed().id(), rank::ORDER, o.signed().bytes())))
+                .chain(cancellations.map(|c| (c.id(), rank::CANCELLATION, c.bytes())))
         });
         let members = is(Section::Members).into_iter().flat_map(move |()| {
             let hosts = self.authority.hosts().map(|host| host.enrolled().certificate());
             let departures = self.authority.hosts().filter_map(Host::departure);
-            hosts.map(|h| (h.id(), 2, h.bytes())).chain(departures.map(|d| (d.id(), 3, d.bytes())))
+            hosts
+                .map(|h| (h.id(), rank::HOST, h.bytes()))
+                .chain(departures.map(|d| (d.id(), rank::DEPARTURE, d.bytes())))
         });
         set.chain(members)
     }
@@ -87,7 +97,9 @@ impl Replica {
         let alone = self.standing_alone(Section::Set, 0).chain(self.standing_alone(Section::Members, 0));
         let mut items: Vec<_> = alone.map(|(_, rank, bytes)| (rank, Item::bare(bytes))).collect();
         for stream in self.operators.values() {
-            items.extend(stream.ops.iter().chain(stream.forked()).map(|op| (4, Item::bare(op.bytes()))));
+            items.extend(
+                stream.ops.iter().chain(stream.forked()).map(|op| (rank::OP, Item::bare(op.bytes()))),
+            );
         }
         items.sort_by_key(|(rank, _)| *rank);
         items
@@ -129,7 +141,8 @@ impl Replica {
     /// Who belongs and who may do what, as entries; with `heads`, also what hosts' agents say of themselves,
     /// for [`Replica::looking_on`]: of the facets only those that all agents publish.
     pub fn fleet_items(&self, heads: bool) -> Vec<Item> {
-        let ranked = self.ranked().into_iter().filter(|(rank, _)| matches!(rank, 0 | 2..=4));
+        let ranked = self.ranked().into_iter();
+        let ranked = ranked.filter(|(rank, _)| *rank <= rank::OP && *rank != rank::INVITATION);
         let heads = heads.then(|| self.heads_with(|facet| facet.name == FACET_NODE));
         ranked.map(|(_, item)| item).chain(heads.into_iter().flatten()).collect()
     }

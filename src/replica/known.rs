@@ -32,6 +32,8 @@ impl Subject for Known<'_> {
                     Standing::Left => "left",
                     Standing::Quarantined => "quarantined",
                     Standing::Disowned => "disowned",
+                    Standing::Suspended => "suspended",
+                    Standing::Revoked => "revoked",
                 }
                 .into(),
             ),

@@ -25,6 +25,9 @@ pub enum Element {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spot {
     Root,
+    Grant,
+    Suspension,
+    Halt,
     Invitation,
     Host(HostId),
     Departure(HostId),
@@ -43,7 +46,13 @@ pub(super) enum Spot {
 impl Spot {
     fn section(&self) -> Section {
         match self {
-            Self::Root | Self::Invitation | Self::Order | Self::Cancellation(_) => Section::Set,
+            Self::Root
+            | Self::Grant
+            | Self::Suspension
+            | Self::Halt
+            | Self::Invitation
+            | Self::Order
+            | Self::Cancellation(_) => Section::Set,
             Self::Host(_) | Self::Departure(_) => Section::Members,
             Self::Op { .. } | Self::Fork(_) => Section::Ops,
             Self::Head(_) => Section::Heads,
@@ -61,6 +70,9 @@ impl Spot {
             Self::Head(_) => 6,
             Self::Order => 7,
             Self::Cancellation(_) => 8,
+            Self::Grant => 9,
+            Self::Suspension => 10,
+            Self::Halt => 11,
         }
     }
 }

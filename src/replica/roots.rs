@@ -35,7 +35,7 @@ pub(super) fn expiry_hour(expires: Timestamp) -> u64 {
 pub(super) enum Section {
     /// Hosts' certificates and departures.
     Members,
-    /// Root updates, invitations, orders, cancellations.
+    /// Root updates, certificates passed on, suspensions, halts, invitations, orders, cancellations.
     Set,
     /// Operators' ops, and those that ended a forked stream.
     Ops,
@@ -48,7 +48,8 @@ pub(super) enum Section {
 pub struct Roots {
     /// Of hosts' certificates and departures.
     pub members: [u8; 16],
-    /// Of what else stands alone: root updates, invitations, orders, cancellations.
+    /// Of what else stands alone: root updates, certificates passed on, suspensions, halts, invitations, orders,
+    /// cancellations.
     pub set: [u8; 16],
     /// Of operators' ops.
     pub ops: [u8; 16],

@@ -12,12 +12,14 @@ use super::{
     roots::expiry_hour,
 };
 use crate::{
-    authority::{Admitted, Authority, Host, Invitation, Refusal},
+    authority::{Admitted, Authority, ChainError, Host, Invitation, Refusal},
     identity::{EntryId, FleetId, HostId, Signed, StreamId},
     time::Timestamp,
 };
 
 const ORDERS_MAX: usize = 10_000;
+/// Most live orders of somebody who is suspended. They are refused everywhere, and their room is for others.
+const STOPPED_ORDERS_MAX: usize = 100;
 const INVITATIONS_MAX: usize = 10_000;
 
 /// What merging an entry did.
@@ -124,10 +126,10 @@ impl Replica {
             matches!(entry, Entry::Invitation(_) | Entry::Head(_) | Entry::Order(_) | Entry::Cancellation(_));
         let merged = match entry {
             Entry::Root(update) => {
-                let new = self
-                    .authority
-                    .absorb_root(update.bytes())
-                    .map_err(|_| Refusal::Malformed("a root update of others than the roots, or too many"))?;
+                let new = self.authority.absorb_root(update.bytes()).map_err(|error| match error {
+                    ChainError::Gap => Refusal::Gap,
+                    _ => Refusal::Malformed("a root update of others than the roots, or too many"),
+                })?;
                 if new {
                     self.ledger.enter(id, Spot::Root, None);
                     self.drop_disowned_orders();
@@ -135,6 +137,18 @@ impl Replica {
                 } else {
                     Merged::Known
                 }
+            }
+            Entry::Grant(grant) => {
+                let new = self.authority.absorb_grant(grant)?;
+                self.entered(id, Spot::Grant, new)
+            }
+            Entry::Suspension(suspension) => {
+                let new = self.authority.absorb_suspension(suspension)?;
+                self.entered(id, Spot::Suspension, new)
+            }
+            Entry::Halt(halt) => {
+                let new = self.authority.absorb_halt(halt)?;
+                self.entered(id, Spot::Halt, new)
             }
             Entry::Invitation(invitation) => {
                 self.authority.keeps_invitation(&invitation)?;
@@ -169,7 +183,12 @@ impl Replica {
             Entry::Head(head) => self.merge_head(head, facets)?,
             Entry::Order(order) => {
                 bounded(self.orders.len(), ORDERS_MAX, "live orders")?;
-                let admitted = self.authority.admit(order)?;
+                let admitted = self.authority.admit_to_keep(order)?;
+                if self.authority.admit(admitted.signed().clone()).is_err() {
+                    let signer = admitted.signed().signer();
+                    let theirs = self.orders.values().filter(|held| held.signed().signer() == signer);
+                    bounded(theirs.count(), STOPPED_ORDERS_MAX, "live orders of one who is stopped")?;
+                }
                 self.ledger.enter(id, Spot::Order, Some(admitted.body().expires));
                 self.orders.insert(id, admitted);
                 Merged::New
@@ -202,19 +221,28 @@ impl Replica {
         Ok(merged)
     }
 
+    fn entered(&mut self, id: EntryId, spot: Spot, new: bool) -> Merged {
+        if !new {
+            return Merged::Known;
+        }
+        self.ledger.enter(id, spot, None);
+        Merged::New
+    }
+
     fn forget(&mut self, replaced: Option<EntryId>) {
         if let Some(id) = replaced {
             self.ledger.strike(&id);
         }
     }
 
-    /// A lost branch of the root chain takes its live orders with it. (They stand alone, so nothing else
-    /// needs them; a host that never saw that branch never took them.)
+    /// A lost branch of the root chain takes its live orders with it, and a revocation those of whom it revokes.
+    /// (They stand alone, so nothing else needs them; a host that never saw that branch, or saw the revocation
+    /// first, never took them. Those of whom an admin suspends stay, so that what came of them is told.)
     fn drop_disowned_orders(&mut self) {
         let Self { authority, ledger, orders, cancellations, .. } = self;
         orders.retain(|id, order| {
             let signed = order.signed();
-            let keep = authority.certificate_of(&signed.body().certificate, signed.signer()).is_ok();
+            let keep = authority.still_keeps(signed);
             if !keep {
                 ledger.strike(id);
                 if let Some(cancellation) = cancellations.remove(id) {

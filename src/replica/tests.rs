@@ -12,8 +12,8 @@ use super::{Ledger, Merged, Replica, Spot};
 use crate::replica::*;
 use crate::{
     authority::{
-        AGENT_USER, Certificate, Departure, Enrolled, Enrolment, Host, HostCertificate, Invitation, Op,
-        OpAction, Refusal, RootChange, RootUpdate, Standing, TagState,
+        AGENT_USER, Certificate, Cut, Departure, Enrolled, Enrolment, Host, HostCertificate, Invitation, Op,
+        OpAction, Refusal, RootChange, RootUpdate, Standing, TagState, Verb, Whom,
         sample::{Fleet, HOUR_MS, NOW, certificate, hlc, host_id, key, later, tag},
     },
     identity::{
@@ -121,12 +121,37 @@ fn make_world() -> World {
         add(Entry::Root(update.clone()));
     }
 
+    // A certificate that is passed on, and who stops whom.
+    let dee = key::<Operator>(4);
+    let mut narrow = certificate("dee", &dee);
+    narrow.verbs.retain(|verb| *verb != Verb::Grant);
+    let of_dee = fleet.grant(&bo, of_bo.id(), narrow.clone());
+    narrow.run_as.push("everyone".to_owned());
+    let wider = fleet.grant(&dee, of_dee.id(), narrow);
+    let nothing = Cut::default();
+    let by_dee = fleet.suspend(&dee, of_dee.id(), Whom::Certificate { id: left.id() }, nothing.clone());
+    let of_person =
+        fleet.suspend(&ana, of_ana.id(), Whom::Person { name: "dee".to_owned() }, nothing.clone());
+    let of_host = fleet.suspend(&cy, right.id(), Whom::Host { id: host_id(1) }, nothing.clone());
+    let by_thief = fleet.suspend(&key(40), of_ana.id(), Whom::Key { key: bo.public() }, nothing);
+    let halts = [fleet.halt(&ana, of_ana.id(), "tag.role = web"), fleet.halt(&key(40), of_bo.id(), "all")];
+    for grant in [&of_dee, &wider] {
+        add(Entry::Grant(grant.clone()));
+    }
+    for suspension in [by_dee, of_person, of_host, by_thief] {
+        add(Entry::Suspension(suspension));
+    }
+    for halt in halts {
+        add(Entry::Halt(halt));
+    }
+
     // Tokens: one that is over-used, one that is not, one of each branch.
     let once = fleet.invite(&ana, of_ana.id(), 1, &[("role", "web")], 1);
     let often = fleet.invite(&bo, of_bo.id(), 2, &[("role", "db"), ("env", "prod")], 5);
     let of_left = fleet.invite(&cy, left.id(), 3, &[("zone", "l")], 1);
     let of_right = fleet.invite(&cy, right.id(), 4, &[("zone", "r")], 1);
-    for invitation in [&once, &often, &of_left, &of_right] {
+    let passed_on = fleet.invite(&dee, of_dee.id(), 5, &[("zone", "d")], 1);
+    for invitation in [&once, &often, &of_left, &of_right, &passed_on] {
         add(Entry::Invitation(invitation.clone()));
     }
     let mut enrol = |invitation: &Signed<Invitation>, token, host, tags: &[(&str, &str)]| {
@@ -138,6 +163,7 @@ fn make_world() -> World {
     enrol(&often, 2, 4, &[]);
     enrol(&of_left, 3, 5, &[("zone", "l")]);
     enrol(&of_right, 4, 6, &[("zone", "r")]);
+    enrol(&passed_on, 5, 7, &[("zone", "d")]);
     // Certificates of hosts that have one already.
     enrol(&often, 2, 2, &[("env", "prod")]);
     enrol(&of_right, 4, 3, &[("zone", "r")]);
@@ -219,6 +245,8 @@ fn make_world() -> World {
         order(&fleet, &cy, left.id(), 3),
         order(&fleet, &cy, right.id(), 4),
         order(&fleet, &key(40), of_ana.id(), 5),
+        order(&fleet, &dee, of_dee.id(), 6),
+        order(&fleet, &ana, of_ana.id(), 7),
     ];
     for order in &orders {
         add(Entry::Order(order.clone()));
@@ -282,6 +310,8 @@ struct View {
     entries: BTreeSet<EntryId>,
     certificates: Vec<EntryId>,
     hosts: Vec<HostView>,
+    stops: Vec<EntryId>,
+    halts: Vec<EntryId>,
     invitations: Vec<EntryId>,
     streams: Vec<(StreamId, Vec<EntryId>, Vec<EntryId>)>,
     heads: Vec<(HostId, EntryId, Option<NodeFacet>)>,
@@ -296,6 +326,15 @@ impl Replica {
         let mut again = Ledger::new(self.fleet());
         for update in self.authority.chain().updates().into_iter().skip(1) {
             again.enter(update.id(), Spot::Root, None);
+        }
+        for grant in self.authority.grants() {
+            again.enter(grant.id(), Spot::Grant, None);
+        }
+        for suspension in self.authority.suspensions() {
+            again.enter(suspension.id(), Spot::Suspension, None);
+        }
+        for halt in self.authority.signed_halts() {
+            again.enter(halt.id(), Spot::Halt, None);
         }
         for (id, invitation) in &self.invitations {
             again.enter(*id, Spot::Invitation, Some(invitation.body().expires));
@@ -369,6 +408,8 @@ impl Replica {
                     (host.id(), certificate, host.standing(), tags, host.departure().map(Signed::id))
                 })
                 .collect(),
+            stops: authority.stops().map(|stop| stop.id).collect(),
+            halts: authority.halts().map(|halt| halt.id).collect(),
             invitations: self.invitations.keys().copied().collect(),
             streams: self
                 .operators

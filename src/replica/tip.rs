@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     HeadPlace, Item, Packed, Replica,
+    entry::rank,
     facet::{compress, expand},
     first_hour,
     heads::KeptHead,
@@ -415,7 +416,7 @@ impl Replica {
                     Lack::All => None,
                     Lack::Since(epoch, sequence) => Some((epoch, sequence)),
                 };
-                items.push((7, Lacked(Place::Head { host: *host, kept, has })));
+                items.push((rank::HEAD, Lacked(Place::Head { host: *host, kept, has })));
             }
         }
         items.sort_by_key(|(rank, _)| *rank);
@@ -434,7 +435,12 @@ impl Replica {
             let from = if last.is_some_and(|op| !holds(&op.id())) { 0 } else { count };
             let fork = stream.forked().filter(|op| !holds(&op.id()));
             items.extend(
-                stream.ops.iter().skip(from).chain(fork).map(|op| (4, Lacked(Place::Alone(op.bytes())))),
+                stream
+                    .ops
+                    .iter()
+                    .skip(from)
+                    .chain(fork)
+                    .map(|op| (rank::OP, Lacked(Place::Alone(op.bytes())))),
             );
         }
     }

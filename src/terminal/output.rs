@@ -136,6 +136,30 @@ impl<W: Write> Output<W> {
         self.watch = Some(Watch::new());
     }
 
+    /// How large the terminal is from now on, as far as that is known.
+    pub fn resize(&mut self, rows: Option<usize>, columns: Option<usize>) {
+        self.rows = rows.or(self.rows);
+        self.columns = columns.or(self.columns);
+    }
+
+    /// What is drawn next stands below what was drawn: something else was written since.
+    pub fn draw_below(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.forget_frame();
+        }
+    }
+
+    /// Whether what is written is shown again and again, so that nothing to show is no failure.
+    pub fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// Whether a field is one text, for a cell of a table; else it is a JSON value with its own form.
+    pub fn is_flat(&self) -> bool {
+        let is_json = matches!(self.format, Format::Json | Format::Jsonl);
+        if self.watch.is_some() { self.redraws() } else { !is_json }
+    }
+
     /// What relative times relate to from now on.
     pub fn at(&mut self, now: Timestamp) {
         self.now = now;
@@ -220,7 +244,7 @@ impl<W: Write> Output<W> {
     }
 
     /// Whether what is watched is drawn in place.
-    fn redraws(&self) -> bool {
+    pub fn redraws(&self) -> bool {
         self.terminal && self.rows.is_some() && matches!(self.format, Format::Table | Format::Wide)
     }
 

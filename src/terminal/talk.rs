@@ -2,6 +2,7 @@
 //! standard output.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     io::{self, BufRead, Write},
 };
@@ -25,6 +26,9 @@ pub enum AskError {
     Io(#[from] io::Error),
 }
 
+/// Different lines that are said while something is watched.
+const SAID_MAX: usize = 64;
+
 /// Where remarks go and answers come from.
 pub struct Talk {
     out: Box<dyn Write>,
@@ -33,6 +37,9 @@ pub struct Talk {
     quiet: bool,
     is_terminal: bool,
     yes: bool,
+    /// What was said, once nothing is to be said twice.
+    said: Option<BTreeSet<String>>,
+    lines: usize,
 }
 
 impl fmt::Debug for Talk {
@@ -52,7 +59,16 @@ impl Talk {
         yes: bool,
         quiet: bool,
     ) -> Self {
-        Self { out: Box::new(out), input: Box::new(input), style, quiet, is_terminal, yes }
+        Self {
+            out: Box::new(out),
+            input: Box::new(input),
+            style,
+            quiet,
+            is_terminal,
+            yes,
+            said: None,
+            lines: 0,
+        }
     }
 
     /// How this program's words are coloured here.
@@ -65,19 +81,39 @@ impl Talk {
         self.quiet
     }
 
+    /// Says nothing twice from now on, since what is shown is shown again and again.
+    pub fn once_each(&mut self) {
+        self.said = Some(BTreeSet::new());
+    }
+
+    /// How many lines were said.
+    pub fn lines(&self) -> usize {
+        self.lines
+    }
+
+    fn line(&mut self, text: &str) {
+        if let Some(said) = &mut self.said
+            && (said.len() >= SAID_MAX || !said.insert(text.to_owned()))
+        {
+            return;
+        }
+        self.lines += 1;
+        // Whoever cannot be told is not the reason to stop.
+        let _best_effort = writeln!(self.out, "{text}");
+    }
+
     /// Says something that a script can do without: what goes on, what to do next. `text` is this
     /// program's own or escaped.
     pub fn say(&mut self, text: &str) {
         if !self.quiet {
-            // Whoever cannot be told is not the reason to stop.
-            let _best_effort = writeln!(self.out, "{text}");
+            self.line(text);
         }
     }
 
     /// Says what nobody should miss, `--quiet` or not.
     pub fn warn(&mut self, text: &str) {
         let mark = self.style.mark(Mark::Warning, "warning:");
-        let _best_effort = writeln!(self.out, "{mark} {text}");
+        self.line(&format!("{mark} {text}"));
     }
 
     /// Whether [`Talk::confirm`] would wait for a person.
@@ -132,6 +168,17 @@ mod tests {
         quiet.say("a remark");
         quiet.warn("look");
         assert_eq!(String::from_utf8(sink.0.borrow().clone()).unwrap(), "! warning: look\n");
+    }
+
+    #[test]
+    fn what_is_watched_says_nothing_twice() {
+        let sink = Sink::default();
+        let mut talk = talk(&sink, "", false, false);
+        talk.once_each();
+        for text in ["one", "two", "one", "two"] {
+            talk.warn(text);
+        }
+        assert_eq!((talk.lines(), sink.0.borrow().iter().filter(|byte| **byte == b'\n').count()), (2, 2));
     }
 
     #[test]

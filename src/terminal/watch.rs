@@ -12,6 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::table::{Column, Kind};
 
+/// Fields of documents, at any depth, that move while nothing happens: what was counted and measured since.
+const RESTLESS: &[&str] =
+    &["counters", "rtt_us", "store_bytes", "journal_bytes", "disk_free_bytes", "checked"];
+
 /// What stands on the terminal, or what was told of.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -53,6 +57,11 @@ impl Watch {
         out
     }
 
+    /// Takes that something else was written below what was drawn.
+    pub fn forget_frame(&mut self) {
+        self.rows_drawn = 0;
+    }
+
     /// What changed in `rows` since the last time, an object each: `added`, `changed` or `removed`, and the
     /// row. Rows are told apart by `id`, or else by what their first column shows.
     #[must_use]
@@ -80,11 +89,24 @@ impl Watch {
         events
     }
 
-    /// Whether `document` is another than the last time.
+    /// Whether `document` is another than the last time, in more than what always moves.
     pub fn is_news(&mut self, document: &Value) -> bool {
-        let news = self.document.as_ref() != Some(document);
-        self.document = Some(document.clone());
+        let still = still(document);
+        let news = self.document.as_ref() != Some(&still);
+        self.document = Some(still);
         news
+    }
+}
+
+/// A document without what moves while nothing happens.
+fn still(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let stays = fields.iter().filter(|(name, _)| !RESTLESS.contains(&name.as_str()));
+            Value::Object(stays.map(|(name, value)| (name.clone(), still(value))).collect())
+        }
+        Value::Array(values) => Value::Array(values.iter().map(still).collect()),
+        other => other.clone(),
     }
 }
 
@@ -123,6 +145,26 @@ mod tests {
         assert_eq!(watch.frame("a\nb\n", Some(24)), "\x1b[?7la\x1b[K\r\nb\x1b[K\r\n\x1b[J\x1b[?7h");
         assert_eq!(watch.frame("c\n", Some(24)), "\x1b[2A\r\x1b[?7lc\x1b[K\r\n\x1b[J\x1b[?7h");
         assert!(watch.frame("d\n", None).starts_with("\x1b[1A\r"));
+    }
+
+    #[test]
+    fn what_was_said_below_a_frame_is_not_drawn_over() {
+        let mut watch = Watch::new();
+        let _first = watch.frame("a\n", Some(24));
+        watch.forget_frame();
+        assert!(!watch.frame("b\n", Some(24)).contains("\x1b[1A"));
+    }
+
+    #[test]
+    fn counters_that_move_are_no_news_and_a_peer_that_comes_is() {
+        let mut watch = Watch::new();
+        let status = |sent: u32, rtt: u32, peers: &[&str]| {
+            let peers: Vec<Value> = peers.iter().map(|host| json!({"host": host, "rtt_us": rtt})).collect();
+            json!({"counters": {"sent": sent}, "peers": peers})
+        };
+        assert!(watch.is_news(&status(1, 1, &["b"])), "the first always is");
+        assert!(!watch.is_news(&status(2, 9, &["b"])));
+        assert!(watch.is_news(&status(2, 9, &["b", "c"])));
     }
 
     #[test]

@@ -60,6 +60,18 @@ const READING: &[(&[&str], i32)] = &[
     (&["invite"], 0),
 ];
 
+/// Every command that can be watched. Where no terminal is, each change is a line of JSON, whatever `-o` says.
+const WATCHED: &[&[&str]] = &[
+    &["hosts"],
+    &["status"],
+    &["job", "ls"],
+    &["group", "ls"],
+    &["select", "all"],
+    &["inventory", "search", "all"],
+    &["inventory", "search", "all", "--count-by", "tag.role"],
+    &["inventory", "types", "-o", "table"],
+];
+
 /// Asks the program for a schema, once.
 fn promised<'a>(fleet: &Fleet, schemas: &'a mut BTreeMap<String, Value>, name: &str) -> &'a Value {
     schemas.entry(name.to_owned()).or_insert_with(|| fleet.muster("a", &["schema", name]).ends(0).json())
@@ -110,14 +122,17 @@ fn every_document_is_what_its_schema_says() {
     let founded = fleet.muster("z", &["-o", "json", "init", "other", "--host-name", "z", "--no-listen"]);
     hold(&fleet, "init", &founded.ends(0).json());
     // What is watched goes on until somebody ends it.
-    let mut watching = fleet.command("a");
-    watching.args(["hosts", "--watch", "-o", "jsonl"]).stdout(Stdio::piped());
-    let mut watching = watching.spawn().expect("muster starts");
-    let mut line = String::new();
-    BufReader::new(watching.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
-    watching.kill().expect("it is ours");
-    watching.wait().expect("it ends");
-    hold(&fleet, "watch", &serde_json::from_str(&line).expect("JSON"));
+    for words in WATCHED {
+        let mut watching = fleet.command("a");
+        watching.args(*words).arg("--watch").stdout(Stdio::piped());
+        let mut watching = watching.spawn().expect("muster starts");
+        let mut line = String::new();
+        BufReader::new(watching.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+        watching.kill().expect("it is ours");
+        watching.wait().expect("it ends");
+        let document = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{words:?} says {line:?}"));
+        hold(&fleet, &format!("{words:?} --watch"), &document);
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
     // No schema is there for nothing; the demo has a test of its own.

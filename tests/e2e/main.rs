@@ -25,6 +25,7 @@ mod presence;
 mod shipped;
 mod signing;
 mod tokens;
+mod trust;
 mod words;
 
 #[path = "../support/schema.rs"]

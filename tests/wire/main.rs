@@ -18,8 +18,8 @@ mod ssh;
 use file::{Names, leaf, list, record};
 use muster::{
     authority::{
-        Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, HostCertificate, HostKeys,
-        Invitation, Op, RootChain, RootChange, RootUpdate, TagChange,
+        Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt, HostCertificate,
+        HostKeys, Invitation, Op, RootChain, RootChange, RootUpdate, Suspension, TagChange, Whom,
     },
     identity::{
         Cosigned, FleetId, JoinToken, KeyError, Kind, Payload, PublicKey, Root, SecretKey, Signed,
@@ -84,6 +84,9 @@ fn taken_as(bytes: &[u8]) -> Vec<Kind> {
     one::<ReadRequest>(bytes, &mut taken);
     one::<Departure>(bytes, &mut taken);
     one::<Receipt>(bytes, &mut taken);
+    one::<Suspension>(bytes, &mut taken);
+    one::<Halt>(bytes, &mut taken);
+    one::<Grant>(bytes, &mut taken);
     taken
 }
 
@@ -310,6 +313,37 @@ fn departure() {
     );
 }
 
+#[test]
+fn suspension() {
+    let names = objects::suspension_names();
+    golden("suspension", &objects::operator(), &objects::suspension(), Ends::Closed, names);
+}
+
+#[test]
+fn halt() {
+    let names = record("body", [leaf("certificate"), leaf("selector"), leaf("at, in ms"), leaf("reason")]);
+    golden("halt", &objects::operator(), &objects::halt(), Ends::Closed, names);
+}
+
+#[test]
+fn grant() {
+    let names = record(
+        "body",
+        [leaf("certificate"), leaf("at, in ms"), objects::certificate_names("grant", leaf("operator key"))],
+    );
+    golden("grant", &objects::operator(), &objects::grant(), Ends::Closed, names);
+}
+
+#[test]
+fn every_whom() {
+    let bytes: Vec<u8> = objects::every_whom().iter().flat_map(wire::encode).collect();
+    let about = objects::every_whom().map(|whom| format!("{whom:?}"));
+    assert_eq!(file::golden_text("whom", &bytes, &about), bytes);
+    for whom in objects::every_whom() {
+        assert_eq!(wire::decode::<Whom>(&wire::encode(&whom), 1000).unwrap(), whom);
+    }
+}
+
 // ---- the root chain
 
 #[test]
@@ -348,6 +382,28 @@ fn root_certify() {
     let newer = Cosigned::sign(fleet(), &[&one, &three], more);
     let refused = Cosigned::<RootUpdate>::verify(newer.bytes(), fleet()).unwrap_err();
     assert_eq!(refused.to_string(), "RootUpdate has fields that this version does not know");
+}
+
+#[test]
+fn root_changes() {
+    let [one, two, three] = objects::roots();
+    for (name, change, change_names) in objects::changes() {
+        let body = RootUpdate { change, ..objects::certify_update() };
+        let made = Cosigned::sign(fleet(), &[&three, &one, &two], body.clone());
+        let bytes = file::golden(name, made.bytes(), &names(objects::update_names(change_names)));
+        assert_eq!(made.bytes(), bytes, "{name}");
+        let read = Cosigned::<RootUpdate>::verify(&bytes, fleet()).unwrap();
+        assert_eq!((read.body(), read.id(), read.signers().len()), (&body, made.id(), 3), "{name}");
+        hardened_root(name, &bytes);
+        // What a newer version would say with it is none of this version's changes.
+        let Value::Array(mut parts) = body.change.to_value() else { panic!("{name} is no choice") };
+        parts.push(Value::from("from a newer version"));
+        let update =
+            Value::Array(vec![body.sequence.to_value(), body.parent.to_value(), Value::Array(parts)]);
+        let newer = Cosigned::sign(fleet(), &[&one], Raw::<RootUpdate>(update, PhantomData));
+        let read = Cosigned::<RootUpdate>::verify(newer.bytes(), fleet()).unwrap();
+        assert!(matches!(read.body().change, RootChange::Unknown { .. }), "{name}");
+    }
 }
 
 fn hardened_root(name: &str, bytes: &[u8]) {

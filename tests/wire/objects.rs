@@ -3,12 +3,13 @@
 use crate::file::{Names, inside, leaf, list, record};
 use muster::{
     authority::{
-        AGENT_USER, ANY, Certificate, Departure, Enrolment, Genesis, HostCertificate, HostKeys, Invitation,
-        Op, OpAction, RootChange, RootUpdate, TagChange, Verb,
+        AGENT_USER, ANY, Certificate, Cut, Departure, Enrolment, Genesis, Grant, Halt, HostCertificate,
+        HostKeys, Invitation, Lift, Op, OpAction, Revocation, RootChange, RootUpdate, Roots, Suspension,
+        TagChange, Verb, Whom, half,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,
-        SecretKey, Signed, Stream, Token, Transport, WriterId,
+        SecretKey, Signed, Stream, StreamId, Token, Transport, WriterId,
     },
     replica::{
         Action, Blob, Cancellation, Card, FACET_NODE, FacetHash, FacetRef, Head, Kept, Limits, NodeFacet,
@@ -125,7 +126,7 @@ fn certificate_id() -> EntryId {
     Cosigned::sign(fleet(), &[&one, &three], certify_update()).id()
 }
 
-fn update_names(change: Names) -> Names {
+pub(crate) fn update_names(change: Names) -> Names {
     record("update", [leaf("sequence"), leaf("parent"), change])
 }
 
@@ -153,27 +154,123 @@ pub(crate) fn certify_names() -> Names {
 }
 
 pub(crate) fn certify_names_of(key: Names) -> Names {
-    update_names(record(
-        "change",
+    update_names(record("change", [leaf("certify"), certificate_names("certificate", key)]))
+}
+
+pub(crate) fn certificate_names(name: &'static str, key: Names) -> Names {
+    record(
+        name,
         [
-            leaf("certify"),
-            record(
-                "certificate",
-                [
-                    leaf("person"),
-                    key,
-                    list("verbs", leaf("verb")),
-                    leaf("scope"),
-                    tag_names("tags"),
-                    list("run as", leaf("user")),
-                    leaf("most hosts"),
-                    leaf("not before, in ms"),
-                    leaf("not after, in ms"),
-                    leaf("approvals"),
-                ],
-            ),
+            leaf("person"),
+            key,
+            list("verbs", leaf("verb")),
+            leaf("scope"),
+            tag_names("tags"),
+            list("run as", leaf("user")),
+            leaf("most hosts"),
+            leaf("not before, in ms"),
+            leaf("not after, in ms"),
+            leaf("approvals"),
         ],
-    ))
+    )
+}
+
+// ---- what takes away, and what is passed on
+
+pub(crate) fn every_whom() -> [Whom; 5] {
+    [
+        Whom::Person { name: "ana".to_owned() },
+        Whom::Key { key: operator().public() },
+        Whom::Certificate { id: certificate_id() },
+        Whom::Host { id: host() },
+        Whom::Token { id: order_id() },
+    ]
+}
+
+fn cut() -> Cut {
+    let stream = StreamId::of_operator(&operator().public(), WriterId([0x11; 16]));
+    Cut { streams: vec![(stream, 7)], alone: vec![half(&order_id())] }
+}
+
+fn cut_names() -> Names {
+    record(
+        "cut",
+        [
+            list("streams", record("stream", [leaf("stream"), leaf("last")])),
+            list("alone", leaf("half of an id")),
+        ],
+    )
+}
+
+fn whom_names() -> Names {
+    record("whom", [leaf("tag"), leaf("who")])
+}
+
+pub(crate) fn suspension() -> Suspension {
+    Suspension {
+        certificate: certificate_id(),
+        whom: Whom::Person { name: "bo".to_owned() },
+        at: NOW,
+        effective: Timestamp(NOW.0 - 3_600_000),
+        cut: cut(),
+        reason: "a stolen laptop".to_owned(),
+    }
+}
+
+pub(crate) fn suspension_names() -> Names {
+    record(
+        "body",
+        [
+            leaf("certificate"),
+            whom_names(),
+            leaf("at, in ms"),
+            leaf("effective, in ms"),
+            cut_names(),
+            leaf("reason"),
+        ],
+    )
+}
+
+pub(crate) fn halt() -> Halt {
+    Halt {
+        certificate: certificate_id(),
+        selector: "tag.role = web".to_owned(),
+        at: NOW,
+        reason: "smoke".to_owned(),
+    }
+}
+
+pub(crate) fn grant() -> Grant {
+    let grant = Certificate { person: "cem".to_owned(), verbs: vec![Verb::Run], ..certificate() };
+    Grant { certificate: certificate_id(), at: NOW, grant }
+}
+
+pub(crate) fn changes() -> [(&'static str, RootChange, Names); 4] {
+    let mut keys: Vec<_> = roots().iter().map(SecretKey::public).collect();
+    keys.sort_unstable();
+    let change = |kind, body: Names| record("change", [leaf(kind), body]);
+    [
+        (
+            "root-roots",
+            RootChange::Roots(Roots { keys, threshold: 2 }),
+            change("roots", record("roots", [list("keys", leaf("root key")), leaf("threshold")])),
+        ),
+        (
+            "root-revoke",
+            RootChange::Revoke(Revocation {
+                whom: Whom::Key { key: operator().public() },
+                cut: cut(),
+                reason: "left".to_owned(),
+            }),
+            change("revoke", record("revocation", [whom_names(), cut_names(), leaf("reason")])),
+        ),
+        (
+            "root-lift",
+            RootChange::Lift(Lift { stops: vec![order_id()], at: NOW, reason: "found it".to_owned() }),
+            change("lift", record("lift", [list("stops", leaf("id")), leaf("at, in ms"), leaf("reason")])),
+        ),
+        ("root-checkpoint", RootChange::Checkpoint, record("change", [leaf("checkpoint")])),
+    ]
 }
 
 // ---- operators

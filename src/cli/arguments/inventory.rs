@@ -12,7 +12,7 @@ pub enum Inventory {
     /// Say how two versions stand to each other: lt, eq or gt
     Compare(InventoryCompare),
     /// List the types of facts that there are in the fleet
-    Types,
+    Types(InventoryTypes),
 }
 
 /// `inventory show`.
@@ -62,6 +62,20 @@ pub struct InventorySearch {
     #[arg(long, value_name = "N", default_value_t = 100_000, hide_default_value = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
+    /// Redraw until Ctrl-C; not on a terminal: a line of JSON for each change
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `inventory types`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster inventory types
+  muster inventory types -o name")]
+pub struct InventoryTypes {
+    /// Redraw until Ctrl-C; not on a terminal: a line of JSON for each change
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `inventory compare`.

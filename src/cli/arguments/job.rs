@@ -11,7 +11,7 @@ use crate::terminal::time::parse_duration;
 #[derive(Clone, Debug, Subcommand)]
 pub enum Job {
     /// List the orders that are known here, newest first
-    Ls,
+    Ls(JobLs),
     /// Show what came of an order, host by host
     Show(JobShow),
     /// Print what a host wrote while it ran an order
@@ -22,6 +22,18 @@ pub enum Job {
     Cancel(JobCancel),
     /// Give an order again
     Rerun(JobRerun),
+}
+
+/// `job ls`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster job ls
+  muster job ls --watch
+  muster job ls -o json")]
+pub struct JobLs {
+    /// Redraw until Ctrl-C; not on a terminal: a line of JSON for each change
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `job show`.
@@ -57,8 +69,8 @@ pub struct JobWatch {
     /// How long to wait at most [default: until no host may start it any more]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub wait: Option<Duration>,
-    /// What text output looks like: auto, group, raw or quiet
-    #[arg(long, value_name = "VIEW", default_value = "group", hide_default_value = true)]
+    /// What text output looks like: auto, live, group, raw or quiet
+    #[arg(long, value_name = "VIEW", default_value = "auto", hide_default_value = true)]
     pub view: RunView,
     /// What the exit code is made of: summary, max or remote
     #[arg(long, value_name = "WHAT", default_value = "summary")]
@@ -112,7 +124,7 @@ pub struct JobRerun {
     /// Show who would run it and sign nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// What text output looks like: auto, group, raw or quiet
+    /// What text output looks like: auto, live, group, raw or quiet
     #[arg(long, value_name = "VIEW", default_value = "auto", hide_default_value = true)]
     pub view: RunView,
 }

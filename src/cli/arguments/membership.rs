@@ -160,3 +160,15 @@ pub struct Agent {
     #[arg(long, conflicts_with = "with_parent")]
     pub print_unit: bool,
 }
+
+/// `status`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster status
+  muster status --watch
+  muster status -o json")]
+pub struct Status {
+    /// Redraw until Ctrl-C; not on a terminal: a line of JSON for each change
+    #[arg(long)]
+    pub watch: bool,
+}

@@ -10,10 +10,11 @@ use super::{
     inventory::Inventory,
     job::Job,
     key::Key,
-    membership::{Agent, Demo, Init, Invite, Join, Leave},
+    membership::{Agent, Demo, Init, Invite, Join, Leave, Status},
     mesh::{Scenario, Store},
     program::{Complete, Completion, Config, Man, Schema},
     run::Run,
+    trust::{Halt, Operator, Unhalt},
 };
 use crate::{
     cli::targeting,
@@ -24,7 +25,8 @@ use crate::{
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "config"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
-    ("Fleet", &["select", "group", "key"]),
+    ("Fleet", &["select", "group"]),
+    ("Trust", &["operator", "halt", "unhalt", "key"]),
     ("Mesh", &["store", "scenario"]),
     ("This program", &["schema", "completion", "man", "version"]),
 ];
@@ -97,7 +99,7 @@ pub enum Verb {
     /// Run this host's agent
     Agent(Agent),
     /// Show how this host's agent is
-    Status,
+    Status(Status),
     /// List, show, tag and ping hosts
     #[command(subcommand)]
     Host(Host),
@@ -119,6 +121,13 @@ pub enum Verb {
     /// See this user's operator keys, and prove what they signed
     #[command(subcommand)]
     Key(Key),
+    /// See who may do what, and stop those who may not any more
+    #[command(subcommand)]
+    Operator(Operator),
+    /// Stop everything, everywhere or on some hosts, at once
+    Halt(Halt),
+    /// End halts, with root keys
+    Unhalt(Unhalt),
     /// Look after what the agent keeps on disk
     #[command(subcommand)]
     Store(Store),

@@ -34,7 +34,7 @@ fn commands_and_flags_come_from_the_tree_and_hidden_ones_do_not() {
     assert_eq!(words("muster -o json host l"), ["ls"], "a flag's value is no command");
     assert_eq!(words("muster -qo json host l"), ["ls"]);
     assert_eq!(words("muster man inv"), ["invite", "inventory"]);
-    assert_eq!(words("muster schema job-"), ["job-event", "job-host"]);
+    assert_eq!(words("muster schema job-"), ["job-change", "job-event", "job-host"]);
     assert!(words("muster run -- true --dr").is_empty(), "behind -- are the words of another program");
 }
 

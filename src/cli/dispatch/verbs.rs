@@ -9,7 +9,8 @@ use crate::{
         arguments::{Host, Store, Verb},
         complete, config, demo, doctor,
         failure::{ExitCode, Explain as _, Failure},
-        hosts, inventory, key, manual, membership, run, scenario, schema, targeting, upkeep,
+        hosts, inventory, key, manual, membership, run, scenario, schema, targeting, trust, upkeep,
+        watching::shown,
     },
     control::{CONTROL_VERSION, Client},
     terminal::escape,
@@ -23,7 +24,9 @@ pub(super) fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Fa
         Verb::Join(join) => agent::join(context, &join),
         Verb::Leave(request) => wait(membership::leave(context, &request)),
         Verb::Agent(start) => agent::agent(context, &start),
-        Verb::Status => wait(upkeep::status(context)),
+        Verb::Status(status) => {
+            wait(shown(context, status.watch, async |context: &mut Context| upkeep::status(context).await))
+        }
         Verb::Host(verb) => hosts::host(context, verb),
         Verb::Hosts(list) => hosts::host(context, Host::Ls(list)),
         Verb::Run(run) => run::run(context, &run),
@@ -32,6 +35,9 @@ pub(super) fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Fa
         Verb::Select(select) => targeting::select(context, &select),
         Verb::Group(verb) => targeting::group(context, &verb),
         Verb::Key(verb) => key::key(context, verb),
+        Verb::Operator(verb) => trust::operator(context, &verb),
+        Verb::Halt(halt) => wait(trust::halt(context, &halt)),
+        Verb::Unhalt(unhalt) => wait(trust::unhalt(context, &unhalt)),
         Verb::Store(Store::Check) => wait(upkeep::store_check(context)),
         Verb::Scenario(verb) => scenario::scenario(context, &verb),
         Verb::Completion(completion) => text(context, complete::script(completion.shell).as_bytes()),

@@ -7,3 +7,4 @@ mod harness;
 mod judged;
 mod once;
 mod shipped;
+mod stopped;

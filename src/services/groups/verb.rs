@@ -13,8 +13,7 @@ use crate::{
     selector::{Selector, check_group_name},
     targets::{self, TargetError},
     terminal::{
-        AskError, Column, Format, Kind, Mark, Output, OutputError, Sheet, Talk, escape, prompt::Consequence,
-        time,
+        AskError, Column, Kind, Mark, Output, OutputError, Sheet, Talk, escape, prompt::Consequence, time,
     },
     time::{Hlc, Timestamp},
 };
@@ -106,7 +105,7 @@ pub async fn list<W: Write>(
     {
         return Err(unknown(name, authority).into());
     }
-    let as_text = !matches!(output.format(), Format::Json | Format::Jsonl);
+    let as_text = output.is_flat();
     let rows: Vec<Value> = authority
         .groups()
         .filter(|(name, _)| only.is_none_or(|only| only == *name))

@@ -20,8 +20,7 @@ use crate::{
     selector::{Selector, SelectorError},
     targets::{self, TargetError},
     terminal::{
-        AskError, Column, Format, Kind, Output, OutputError, Sheet, Talk, escape, nodeset,
-        prompt::Consequence, time,
+        AskError, Column, Kind, Output, OutputError, Sheet, Talk, escape, nodeset, prompt::Consequence, time,
     },
     time::Timestamp,
 };
@@ -175,7 +174,7 @@ pub async fn list<W: Write>(
     output: &mut Output<W>,
     talk: &mut Talk,
 ) -> Result<(), HostsError> {
-    let as_text = !matches!(output.format(), Format::Json | Format::Jsonl);
+    let as_text = output.is_flat();
     if which.is_empty() {
         // Nobody is picked and nothing is decided: as the agent lists them.
         let lines = host_lines(client).await?;
@@ -186,7 +185,11 @@ pub async fn list<W: Write>(
         return Ok(output.rows(&HOST_SHEET, &rows)?);
     }
     let (replica, _) = verified(client, operators, true, talk).await?;
-    let hosts = which.pick(&replica)?;
+    let hosts = match which.pick(&replica) {
+        // It may match somebody later.
+        Err(HostsError::Pick(PickError::NoMatch { .. })) if output.is_watched() => Vec::new(),
+        picked => picked?,
+    };
     let rows = view::rows(&replica, &hosts, &seen(client).await?, as_text);
     Ok(output.rows(&HOST_SHEET, &rows)?)
 }

@@ -42,6 +42,8 @@ fn state(host: &Host, row: Option<&HostRow>) -> &'static str {
         Standing::Left => "left",
         Standing::Quarantined => "quarantined",
         Standing::Disowned => "disowned",
+        Standing::Suspended => "suspended",
+        Standing::Revoked => "revoked",
         Standing::Member => match row.map(|row| row.state.as_str()) {
             Some("self") => "self",
             Some("up") => "up",

@@ -145,7 +145,8 @@ pub(super) async fn search_among<W: Write>(
     if let Some(among) = among {
         found.retain(|row| among.contains(&row.about.host));
     }
-    if found.is_empty() {
+    // What is watched may match somebody later.
+    if found.is_empty() && !output.is_watched() {
         return Err(PickError::NoMatch { selector: selector.text().to_owned() }.into());
     }
     for column in &wanted {
@@ -162,7 +163,7 @@ pub(super) async fn search_among<W: Write>(
         return Ok(output.rows(&Sheet { thing: "inventory-count", columns: view::COUNTS }, &rows)?);
     }
     let titles: Vec<String> = paths.iter().map(|path| escape::cell(path)).collect();
-    let flat = !matches!(output.format(), Format::Json | Format::Jsonl);
+    let flat = output.is_flat();
     let columns = view::columns(&paths, &titles);
     let sheet = Sheet { thing: "inventory-host", columns: &columns };
     Ok(output.rows(&sheet, &view::rows(&paths, &found, flat))?)

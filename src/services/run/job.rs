@@ -6,6 +6,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    io::Write,
     path::Path,
     time::Duration,
 };
@@ -25,7 +26,7 @@ use crate::{
     identity::{EntryId, Signed},
     journal::OperatorHome,
     replica::{Entry, Order, Outcome, Replica},
-    terminal::{Column, Format, Kind, Sheet, escape, time::rfc3339},
+    terminal::{Column, Format, Kind, Output, Sheet, Talk, escape, time::rfc3339},
     time::Timestamp,
 };
 
@@ -191,17 +192,18 @@ pub(super) fn shown<'a>(replica: &'a Replica, job: &'a Rollout, now: Timestamp) 
     Ok(shown)
 }
 
-/// Lists jobs, the newest first, at most `limit`. Returns the exit code.
+/// Lists jobs, the newest first, at most `limit`.
 ///
 /// # Errors
 /// When the agent cannot be asked, or the list not be written.
-pub async fn ls(
+pub async fn ls<W: Write>(
     home: &OperatorHome,
     socket: &Path,
     limit: usize,
-    streams: &mut Streams<'_>,
+    output: &mut Output<W>,
+    talk: &mut Talk,
     now: Timestamp,
-) -> Result<u8, RunError> {
+) -> Result<(), RunError> {
     let mut jobs = Jobs::gather(home, socket).await?;
     let mut newest: Vec<Rollout> = jobs.all.values().cloned().collect();
     let issued = |job: &Rollout| job.orders().first().map(|order| order.body().issued);
@@ -229,11 +231,11 @@ pub async fn ls(
             "reason": body.reason,
         }));
     }
-    streams.rows(now, &JOBS, &rows)?;
+    output.rows(&JOBS, &rows)?;
     if more > 0 {
-        streams.say(&format!("{more} older jobs are not shown"));
+        talk.say(&format!("{more} older jobs are not shown"));
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Shows one job: its order, and where every host of its roster stands. Returns the exit code.

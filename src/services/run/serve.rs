@@ -167,9 +167,19 @@ impl Runs {
         use crate::identity::{Kind, peek};
         change.items.iter().any(|(_, item)| {
             peek(&item.entry.0).is_ok_and(|header| {
-                [Kind::Root, Kind::Op, Kind::Host, Kind::Departure, Kind::Order, Kind::Cancellation]
-                    .into_iter()
-                    .any(|kind| kind as u16 == header.kind)
+                [
+                    Kind::Root,
+                    Kind::Grant,
+                    Kind::Suspension,
+                    Kind::Halt,
+                    Kind::Op,
+                    Kind::Host,
+                    Kind::Departure,
+                    Kind::Order,
+                    Kind::Cancellation,
+                ]
+                .into_iter()
+                .any(|kind| kind as u16 == header.kind)
             })
         })
     }
@@ -185,6 +195,15 @@ impl Runs {
             for update in replica.authority().chain().updates().into_iter().skip(1) {
                 if known.told.insert(update.id()) {
                     learn.push(Bytes::from(update.bytes()));
+                }
+            }
+            let authority = replica.authority();
+            let grants = authority.grants().map(|grant| (grant.id(), grant.bytes()));
+            let suspensions = authority.suspensions().map(|suspension| (suspension.id(), suspension.bytes()));
+            let halts = authority.signed_halts().map(|halt| (halt.id(), halt.bytes()));
+            for (id, bytes) in grants.chain(suspensions).chain(halts) {
+                if known.told.insert(id) {
+                    learn.push(Bytes::from(bytes));
                 }
             }
             for op in replica.ops_about(&me) {

@@ -3,16 +3,16 @@ use crate::{
     control::Reply,
     replica::Outcome,
     services::run::{JOBS_SHOWN_DEFAULT, OutputRequest, RunError, Streams, ls, output, show},
-    terminal::Format,
+    terminal::{Format, Output, Style, Talk},
 };
 
 const THREE: &[(&str, &str)] = &[("web-1", "web"), ("web-2", "web"), ("db-1", "db")];
 
 async fn list(desk: &Desk, format: Format) -> String {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut streams = Streams::new(&mut out, &mut err, format);
-    assert_eq!(ls(&desk.home, &desk.socket, JOBS_SHOWN_DEFAULT, &mut streams, NOW).await.unwrap(), 0);
-    String::from_utf8(out).unwrap()
+    let mut output = Output::new(Vec::new(), format, false, Style::default(), NOW);
+    let mut talk = Talk::new(std::io::sink(), std::io::empty(), Style::default(), false, false, false);
+    ls(&desk.home, &desk.socket, JOBS_SHOWN_DEFAULT, &mut output, &mut talk, NOW).await.unwrap();
+    String::from_utf8(output.into_inner()).unwrap()
 }
 
 async fn shown(desk: &Desk, id: &str, format: Format) -> Result<String, RunError> {

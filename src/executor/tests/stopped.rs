@@ -1,0 +1,140 @@
+//! What admins stop and roots take, by the executor's own copy alone.
+
+use super::harness::{Host, until};
+use crate::{
+    authority::{
+        Cut, Lift, Revocation, RootChange, Whom, half,
+        sample::{HOUR_MS, key, later},
+    },
+    link::message::{ToExecutor, ToMesh},
+    replica::Outcome,
+    wire::Bytes,
+};
+
+const OK: Outcome = Outcome::Exited { code: 0 };
+
+/// What leaves that this host is a member.
+fn cut(host: &Host) -> Cut {
+    Cut { streams: Vec::new(), alone: vec![half(&host.invitation.id())] }
+}
+
+fn ana() -> Whom {
+    Whom::Person { name: "ana".to_owned() }
+}
+
+#[test]
+fn a_suspension_ends_what_runs_and_what_waits_of_that_person_and_nothing_else() {
+    let host = Host::with(|_| {}, 1);
+    let (_agent, mut mesh) = host.start();
+    // As many as run at a time, all of ana's but one.
+    let go = host.path("go").display().to_string();
+    let others = host.order_of(2, &format!("while ! test -e {go}; do sleep 0.05; done"), |_| {});
+    mesh.order(&others);
+    let running: Vec<_> = (0..63).map(|_| host.order("exec sleep 1000", |_| {})).collect();
+    for order in &running {
+        mesh.order(order);
+    }
+    let waiting = host.order("exit 0", |_| {});
+    mesh.order(&waiting);
+    until("all but one to run", || host.runs() == 64);
+
+    let suspension = host.fleet.suspend(&key(2), host.under[1], ana(), cut(&host));
+    mesh.send(&ToExecutor::Learn { entries: vec![Bytes::from(suspension.bytes())] });
+    let mut ended = 0;
+    while ended < 64 {
+        let (order, outcome) = mesh.result();
+        let why = match &outcome {
+            Outcome::Indeterminate { why } if order != waiting.id() => why,
+            Outcome::Refused { why } if order == waiting.id() => why,
+            other => panic!("{order}: {other:?}"),
+        };
+        assert!(why.contains("ana is suspended by eve (a stolen laptop)"), "{why}");
+        ended += 1;
+    }
+    assert_eq!(host.runs(), 64, "what waited did not start");
+    let why = mesh.refusal(&host.order("exit 0", |_| {}));
+    assert!(why.contains("ana is suspended by eve"), "{why}");
+    std::fs::write(host.path("go"), "").unwrap();
+    assert_eq!(mesh.result(), (others.id(), OK));
+}
+
+#[test]
+fn what_was_suspended_stays_so_after_a_restart_until_the_roots_lift_it() {
+    let host = Host::with(|_| {}, 1);
+    let suspension = host.fleet.suspend(&key(2), host.under[1], ana(), cut(&host));
+    let (agent, mut mesh) = host.start();
+    assert_eq!(mesh.learn(&[suspension.bytes()]), 1);
+    agent.kill();
+    let (_agent, mut mesh) = host.start();
+    let before = host.order("exit 0", |_| {});
+    assert!(mesh.refusal(&before).contains("suspended"));
+    let lift = Lift { stops: vec![suspension.id()], at: later(100), reason: String::new() };
+    let lift = host.root_update(None, RootChange::Lift(lift));
+    assert_eq!(mesh.learn(&[lift.bytes()]), 1);
+    let old = mesh.refusal(&host.order("exit 0", |_| {}));
+    assert!(old.contains("before the suspension of ana was lifted"), "{old}");
+    let after = host.order("exit 0", |order| order.issued = later(500));
+    assert_eq!(mesh.outcome(&after), OK);
+    mesh.order(&before);
+    assert_eq!(mesh.counter("spawns"), 1, "what was refused stays refused");
+}
+
+#[test]
+fn a_halt_ends_what_runs_here_and_refuses_the_rest_and_only_within_its_selector() {
+    let host = Host::with(|_| {}, 1);
+    let (_agent, mut mesh) = host.start();
+    let elsewhere = host.fleet.halt(&key(2), host.under[1], "tag.role = db");
+    mesh.order(&host.order("exec sleep 1000", |_| {}));
+    until("it to run", || host.runs() == 1);
+    mesh.send(&ToExecutor::Learn { entries: vec![Bytes::from(elsewhere.bytes())] });
+    assert_eq!(mesh.outcome(&host.order("exit 0", |_| {})), OK);
+    let here = host.fleet.halt(&key(2), host.under[1], "tag.role = web");
+    mesh.send(&ToExecutor::Learn { entries: vec![Bytes::from(here.bytes())] });
+    let (_, outcome) = mesh.result();
+    assert!(
+        matches!(&outcome, Outcome::Indeterminate { why } if why.contains("halted by eve (smoke)")),
+        "{outcome:?}"
+    );
+    assert!(mesh.refusal(&host.order("exit 0", |_| {})).contains("halted by eve"));
+    let lift = Lift { stops: vec![here.id()], at: later(HOUR_MS), reason: String::new() };
+    mesh.learn(&[host.root_update(None, RootChange::Lift(lift)).bytes()]);
+    assert_eq!(mesh.outcome(&host.order("exit 0", |_| {})), OK);
+}
+
+#[test]
+fn a_revoked_operator_is_told_so_and_one_who_was_passed_a_certificate_acts_within_it() {
+    let host = Host::with(|_| {}, 1);
+    let (_agent, mut mesh) = host.start();
+    let mut narrow = crate::authority::sample::certificate("cem", &key(3));
+    narrow.verbs = vec![crate::authority::Verb::Run];
+    narrow.hosts_max = Some(1);
+    let grant = host.fleet.grant(&key(2), host.under[1], narrow);
+    let by_cem = |then: &str| host.order_of(3, then, |order| order.certificate = grant.id());
+    mesh.order(&by_cem("exit 0"));
+    assert_eq!(mesh.counter("orders_dropped"), 1, "nothing is known of it");
+    assert_eq!(mesh.learn(&[grant.bytes()]), 1);
+    assert_eq!(mesh.outcome(&by_cem("exit 0")), OK);
+    let whom = Whom::Person { name: "eve".to_owned() };
+    let revocation = Revocation { whom, cut: Cut::default(), reason: "left".to_owned() };
+    let revoke = host.root_update(None, RootChange::Revoke(revocation));
+    assert_eq!(mesh.learn(&[revoke.bytes()]), 1);
+    assert!(mesh.refusal(&host.order_of(2, "exit 0", |_| {})).contains("eve is revoked (left)"));
+    assert!(
+        mesh.refusal(&by_cem("exit 0")).contains("cem is revoked (left)"),
+        "what eve passed on falls too"
+    );
+    assert_eq!(mesh.outcome(&host.order("exit 0", |_| {})), OK);
+}
+
+#[test]
+fn a_mesh_process_that_makes_up_suspensions_stops_nobody() {
+    let host = Host::with(|eve| eve.verbs.retain(|verb| *verb != crate::authority::Verb::Suspend), 1);
+    let (_agent, mut mesh) = host.start();
+    let without_right = host.fleet.suspend(&key(2), host.under[1], ana(), Cut::default());
+    let stranger = host.fleet.suspend(&key(9), host.under[0], ana(), Cut::default());
+    let halt = host.fleet.halt(&key(2), host.under[1], "all");
+    let entries = [without_right.bytes(), stranger.bytes(), halt.bytes()];
+    mesh.send(&ToExecutor::Learn { entries: entries.map(Bytes::from).to_vec() });
+    assert!(matches!(mesh.next(), Some(ToMesh::Learned { entries: 0 })));
+    assert_eq!(mesh.outcome(&host.order("exit 0", |_| {})), OK);
+}
