@@ -19,7 +19,7 @@ use super::{
         Arguments, Global, Host, HostTag, HostUntag, Init, Inventory, InventoryCompare, InventorySearch,
         InventoryShow, Invite, Leave, Listen, Select, Store, Verb, command,
     },
-    chance, complete, config, demo, doctor,
+    chance, complete, config, context, demo, doctor,
     failure::{self, ExitCode, Explain, Failure, Site, quoted},
     manual, run, scenario, schema, targeting,
 };
@@ -102,6 +102,10 @@ pub(super) struct Context {
     pub(super) out_style: Style,
     /// The user's name, if the environment says.
     user: Option<String>,
+    /// The context that is meant, if the flag or the environment says.
+    pub(super) named: Option<String>,
+    /// From when what is shown is, if no member of the fleet answers.
+    pub(super) as_of: Option<Timestamp>,
 }
 
 /// Runs what was typed.
@@ -224,6 +228,7 @@ impl Surroundings {
         let site = Site { places, state: global.state.clone(), socket: global.socket.clone() };
         let style = |number| Style { color: self.color(global.color, number) };
         let (out_style, err_style) = (style(1), style(2));
+        let named = global.context.clone().or_else(|| self.var("MUSTER_CONTEXT"));
         let user = self.var("SUDO_USER").or_else(|| self.var("USER"));
         let [in_terminal, out_terminal, err_terminal] = self.terminals;
         let errors = Shared(Rc::new(RefCell::new(self.err)));
@@ -252,12 +257,21 @@ impl Surroundings {
             global: global.clone(),
             out_style,
             user,
+            named,
+            as_of: None,
         };
         (context, errors)
     }
 }
 
 fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
+    let client = context::enter(context, &verb)?;
+    let done = perform(context, verb);
+    context::leave(context, client);
+    done
+}
+
+fn perform(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Demo(demo) => demo::demo(context, &demo),
         Verb::Init(init) => found(context, &init),
@@ -287,6 +301,7 @@ fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Version => version(context),
         Verb::MeshProcess => agent::mesh_process(),
         Verb::Doctor => wait(doctor::doctor(context)),
+        Verb::Context(verb) => context::context(context, verb),
         Verb::Config(config) => config::config(context, &config),
         Verb::Schema(schema) => schema::schema(context, &schema),
         Verb::Complete(words) => Ok(complete::complete(context, &words)),
