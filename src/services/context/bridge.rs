@@ -10,7 +10,10 @@
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -83,6 +86,8 @@ pub(super) struct Bridge {
     pub(super) fleet: FleetId,
     pub(super) operators: PathBuf,
     pub(super) offline: Option<Offline>,
+    /// Whether something was handed over that changes what is kept.
+    pub(super) changed: Arc<AtomicBool>,
 }
 
 /// What became of a request at one member.
@@ -111,6 +116,11 @@ impl Bridge {
             return self.watch(order, follow, answer).await;
         }
         let follows = matches!(request, Request::Live { .. });
+        if let Request::Submit { items } = &request
+            && !items.iter().all(|item| self.is_order(item))
+        {
+            self.changed.store(true, Ordering::Relaxed);
+        }
         for _ in 0..ATTEMPTS_MAX {
             let member = match self.way.member().await {
                 Ok(member) => member,
@@ -130,6 +140,11 @@ impl Bridge {
             }
         }
         Err(io::ErrorKind::ConnectionAborted.into())
+    }
+
+    /// Whether an entry is of an order: those come and go, and who belongs and what is tagged stays as it is.
+    fn is_order(&self, item: &Item) -> bool {
+        matches!(Entry::verify(&item.entry.0, self.fleet), Ok(Entry::Order(_) | Entry::Cancellation(_)))
     }
 
     /// What came of an order: from the host that it was given at, which is told of all, or, where that does not

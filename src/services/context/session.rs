@@ -4,7 +4,11 @@ use std::{
     fmt, fs, io,
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, mpsc},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -167,7 +171,7 @@ impl Session {
     pub(super) fn start_with(with: With<'_>) -> Result<(Self, Option<Fetched>), ContextError> {
         let home = OperatorHome::find(with.operators, with.saved.fleet)?;
         let key = match (&home, with.key) {
-            (Some(home), _) => SecretKey::from_seed(&home.key.seed()),
+            (Some(home), _) => home.key.clone(),
             (None, Some(key)) => key,
             (None, None) => return Err(ContextError::NoKey { context: with.name.to_owned() }),
         };
@@ -319,22 +323,25 @@ impl Thread {
                 (Some(Offline { why, kept, entries, chain, verified: OnceLock::new() }), as_of)
             }
         };
-        let bridge = Bridge { way: Arc::clone(&way), fleet: saved.fleet, operators, offline };
-        let answering = stop.child_token();
+        let changed = Arc::new(AtomicBool::new(false));
+        let (fleet, finding) = (saved.fleet, Arc::clone(&way));
+        let bridge = Bridge { way: finding, fleet, operators, offline, changed: Arc::clone(&changed) };
+        let answering = CancellationToken::new();
         let _answers_end = answering.clone().drop_guard();
         tasks.spawn(async move {
             let _listener_failed = control::serve(listener, Arc::new(bridge), answering).await;
         });
         let renewing = Arc::clone(&way);
         tasks.spawn(async move { renewing.renew().await });
-        let fetching = Fetching { socket, dir, fleet: saved.fleet, keeps, clock };
+        let fetching = Arc::new(Fetching { socket, dir, fleet, keeps, clock });
+        let home = home.map(Arc::new);
         let (mut fetched, mut later) = (None, JoinSet::new());
         let standing = match first {
             Err(why) => Standing::Offline { why, as_of },
             Ok(member) => {
                 let address = member.address.map(|address| address.to_string()).unwrap_or_default();
                 if member.unproven || home.is_none() || kept.is_none() {
-                    let found = fetching.fetch(home.as_ref()).await?;
+                    let found = fetching.fetch(home.as_deref()).await?;
                     way.learn(found.kept.known.clone());
                     if !way.proves(member.host, member.peer) {
                         return Err(ContextError::NotAMember { address });
@@ -342,22 +349,28 @@ impl Thread {
                     remarks.extend(fetching.keep(&found));
                     fetched = Some(found);
                 } else if kept.is_some_and(|kept| clock().since(kept.at) > FRESH) {
-                    let way = Arc::clone(&way);
-                    later.spawn(async move {
-                        // A command that runs meanwhile says itself what goes wrong.
-                        if let Ok(found) = fetching.fetch(home.as_ref()).await {
-                            way.learn(found.kept.known.clone());
-                            let _best_effort = fetching.keep(&found);
-                        }
-                    });
+                    later.spawn(again(Arc::clone(&fetching), home.clone(), Arc::clone(&way)));
                 }
                 Standing::Linked { member: member.host, address }
             }
         };
+        let finding = Arc::clone(&way);
         let _gone = ready.send(Ok(Ready { standing, way, fetched, remarks }));
         stop.cancelled().await;
+        if changed.load(Ordering::Relaxed) {
+            later.shutdown().await;
+            later.spawn(again(fetching, home, finding));
+        }
         let _as_far_as_it_came = timeout_at(Instant::now() + LAST_WITHIN, later.join_next()).await;
         Ok(())
+    }
+}
+
+/// Fetches it once more and keeps it. A command that runs meanwhile says itself what goes wrong.
+async fn again(fetching: Arc<Fetching>, home: Option<Arc<OperatorHome>>, way: Arc<Way>) {
+    if let Ok(found) = fetching.fetch(home.as_deref()).await {
+        way.learn(found.kept.known.clone());
+        let _best_effort = fetching.keep(&found);
     }
 }
 

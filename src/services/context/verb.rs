@@ -96,7 +96,7 @@ fn reached(operators: &Path, dir: &Path, request: AddRequest<'_>) -> Result<Adde
             _ => {}
         }
     }
-    let copy = key.as_ref().map(|key| SecretKey::from_seed(&key.seed()));
+    let copy = key.clone();
     let with = With { name, saved, dir, operators, key, keeps: !dry_run, clock, seed };
     let (session, fetched) = Session::start_with(with)?;
     if let Standing::Offline { why, .. } = &session.standing {
