@@ -223,6 +223,8 @@ impl Explain for ControlError {
                 .hint(format!("how it is says: {}", with_flags(site, "muster status"))),
             Self::Malformed(_) => Failure::new(ExitCode::Unreachable, message)
                 .hint("compare the versions of agent and command line: muster version"),
+            Self::Offline { .. } => Failure::new(ExitCode::Unreachable, message)
+                .hint("which addresses were tried says: muster context show"),
             Self::Refused { right: true, .. } => Failure::new(ExitCode::NotPermitted, message)
                 .hint(format!("who you are to this fleet says: {}", with_flags(site, "muster status"))),
             Self::Refused { right: false, .. } => Failure::new(ExitCode::Internal, message)

@@ -9,6 +9,7 @@ mod arguments;
 mod chance;
 mod complete;
 mod config;
+mod context;
 mod demo;
 mod dispatch;
 mod doctor;

@@ -58,6 +58,7 @@ fn prepared<'a>(context: &Context, out: &'a mut File, err: &'a mut File) -> Stre
     [streams.in_terminal, streams.out_terminal, streams.err_terminal] = context.terminals;
     streams.out_style = context.out_style;
     streams.columns = context.columns;
+    streams.as_of = context.as_of;
     streams.err_columns = rustix::termios::tcgetwinsize(io::stderr())
         .ok()
         .map(|size| size.ws_col.into())

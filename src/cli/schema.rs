@@ -19,6 +19,7 @@ use crate::{
 /// By name, in order.
 const SCHEMAS: &[(&str, &str)] = &[
     ("config", include_str!("schemas/config.json")),
+    ("context", include_str!("schemas/context.json")),
     ("demo", include_str!("schemas/demo.json")),
     ("demo-event", include_str!("schemas/demo-event.json")),
     ("doctor", include_str!("schemas/doctor.json")),

@@ -48,6 +48,12 @@ pub enum ControlError {
     /// An answer that cannot be read.
     #[error("the agent's answer cannot be read: {0}")]
     Malformed(String),
+    /// No agent of the fleet answers this machine, which is no host of it.
+    #[error("{why}")]
+    Offline {
+        /// In words.
+        why: String,
+    },
     /// The agent said no.
     #[error("{why}")]
     Refused {
@@ -107,7 +113,7 @@ impl Client {
                 client.agent = agent;
                 Ok(client)
             }
-            other => Err(unexpected(&other)),
+            other => Err(no_answer(&other)),
         }
     }
 
@@ -157,16 +163,17 @@ impl Client {
     pub async fn ask(&mut self, request: &Request, within: Duration) -> Result<Reply, ControlError> {
         self.send(request).await?;
         match self.reply_within(within).await? {
-            Reply::Error { why, refused } => Err(ControlError::Refused { why, right: refused }),
+            reply @ (Reply::Error { .. } | Reply::Offline { .. }) => Err(no_answer(&reply)),
             reply => Ok(reply),
         }
     }
 }
 
 /// The error for a reply that does not answer the question.
-pub(super) fn unexpected(reply: &Reply) -> ControlError {
+pub fn no_answer(reply: &Reply) -> ControlError {
     match reply {
         Reply::Error { why, refused } => ControlError::Refused { why: why.clone(), right: *refused },
+        Reply::Offline { why } => ControlError::Offline { why: why.clone() },
         other => ControlError::Malformed(format!("unexpected {other:?}")),
     }
 }

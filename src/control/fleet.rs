@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Anchor, Client, ControlError, HostLine, Reply, Request, Verified, client::unexpected};
+use super::{Anchor, Client, ControlError, HostLine, Reply, Request, Verified, client::no_answer};
 use crate::{
     authority::{Authority, RootChain},
     journal::OperatorHome,
@@ -71,7 +71,7 @@ pub async fn host_lines(client: &mut Client) -> Result<Vec<HostLine>, ControlErr
                     return Ok(lines);
                 }
             }
-            other => return Err(unexpected(&other)),
+            other => return Err(no_answer(&other)),
         }
     }
 }
@@ -91,7 +91,7 @@ async fn fleet_past(
     loop {
         let Reply::Items { items, more } = (match client.reply_within(PART_WITHIN).await? {
             reply @ Reply::Items { .. } => reply,
-            other => return Err(unexpected(&other)),
+            other => return Err(no_answer(&other)),
         }) else {
             return Ok((replica, left_out));
         };

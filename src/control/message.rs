@@ -321,6 +321,11 @@ pub enum Reply {
         /// The report.
         check: StoreCheck,
     },
+    /// No agent was asked: none of the fleet answers this machine, which is no host of it.
+    Offline {
+        /// Why, in words.
+        why: String,
+    },
     /// Hosts; the last message has `more` false.
     HostLines {
         /// A part of them.
@@ -363,7 +368,22 @@ wire_choice!(Reply {
     36 = Words { words },
     37 = Health { health },
     40 = StoreCheck { check },
+    41 = Offline { why },
 });
+
+impl Reply {
+    /// Whether another reply to the same request may follow.
+    pub fn is_followed(&self) -> bool {
+        match self {
+            Self::Items { more, .. }
+            | Self::HostLines { more, .. }
+            | Self::Found { more, .. }
+            | Self::Tables { more, .. } => *more,
+            Self::Report { .. } | Self::Running { .. } | Self::Live { .. } | Self::Chunk { .. } => true,
+            _ => false,
+        }
+    }
+}
 
 /// How an agent is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! The agent's end of the socket.
 
-use std::{future::Future, io, os::unix::net::UnixListener as StdListener, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, os::unix::net::UnixListener as StdListener, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
     sync::Semaphore,
     task::JoinSet,
@@ -29,21 +29,50 @@ const IDLE_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// How long a write to a command line that does not read may take.
 const WRITE_WITHIN: Duration = Duration::from_secs(60);
 
-/// The kernel's word on who is at the other end.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller {
-    /// Its user id.
-    pub uid: u32,
-    /// Its process, if the kernel says.
-    pub pid: Option<i32>,
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A user of this machine, by the kernel's word.
+    User {
+        /// The user id.
+        uid: u32,
+    },
+    /// An operator whose card was found good, on another machine.
+    Card {
+        /// Whether the certificate allows to invite.
+        invites: bool,
+    },
+}
+
+/// What a conversation runs on.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// What is asked of a request before it is answered.
+pub(super) trait Doorkeeper: Send + Sync {
+    /// Takes a request of so many bytes, now or after a while, or says in words why not.
+    fn admit(&self, request: &Request, bytes: usize) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// For the socket: who may open that may ask anything, and the answer may still be no.
+struct Open;
+impl Doorkeeper for Open {
+    async fn admit(&self, _: &Request, _: usize) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Where an answer's replies go.
-#[derive(Debug)]
 pub struct Answer<'a> {
-    stream: &'a mut UnixStream,
+    stream: &'a mut dyn Duplex,
     /// Who asks.
     pub caller: Caller,
+}
+
+impl fmt::Debug for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("caller", &self.caller).finish_non_exhaustive()
+    }
 }
 
 impl Answer<'_> {
@@ -54,9 +83,11 @@ impl Answer<'_> {
     pub async fn send(&mut self, reply: &Reply) -> io::Result<()> {
         let framed = wire::frame(&wire::encode(reply), MESSAGE_BYTES_MAX)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        timeout(WRITE_WITHIN, self.stream.write_all(&framed))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        let writing = async {
+            self.stream.write_all(&framed).await?;
+            self.stream.flush().await
+        };
+        timeout(WRITE_WITHIN, writing).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     /// Completes when the command line hangs up (or sends what it should not): an answer that goes on for
@@ -104,8 +135,9 @@ pub async fn serve<H: Handler>(
         match accepted {
             Ok((stream, _)) => {
                 let Ok(credentials) = stream.peer_cred() else { continue };
-                let caller = Caller { uid: credentials.uid(), pid: credentials.pid() };
-                let owner = caller.uid == 0 || caller.uid == handler.owner();
+                let uid = credentials.uid();
+                let caller = Caller::User { uid };
+                let owner = uid == 0 || uid == handler.owner();
                 let slots = if owner { owners.clone() } else { others.clone() };
                 // Above the bound not even a task: it finds the connection closed.
                 let Ok(place) = Arc::clone(&slots.waiting).try_acquire_owned() else { continue };
@@ -115,7 +147,7 @@ pub async fn serve<H: Handler>(
                         let turn = timeout(TURN_WITHIN, Arc::clone(&slots.served).acquire_owned()).await;
                         drop(place);
                         match turn {
-                            Ok(Ok(_slot)) => connection(stream, caller, &*handler).await,
+                            Ok(Ok(_slot)) => converse(stream, caller, &*handler, &Open).await,
                             Ok(Err(_)) | Err(_) => busy(stream, caller).await,
                         }
                     };
@@ -156,12 +188,19 @@ async fn busy(mut stream: UnixStream, caller: Caller) -> io::Result<()> {
     Answer { stream: &mut stream, caller }.send(&Reply::Error { why, refused: false }).await
 }
 
-async fn connection<H: Handler>(mut stream: UnixStream, caller: Caller, handler: &H) -> io::Result<()> {
+/// Answers one request after the other until the other end has no more, says nothing for too long, or breaks the
+/// rules.
+pub(super) async fn converse<H: Handler>(
+    mut stream: impl Duplex,
+    caller: Caller,
+    handler: &H,
+    door: &impl Doorkeeper,
+) -> io::Result<()> {
     let mut reader = FrameReader::new(MESSAGE_BYTES_MAX);
     let mut buffer = vec![0; 16 * 1024];
     let mut greeted = false;
     loop {
-        let malformed = |error: &dyn std::fmt::Display| Reply::Error {
+        let malformed = |error: &dyn fmt::Display| Reply::Error {
             why: format!("the request cannot be read: {error}"),
             refused: false,
         };
@@ -183,7 +222,14 @@ async fn connection<H: Handler>(mut stream: UnixStream, caller: Caller, handler:
             }
         };
         let mut answer = Answer { stream: &mut stream, caller };
-        match wire::decode::<Request>(&body, MESSAGE_BYTES_MAX) {
+        let read = wire::decode::<Request>(&body, MESSAGE_BYTES_MAX);
+        if let Ok(request) = &read
+            && let Err(why) = door.admit(request, body.len()).await
+        {
+            answer.send(&Reply::Error { why, refused: true }).await?;
+            continue;
+        }
+        match read {
             Ok(Request::Hello { version }) if version != CONTROL_VERSION => {
                 let why = format!(
                     "the command line speaks version {version} of the control protocol, this agent \

@@ -85,6 +85,27 @@ id!(
     32
 );
 
+impl FleetId {
+    /// The fleet whose id is written so, as it is shown.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(32);
+        let (mut held, mut bits) = (0_u32, 0_u32);
+        for character in text.trim().bytes() {
+            let digit = ALPHABET.iter().position(|letter| *letter == character.to_ascii_lowercase())?;
+            held = (held << 5) | u32::try_from(digit).ok()?;
+            bits += 5;
+            if bits >= 8 {
+                bits -= 8;
+                bytes.push(u8::try_from((held >> bits) & 255).ok()?);
+                held &= (1 << bits) - 1;
+            }
+        }
+        let id = Self(bytes.try_into().ok()?);
+        // One way to write an id: nothing left over, no other bits in the last character.
+        (held == 0 && id.to_string().len() == text.trim().len()).then_some(id)
+    }
+}
+
 impl HostId {
     /// The host whose first stream key this is.
     pub fn of(key: &PublicKey<Stream>) -> Self {
@@ -116,6 +137,20 @@ impl StreamId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fleets_id_is_read_as_it_is_shown_and_in_no_other_way() {
+        for bytes in [[0; 32], [255; 32], *blake3::hash(b"acme").as_bytes()] {
+            let text = FleetId(bytes).to_string();
+            assert_eq!(FleetId::from_text(&format!(" {text}\n")), Some(FleetId(bytes)));
+            assert_eq!(FleetId::from_text(&text[1..]), None);
+            assert_eq!(FleetId::from_text(&format!("{text}q")), None);
+        }
+        let text = FleetId([0; 32]).to_string();
+        assert_eq!(FleetId::from_text(&format!("{}p", &text[..51])), None, "bits beyond the last byte");
+        assert_eq!(FleetId::from_text("bio1"), None);
+        assert_eq!(FleetId::from_text(""), None);
+    }
 
     #[test]
     fn text_is_base_32_most_significant_bits_first() {

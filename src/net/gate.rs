@@ -61,6 +61,13 @@ impl Gate {
         true
     }
 
+    /// Forgets a card before it runs out.
+    pub(super) fn dismiss_card(&self, peer: PeerKey) {
+        if self.lock().cards.remove(&peer).is_some() {
+            self.changed.notify_one();
+        }
+    }
+
     pub(super) fn standing(&self, peer: PeerKey) -> Standing {
         let state = self.lock();
         if state.members.contains(&peer) {

@@ -260,6 +260,11 @@ impl Net {
         self.gate.admit_card(peer, until)
     }
 
+    /// Takes `peer` for a card's holder no longer; where it is nothing else, its link ends.
+    pub fn dismiss_card(&self, peer: PeerKey) {
+        self.gate.dismiss_card(peer);
+    }
+
     /// How `peer` stands now.
     pub fn standing(&self, peer: PeerKey) -> Standing {
         self.gate.standing(peer)

@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     authority::{Departure, Standing},
-    control::{Answer, CONTROL_VERSION, Handler, Health, HostRow, PeerRow, Reply, Request, StatusReport},
+    control::{
+        Answer, CONTROL_VERSION, Caller, Handler, Health, HostRow, PeerRow, Reply, Request, StatusReport,
+    },
     executor::message::{Start, ToExecutor},
     identity::{self, EntryId, HostId, Kind, SecretKey, Signed, Stream},
     net::Net,
@@ -180,7 +182,7 @@ impl Handler for Node {
             Request::Health {} => answer.send(&Reply::Health { health: self.health().await }).await,
             Request::Invite {} => answer.send(&self.invite()).await,
             Request::Leave {} => {
-                let reply = self.leave(answer.caller.uid).await;
+                let reply = self.leave(answer.caller).await;
                 let sent = answer.send(&reply).await;
                 if matches!(reply, Reply::Accepted {}) {
                     // There is no host any more that this process could speak for.
@@ -475,7 +477,11 @@ impl Node {
         Reply::Invite { shield: self.start.member.shield, addresses }
     }
 
-    async fn leave(&self, uid: u32) -> Reply {
+    async fn leave(&self, caller: Caller) -> Reply {
+        let Caller::User { uid } = caller else {
+            let why = "a host leaves by its own command line alone".to_owned();
+            return Reply::Error { why, refused: true };
+        };
         if uid != 0 && uid != self.start.executor_uid {
             let why = "only root and the agent's own user can take this host out of the fleet".to_owned();
             return Reply::Error { why, refused: true };

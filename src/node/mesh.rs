@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     authority::Authority,
+    control::{Cards, serve_remote},
     executor::message::{LinkError, MESSAGE_BYTES_MAX, Start, ToExecutor, ToMesh},
     host,
     identity::{FleetId, HostId, SecretKey, Stream},
@@ -255,11 +256,13 @@ async fn run(
         let ways = ways.clone();
         Box::pin(async move { ways.way_to(order, host).await })
     });
+    let cards = Cards::new(net.clone(), store.clone(), clock::now);
     let parts = registry::Parts {
         me,
         net: net.clone(),
         store: store.clone(),
         clock: clock::now,
+        cards: cards.clone(),
         runs: runs.clone(),
         shipping: shipping.clone(),
         ways: Arc::clone(&ways),
@@ -292,7 +295,14 @@ async fn run(
         stop: stop.clone(),
     };
     let listener = std::os::unix::net::UnixListener::from(control_socket);
-    let answering = crate::control::serve(listener, Arc::new(node), stop.clone());
+    let node = Arc::new(node);
+    let outside = serve_remote(node.net.clone(), cards, Arc::clone(&node), stop.clone());
+    tasks.spawn(async move {
+        if let Err(error) = outside.await {
+            warn!(%error, "operators at other machines are not served");
+        }
+    });
+    let answering = crate::control::serve(listener, node, stop.clone());
     let _told = serving.send(ToExecutor::Serving {}).await;
     tokio::select! {
         answered = answering => answered?,

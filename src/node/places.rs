@@ -41,20 +41,29 @@ pub struct Places {
     pub socket: PathBuf,
     /// The directory that has one directory a fleet with this user's operator key.
     pub operators: PathBuf,
-    /// Where state, config, socket and operators come from, in that order.
-    sources: [Source; 4],
+    /// The directory that has one directory a context.
+    pub contexts: PathBuf,
+    /// Where state, config, socket, operators and contexts come from, in that order.
+    sources: [Source; 5],
 }
 
 impl Places {
     /// Each place with its name and where it comes from.
-    pub fn origins(&self) -> [(&'static str, &Path, &Source); 4] {
-        let [state, config, socket, operators] = &self.sources;
+    pub fn origins(&self) -> [(&'static str, &Path, &Source); 5] {
+        let [state, config, socket, operators, contexts] = &self.sources;
         [
             ("state", &self.state, state),
             ("config", &self.config, config),
             ("socket", &self.socket, socket),
             ("operators", &self.operators, operators),
+            ("contexts", &self.contexts, contexts),
         ]
+    }
+
+    /// Whether somebody said which agent is meant.
+    pub fn names_agent(&self) -> bool {
+        let [state, _, socket, ..] = &self.sources;
+        *state != Source::Default || *socket != Source::Default
     }
 
     /// Finds them. `env` looks a variable up; `root` says whether this process is root.
@@ -77,8 +86,10 @@ impl Places {
             said(None, "MUSTER_CONFIG"),
             said(socket.map(|_| "--socket"), "MUSTER_SOCKET"),
             said(None, "MUSTER_OPERATORS"),
+            said(None, "MUSTER_CONTEXTS"),
         ];
         let operators = path("MUSTER_OPERATORS").unwrap_or_else(|| data.join("operators"));
+        let contexts = path("MUSTER_CONTEXTS").unwrap_or_else(|| data.join("contexts"));
         let given = state.map(Path::to_owned).or_else(|| path("MUSTER_STATE"));
         let (state, config, default_socket) = match given {
             Some(state) => {
@@ -98,7 +109,7 @@ impl Places {
         };
         let socket = socket.map(Path::to_owned).or_else(|| path("MUSTER_SOCKET")).unwrap_or(default_socket);
         let config = path("MUSTER_CONFIG").unwrap_or(config);
-        Self { state, config, socket, operators, sources }
+        Self { state, config, socket, operators, contexts, sources }
     }
 }
 
@@ -129,7 +140,7 @@ mod tests {
         let words = |places: &Places| places.origins().map(|(_, _, source)| source.words());
         assert_eq!(
             words(&find(None, &vars, false)),
-            ["variable MUSTER_STATE", "default", "default", "variable MUSTER_OPERATORS"]
+            ["variable MUSTER_STATE", "default", "default", "variable MUSTER_OPERATORS", "default"]
         );
         assert_eq!(words(&find(Some("/b"), &vars, false))[0], "flag --state");
     }

@@ -22,6 +22,8 @@ pub struct Scenario {
     pub about: String,
     /// The hosts, in the file's order.
     pub hosts: Vec<HostPlan>,
+    /// Machines that are no hosts, at which command lines are typed all the same.
+    pub operators: Vec<String>,
     /// Which segments those of each segment can dial, their own besides. Empty: all of them.
     pub reaches: BTreeMap<String, Vec<String>>,
     /// What is done, one after the other.
@@ -202,7 +204,7 @@ pub enum Act {
 /// A command line, where, and what it says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
-    /// At which hosts' agents, one after the other.
+    /// At which hosts' agents, or at which machines that are no hosts, one after the other.
     pub at: Vec<String>,
     /// As it is written, for people.
     pub text: String,

@@ -46,6 +46,8 @@ struct Raw {
     #[serde(default)]
     host: Vec<Spanned<RawHost>>,
     #[serde(default)]
+    operator: Vec<Spanned<RawOperator>>,
+    #[serde(default)]
     step: Vec<Spanned<Table>>,
     #[serde(default)]
     always: Vec<Spanned<Table>>,
@@ -62,6 +64,12 @@ struct RawHost {
     disk_mib: Option<u32>,
     #[serde(default)]
     packages: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOperator {
+    name: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -162,6 +170,16 @@ pub fn parse(path: &Path, text: &str) -> Result<Scenario, Trouble> {
             .trouble(0, &format!("{} hosts, where 1 to {HOSTS_MAX} may be", hosts.len()))
             .hint("write for each: [[host]] and below it name = \"a\""));
     }
+    let mut operators: Vec<String> = Vec::new();
+    for operator in raw.operator {
+        let (at, name) = (operator.span().start, operator.into_inner().name);
+        let taken = hosts.iter().any(|host| host.name == name) || operators.contains(&name);
+        check_place(&name, taken).map_err(|wrong| place.wrong(at, &wrong))?;
+        operators.push(name);
+        if operators.len() > HOSTS_MAX {
+            return Err(place.trouble(at, &format!("more than {HOSTS_MAX} operators")));
+        }
+    }
     let segments: Vec<&String> = hosts.iter().filter_map(|host| host.segment.as_ref()).collect();
     for (from, to) in &raw.reaches {
         if let Some(other) = std::iter::once(from).chain(to).find(|segment| !segments.contains(segment)) {
@@ -174,7 +192,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Scenario, Trouble> {
         let (at, mut table) = (step.span().start, step.into_inner());
         let simulated = table.remove("simulated").map_or(Ok(true), |value| read("simulated", value));
         let simulated = simulated.map_err(|wrong| place.wrong(at, &wrong))?;
-        let (name, act) = Reader { hosts: &hosts }.step(table).map_err(|wrong| place.wrong(at, &wrong))?;
+        let (name, act) = Reader { hosts: &hosts, operators: &operators }
+            .step(table)
+            .map_err(|wrong| place.wrong(at, &wrong))?;
         steps.push(Step { name, line: place.line(at), simulated, act });
     }
     if steps.is_empty() || steps.len() > STEPS_MAX {
@@ -185,14 +205,15 @@ pub fn parse(path: &Path, text: &str) -> Result<Scenario, Trouble> {
     let mut always = Vec::new();
     for check in raw.always {
         let (at, table) = (check.span().start, check.into_inner());
-        let (name, check) =
-            Reader { hosts: &hosts }.always(table).map_err(|wrong| place.wrong(at, &wrong))?;
+        let (name, check) = Reader { hosts: &hosts, operators: &operators }
+            .always(table)
+            .map_err(|wrong| place.wrong(at, &wrong))?;
         always.push(Always { name, line: place.line(at), check });
     }
     if always.len() > ALWAYS_MAX {
         return Err(place.trouble(0, &format!("more than {ALWAYS_MAX} checks that always hold")));
     }
-    Ok(Scenario { name, about: raw.about, hosts, reaches: raw.reaches, steps, always })
+    Ok(Scenario { name, about: raw.about, hosts, operators, reaches: raw.reaches, steps, always })
 }
 
 struct Place<'a> {
@@ -240,15 +261,7 @@ impl Place<'_> {
 
 fn host_plan(raw: RawHost, before: &[HostPlan]) -> Result<HostPlan, Wrong> {
     let RawHost { name, tags, segment, listens, disk_mib, packages } = raw;
-    if !check_name(&name) || name.len() > NAME_BYTES_MAX || name == "all" {
-        return wrong(
-            "name",
-            format!("{name:?} cannot be a host's name here: up to {NAME_BYTES_MAX} of a-z, 0-9, -"),
-        );
-    }
-    if before.iter().any(|host| host.name == name) {
-        return wrong("name", format!("there are two hosts {name}"));
-    }
+    check_place(&name, before.iter().any(|host| host.name == name))?;
     if let Some((tag, error)) = tags.iter().find_map(|tag| Some((tag, parse_label(tag).err()?))) {
         return wrong("tags", format!("{tag:?}: {error}"));
     }
@@ -265,8 +278,20 @@ fn host_plan(raw: RawHost, before: &[HostPlan]) -> Result<HostPlan, Wrong> {
     Ok(HostPlan { name, tags, segment, listens: listens.unwrap_or(true), disk_mib, packages })
 }
 
+/// Whether something on this machine may be called so, and nothing else is.
+fn check_place(name: &str, taken: bool) -> Result<(), Wrong> {
+    if !check_name(name) || name.len() > NAME_BYTES_MAX || name == "all" {
+        return wrong(
+            "name",
+            format!("{name:?} cannot be a host's name here: up to {NAME_BYTES_MAX} of a-z, 0-9, -"),
+        );
+    }
+    if taken { wrong("name", format!("there are two hosts {name}")) } else { Ok(()) }
+}
+
 struct Reader<'a> {
     hosts: &'a [HostPlan],
+    operators: &'a [String],
 }
 
 impl Reader<'_> {
@@ -447,7 +472,7 @@ impl Reader<'_> {
             return wrong(act, "a command line begins with muster");
         }
         let at = match raw.at {
-            Some(at) => self.names("at", at)?,
+            Some(at) => self.places(at)?,
             None => return wrong(act, "at which host? write at = \"a\""),
         };
         if at.len() != 1 && act != "check" {
@@ -468,6 +493,20 @@ impl Reader<'_> {
         };
         names.iter().try_for_each(|name| self.known(key, name))?;
         if names.is_empty() { wrong(key, "no host") } else { Ok(names) }
+    }
+
+    /// Where command lines are typed: hosts, and machines that are none.
+    fn places(&self, names: Names) -> Result<Vec<String>, Wrong> {
+        let is_operator = |name: &String| self.operators.contains(name);
+        match names {
+            Names::One(one) if is_operator(&one) => Ok(vec![one]),
+            Names::Many(many) if many.iter().any(is_operator) => {
+                let hosts = many.iter().filter(|name| !is_operator(name));
+                hosts.map(|name| self.known("at", name)).collect::<Result<(), Wrong>>()?;
+                Ok(many)
+            }
+            names => self.names("at", names),
+        }
     }
 
     fn one(&self, key: &str, names: Option<Names>) -> Result<String, Wrong> {

@@ -1,6 +1,7 @@
 //! What a fleet can do, one folder a capability; none uses another.
 
 pub mod authority;
+pub mod context;
 pub mod doctor;
 pub mod groups;
 pub mod hosts;

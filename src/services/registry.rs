@@ -14,6 +14,7 @@ use super::{
     run::{Runs, Shipping, Ways},
 };
 use crate::{
+    control::Cards,
     identity::HostId,
     net::{Net, NetError},
     store::Store,
@@ -31,6 +32,8 @@ pub struct Parts {
     pub store: Store,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+    /// The cards that were shown.
+    pub cards: Cards,
     /// The orders of this host.
     pub runs: Runs,
     /// What is shipped with orders.
@@ -49,13 +52,13 @@ impl std::fmt::Debug for Parts {
 
 /// Starts all of them; each is a task, which ends when it is told to.
 pub fn start(parts: &Parts, tasks: &mut JoinSet<()>) {
-    let Parts { me, net, store, clock, runs, shipping, ways, stop } = parts.clone();
+    let Parts { me, net, store, clock, cards, runs, shipping, ways, stop } = parts.clone();
     let (a, b, c) = (stop.clone(), stop.clone(), stop.clone());
     service(tasks, "output", runs.clone().serve_output(Arc::clone(&ways), a));
     service(tasks, "live output", runs.serve_live(ways, stop.clone()));
     service(tasks, "shipping", shipping.serve(stop.clone()));
     service(tasks, "join", membership::serve(me, net.clone(), store.clone(), clock, b));
-    service(tasks, "card", membership::serve_cards(net.clone(), store.clone(), clock, c));
+    service(tasks, "card", cards.serve(c));
     service(tasks, "ping", hosts::serve::serve(me, net, store, clock, stop));
 }
 

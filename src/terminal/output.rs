@@ -112,6 +112,7 @@ pub struct Output<W> {
     columns: Option<usize>,
     rows: Option<usize>,
     watch: Option<Watch>,
+    as_of: Option<Timestamp>,
     closed: bool,
 }
 
@@ -119,7 +120,36 @@ impl<W: Write> Output<W> {
     /// Writes to `sink` in `format`. `terminal`: whether a person reads it there; `now`: what
     /// relative times relate to.
     pub fn new(sink: W, format: Format, terminal: bool, style: Style, now: Timestamp) -> Self {
-        Self { sink, format, terminal, style, now, columns: None, rows: None, watch: None, closed: false }
+        Self {
+            sink,
+            format,
+            terminal,
+            style,
+            now,
+            columns: None,
+            rows: None,
+            watch: None,
+            as_of: None,
+            closed: false,
+        }
+    }
+
+    /// What follows is not from now but from then: JSON says so in a field `as_of`.
+    pub fn from_then(&mut self, as_of: Option<Timestamp>) {
+        self.as_of = as_of;
+    }
+
+    /// JSON of a thing, with when it is from if that is not now.
+    fn json(
+        &self,
+        thing: &'static str,
+        fields: &Map<String, Value>,
+        pretty: bool,
+    ) -> Result<String, OutputError> {
+        let Some(as_of) = self.as_of else { return json(thing, fields, pretty) };
+        let mut fields = fields.clone();
+        fields.insert("as_of".to_owned(), Value::String(super::time::rfc3339(as_of)));
+        json(thing, &fields, pretty)
     }
 
     /// Cuts tables to a terminal of so many columns, if their number is known.
@@ -210,12 +240,12 @@ impl<W: Write> Output<W> {
             Format::Json => {
                 let mut fields = Map::new();
                 fields.insert("items".to_owned(), Value::Array(rows.to_vec()));
-                json(sheet.thing, &fields, true)?
+                self.json(sheet.thing, &fields, true)?
             }
             Format::Jsonl => {
                 let mut text = String::new();
                 for row in rows {
-                    text.push_str(&json(sheet.thing, &fields_of(row), false)?);
+                    text.push_str(&self.json(sheet.thing, &fields_of(row), false)?);
                 }
                 text
             }
@@ -263,7 +293,7 @@ impl<W: Write> Output<W> {
             let text = if self.redraws() {
                 watch.frame(&for_people(self.style), self.rows)
             } else if watch.is_news(value) {
-                json(thing, &fields_of(value), false)?
+                self.json(thing, &fields_of(value), false)?
             } else {
                 String::new()
             };
@@ -272,8 +302,8 @@ impl<W: Write> Output<W> {
         }
         let text = match self.format {
             Format::Table | Format::Wide => for_people(self.style),
-            Format::Json => json(thing, &fields_of(value), true)?,
-            Format::Jsonl => json(thing, &fields_of(value), false)?,
+            Format::Json => self.json(thing, &fields_of(value), true)?,
+            Format::Jsonl => self.json(thing, &fields_of(value), false)?,
             format @ (Format::Csv | Format::Name) => return Err(OutputError::NotRows { thing, format }),
         };
         self.write(text.as_bytes())
@@ -284,7 +314,7 @@ impl<W: Write> Output<W> {
     /// # Errors
     /// When it cannot be written.
     pub fn event(&mut self, thing: &'static str, value: &Value) -> Result<(), OutputError> {
-        let text = json(thing, &fields_of(value), false)?;
+        let text = self.json(thing, &fields_of(value), false)?;
         self.write(text.as_bytes())
     }
 

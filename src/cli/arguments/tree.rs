@@ -17,13 +17,13 @@ use super::{
     trust::{Halt, Operator, Unhalt},
 };
 use crate::{
-    cli::targeting,
+    cli::{context, targeting},
     terminal::{Format, style::ColorChoice},
 };
 
 /// The commands by what they are for, in the order in which help shows them.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "config"]),
+    ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "context", "config"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
     ("Fleet", &["select", "group"]),
     ("Trust", &["operator", "halt", "unhalt", "key"]),
@@ -67,6 +67,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "PATH")]
     #[arg(help = "The agent's socket [env: MUSTER_SOCKET; default for root: /run/muster/agent.sock]")]
     pub socket: Option<PathBuf>,
+    /// Ask the fleet of this context instead of a local agent
+    #[arg(long, global = true, value_name = "CONTEXT", conflicts_with = "socket")]
+    #[arg(help = "Ask the fleet of this context instead of a local agent [env: MUSTER_CONTEXT]")]
+    pub context: Option<String>,
     /// Output: table, wide, json, jsonl, csv or name
     #[arg(short, long, global = true, value_name = "FORMAT")]
     #[arg(hide_possible_values = true, value_parser = words::<Format, 6>(Format::ALL.map(|(word, _)| word)))]
@@ -154,6 +158,9 @@ Examples:
   muster doctor -o json"
     )]
     Doctor,
+    /// Manage a fleet from a machine that is none of its hosts
+    #[command(subcommand)]
+    Context(context::ContextVerb),
     /// Show the settings and places that hold here
     Config(Config),
     /// Print the JSON Schema of a thing that -o json writes

@@ -19,6 +19,7 @@ use wanted::{Asked, Wanted};
 
 use super::{
     arguments::{Complete, command},
+    context,
     dispatch::{Context, wait},
     failure::ExitCode,
 };
@@ -36,8 +37,20 @@ pub(super) fn complete(context: &mut Context, complete: &Complete) -> ExitCode {
     let mut tree = command();
     tree.build();
     let mut wanted = wanted::wanted(&tree, &words);
-    let socket = socket(&wanted).unwrap_or_else(|| context.site.places.socket.clone());
+    let named = socket(&wanted);
+    if wanted.context.is_some() {
+        context.named.clone_from(&wanted.context);
+        context.global.context.clone_from(&wanted.context);
+    }
+    let socket = named.clone().unwrap_or_else(|| context.site.places.socket.clone());
     for asked in std::mem::take(&mut wanted.asked) {
+        // A fleet that has no agent here is not asked: what was kept of it is at hand.
+        if named.is_none()
+            && let Some(words) = context::words(context, asked.kind, &asked.start, WORDS_MAX)
+        {
+            wanted.take(&asked, words);
+            continue;
+        }
         let found = wait(async { Ok(timeout(ANSWER_WITHIN, answers(&socket, &asked)).await) });
         wanted.take(&asked, found.ok().and_then(Result::ok).flatten().unwrap_or_default());
     }

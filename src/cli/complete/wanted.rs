@@ -38,6 +38,8 @@ pub(super) struct Wanted {
     pub(super) state: Option<String>,
     /// `--socket`, if the line has it.
     pub(super) socket: Option<String>,
+    /// `--context`, if the line has it.
+    pub(super) context: Option<String>,
 }
 
 impl Wanted {
@@ -117,6 +119,7 @@ fn word(wanted: &mut Wanted, word: &str, about: &str, start: &str, before: &str)
 fn note(wanted: &mut Wanted, arg: &Arg, value: &str) {
     match arg.get_id().as_str() {
         "state" => wanted.state = Some(value.to_owned()),
+        "context" => wanted.context = Some(value.to_owned()),
         "socket" => wanted.socket = Some(value.to_owned()),
         _ => {}
     }
@@ -190,6 +193,7 @@ fn values(wanted: &mut Wanted, arg: &Arg, place: usize, start: &str, before: &st
         ("HOST | KEY", _) => ask(if place == 0 { "host" } else { "tag" }, 0),
         ("JOB", _) => ask("job", 0),
         ("TYPE", _) => ask("type", 0),
+        ("CONTEXT", _) => ask("context", 0),
         ("GROUP", _) => ask("group", usize::from(start.starts_with('@'))),
         ("PERSON" | "OPERATOR", _) => ask("operator", 0),
         ("SELECTOR" | "EXPR", _) => {

@@ -83,6 +83,10 @@ pub(in crate::cli) struct Context {
     pub(in crate::cli) out_style: Style,
     /// The user's name, if the environment says.
     pub(in crate::cli) user: Option<String>,
+    /// The context that is meant, if the flag or the environment says.
+    pub(in crate::cli) named: Option<String>,
+    /// From when what is shown is, if no member of the fleet answers.
+    pub(in crate::cli) as_of: Option<Timestamp>,
 }
 
 /// Standard error, for the talk of a command and for its failure.
@@ -131,6 +135,7 @@ impl Surroundings {
         let site = Site { places, state: global.state.clone(), socket: global.socket.clone() };
         let style = |number| Style { color: self.color(global.color, number) };
         let (out_style, err_style) = (style(1), style(2));
+        let named = global.context.clone().or_else(|| self.var("MUSTER_CONTEXT"));
         let user = self.var("SUDO_USER").or_else(|| self.var("USER"));
         let [in_terminal, out_terminal, err_terminal] = self.terminals;
         let errors = Shared(Rc::new(RefCell::new(self.err)));
@@ -159,6 +164,8 @@ impl Surroundings {
             global: global.clone(),
             out_style,
             user,
+            named,
+            as_of: None,
         };
         (context, errors)
     }

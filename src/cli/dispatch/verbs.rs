@@ -7,7 +7,7 @@ use crate::{
     cli::{
         agent,
         arguments::{Host, Store, Verb},
-        complete, config, demo, doctor,
+        complete, config, context, demo, doctor,
         failure::{ExitCode, Explain as _, Failure},
         hosts, inventory, key, manual, membership, run, scenario, schema, targeting, trust, upkeep,
         watching::shown,
@@ -17,6 +17,13 @@ use crate::{
 };
 
 pub(super) fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
+    let client = context::enter(context, &verb)?;
+    let done = perform(context, verb);
+    context::leave(context, client);
+    done
+}
+
+fn perform(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Demo(demo) => demo::demo(context, &demo),
         Verb::Init(init) => membership::found(context, &init),
@@ -52,6 +59,7 @@ pub(super) fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Fa
         Verb::Version => version(context),
         Verb::MeshProcess => agent::mesh_process(),
         Verb::Doctor => wait(doctor::doctor(context)),
+        Verb::Context(verb) => context::context(context, verb),
         Verb::Config(config) => config::config(context, &config),
         Verb::Schema(schema) => schema::schema(context, &schema),
         Verb::Complete(words) => Ok(complete::complete(context, &words)),

@@ -26,6 +26,8 @@ pub(super) struct Desk {
     pub(super) program: PathBuf,
     /// What all of the scenario is in.
     pub(super) dir: PathBuf,
+    /// Machines that are no hosts.
+    pub(super) outside: Vec<String>,
     /// Command lines so far.
     pub(super) count: usize,
 }
@@ -48,24 +50,31 @@ impl Desk {
         self.dir.join("operators")
     }
 
-    /// Starts `muster WORDS` with the state directory of a host.
+    /// Starts `muster WORDS` with the state directory of a host, or, on a machine that is none, with a home of its
+    /// own, in which there is neither an agent nor a key.
     pub(super) fn begin(&mut self, at: &str, words: &[String]) -> Result<Begun, Trouble> {
         self.count += 1;
         let file = |end: &str| self.dir.join("commands").join(format!("{}.{end}", self.count));
         let (out, err) = (file("out"), file("err"));
         let text =
             std::iter::once("muster").chain(words.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
+        let outside = self.outside.iter().any(|name| name == at);
         let begun = || -> io::Result<Child> {
-            Command::new(&self.program)
-                .arg("--state")
-                .arg(self.dir.join(at))
+            let mut command = Command::new(&self.program);
+            command.env_clear();
+            if outside {
+                let home = self.dir.join(at);
+                command.env("HOME", &home).env("MUSTER_CONTEXTS", home.join("contexts"));
+                command.env("MUSTER_OPERATORS", home.join("operators"));
+            } else {
+                command.env("HOME", self.dir.join("home")).env("MUSTER_OPERATORS", self.operators());
+                command.arg("--state").arg(self.dir.join(at));
+            }
+            command
                 .args(words)
-                .env_clear()
                 .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-                .env("HOME", self.dir.join("home"))
                 .env("USER", "operator")
                 .env("LANG", "C.UTF-8")
-                .env("MUSTER_OPERATORS", self.operators())
                 .current_dir(&self.dir)
                 .stdin(Stdio::null())
                 .stdout(File::create(&out)?)

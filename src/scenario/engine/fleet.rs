@@ -88,13 +88,17 @@ impl<'a> World<'a> {
             }
             // Read by the mesh processes, which under root are other users.
             fs::set_permissions(dir.join("dpkg"), Permissions::from_mode(0o755))?;
+            for operator in &scenario.operators {
+                fs::create_dir(dir.join(operator))?;
+            }
             fs::write(dir.join("spawns"), "")?;
             fs::set_permissions(dir.join("spawns"), Permissions::from_mode(0o666))?;
             fs::write(dir.join("counted"), counting(&dir.join("spawns")))?;
             fs::set_permissions(dir.join("counted"), Permissions::from_mode(0o755))
         };
         made().map_err(|error| Trouble::new(format!("cannot write in {}: {error}", dir.display())))?;
-        let desk = Desk { program: program.to_owned(), dir: dir.to_owned(), count: 0 };
+        let outside = scenario.operators.clone();
+        let desk = Desk { program: program.to_owned(), dir: dir.to_owned(), outside, count: 0 };
         let host = |plan: &HostPlan| {
             let agent = Agent::new(&plan.name, dir, &desk.operators());
             (plan.name.clone(), Host { agent, state: State::Absent, disk: None })

@@ -10,7 +10,9 @@ use super::{
     view::{self, Shown},
 };
 use crate::{
-    control::{AnchorError, Client, ControlError, FoundRow, PickError, Reply, Request, did_you_mean},
+    control::{
+        AnchorError, Client, ControlError, FoundRow, PickError, Reply, Request, did_you_mean, no_answer,
+    },
     identity::HostId,
     selector::{
         Position, Selector, SelectorError,
@@ -113,7 +115,7 @@ fn in_text(text: &str) -> impl FnOnce(SelectorError) -> PickError {
 
 pub(super) fn unexpected(reply: Reply) -> ControlError {
     match reply {
-        Reply::Error { why, refused } => ControlError::Refused { why, right: refused },
+        error @ (Reply::Error { .. } | Reply::Offline { .. }) => no_answer(&error),
         _ => ControlError::Malformed("not the answer to a question about inventory".to_owned()),
     }
 }

@@ -5,7 +5,6 @@
 //! own; who may invite: the holder of a certificate with that verb. Writes a recovery file, an operator's
 //! directory, a host's state directory, and invitations into the replica.
 
-mod card;
 mod found;
 mod invite;
 mod join;
@@ -15,7 +14,6 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use card::{CardReply, CardRequest, ShowCard, serve_cards};
 pub use found::{
     FoundError, FoundRequest, Founded, check_found, enrol, found, member, prepare_candidate, seal_public,
 };

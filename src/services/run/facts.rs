@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    control::{Client, ControlError, Reply, Request},
+    control::{Client, ControlError, Reply, Request, no_answer},
     identity::HostId,
     selector::Selector,
 };
@@ -35,8 +35,7 @@ pub(super) async fn told(client: &mut Client, selector: &Selector) -> Result<BTr
                     return Ok(told);
                 }
             }
-            Reply::Error { why, refused } => return Err(ControlError::Refused { why, right: refused }),
-            _ => return Err(ControlError::Malformed("not which hosts were found".to_owned())),
+            other => return Err(no_answer(&other)),
         }
     }
 }

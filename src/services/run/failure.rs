@@ -91,6 +91,7 @@ impl RunError {
                 ControlError::NotAllowed { .. } | ControlError::Refused { right: true, .. } => 4,
                 ControlError::Refused { right: false, .. } | ControlError::Malformed(_) => 1,
                 ControlError::NoAgent { .. }
+                | ControlError::Offline { .. }
                 | ControlError::Version { .. }
                 | ControlError::Gone(_)
                 | ControlError::Slow(_) => 5,
@@ -111,6 +112,9 @@ impl RunError {
             Self::Target(error) => error.hints("muster run", "-- uptime"),
             Self::Foreseen(_) => one("nothing was sent; muster status says who you are in this fleet"),
             Self::Control(ControlError::NoAgent { .. }) => one("start it: muster agent"),
+            Self::Control(ControlError::Offline { .. }) => {
+                one("which addresses were tried says: muster context show")
+            }
             Self::Control(ControlError::NotAllowed { .. }) => {
                 one("use sudo, or join the group that owns the socket")
             }

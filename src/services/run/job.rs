@@ -22,7 +22,7 @@ use super::{
     waiting,
 };
 use crate::{
-    control::{self, Client, ControlError, Reply, Request, StreamName},
+    control::{self, Client, Reply, Request, StreamName},
     identity::{EntryId, Signed},
     journal::OperatorHome,
     replica::{Entry, Order, Outcome, Replica},
@@ -86,10 +86,7 @@ impl Jobs {
         loop {
             let (items, more) = match client.reply_within(REPLY_WITHIN).await? {
                 Reply::Items { items, more } => (items, more),
-                Reply::Error { why, refused } => {
-                    return Err(ControlError::Refused { why, right: refused }.into());
-                }
-                _ => return Err(ControlError::Malformed("not the live orders".to_owned()).into()),
+                other => return Err(control::no_answer(&other).into()),
             };
             for item in items {
                 // What does not hold is no order of this fleet, whatever the agent says.

@@ -14,7 +14,7 @@ use std::{
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
-    control::{Client, ControlError, Reply, Request, StreamName},
+    control::{Client, ControlError, Reply, Request, StreamName, no_answer},
     identity::{EntryId, HostId, Signed},
     journal::{OperatorError, OperatorHome},
     replica::{Order, Output, ReadRequest},
@@ -406,8 +406,7 @@ async fn copy(
                 sink(&bytes.0)?;
             }
             Reply::End {} => return begun.whole(&signed),
-            Reply::Error { why, refused } => return Err(ControlError::Refused { why, right: refused }.into()),
-            _ => return Err(ControlError::Malformed("not a piece of output".to_owned()).into()),
+            other => return Err(no_answer(&other).into()),
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Streams<'a> {
     pub err_columns: Option<usize>,
     /// What `-o` says.
     pub format: Format,
+    /// From when what is shown is, if not from now.
+    pub as_of: Option<Timestamp>,
     closed: bool,
     progressing: bool,
 }
@@ -55,6 +57,7 @@ impl<'a> Streams<'a> {
             columns: None,
             err_columns: None,
             format,
+            as_of: None,
             closed: false,
             progressing: false,
         }
@@ -160,6 +163,7 @@ impl<'a> Streams<'a> {
         }
         let mut output = Output::new(&mut *self.out, self.format, self.out_terminal, self.out_style, now)
             .within(self.columns);
+        output.from_then(self.as_of);
         let result = write(&mut output);
         self.closed = output.is_closed();
         result

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     authority::Authority,
-    control::{Client, ControlError, Reply, Request},
+    control::{Client, ControlError, Reply, Request, no_answer},
     identity::{EntryId, HostId, Signed},
     journal::{OperatorError, OperatorHome},
     replica::Order,
@@ -154,9 +154,8 @@ pub(super) fn take(
             Ok(Changed::Running(host))
         }
         Reply::Running { .. } => Ok(Changed::Nothing),
-        Reply::Error { why, refused } => Err(ControlError::Refused { why, right: refused }),
         Reply::End {} => Err(ControlError::Gone(io::ErrorKind::UnexpectedEof.into())),
-        _ => Err(ControlError::Malformed("not what came of an order".to_owned())),
+        other => Err(no_answer(&other)),
     }
 }
 
