@@ -871,7 +871,7 @@ impl Network {
     fn execute(&mut self, at: usize, order: EntryId, events: &mut VecDeque<Event>) {
         let me = self.fleet.id(at);
         let host = &self.hosts[at];
-        let mine = host.replica.order(&order).is_some_and(|held| held.body().roster.index_of(&me).is_some());
+        let mine = host.replica.seats(&order).is_some_and(|seats| seats.contains(&me));
         if !mine || host.settled.contains(&order) || host.unsettled.contains_key(&order) {
             return;
         }

@@ -243,7 +243,7 @@ impl Returns {
         for report in reports.into_iter().filter(fits) {
             // Only for orders that are known, and hosts that they name.
             let Some(order) = replica.order(&report.order) else { continue };
-            if order.body().roster.index_of(&report.host).is_none() {
+            if !replica.seats_of(order.body()).is_some_and(|seats| seats.contains(&report.host)) {
                 continue;
             }
             let key = (report.order, report.host);
@@ -366,12 +366,12 @@ impl Returns {
         replica: &Replica,
         linked: &[HostId],
     ) -> Vec<Returned> {
-        let Some(admitted) = replica.order(&order) else { return Vec::new() };
+        let Some(seats) = replica.seats(&order) else { return Vec::new() };
         let mut fresh = Vec::new();
         for host in hosts {
             let passed = self.started.get(&(order, host)).map(|(at, _)| *at);
             let again = passed.is_some_and(|at| at <= now && now.since(at) < PASS_AGAIN_AFTER);
-            if !again && admitted.body().roster.index_of(&host).is_some() {
+            if !again && seats.contains(&host) {
                 self.started.insert((order, host), (now, from));
                 fresh.push(host);
             }
