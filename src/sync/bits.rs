@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether nothing is left but what fills up the last byte.
-    pub(super) fn is_done(mut self) -> bool {
+    pub(super) fn done(&mut self) -> bool {
         let left = (self.bytes.len() * 8).saturating_sub(self.at);
         left < 8 && self.low(u32::try_from(left).unwrap_or(0)) == Some(0)
     }
@@ -124,13 +124,15 @@ mod tests {
 
     fn packed(columns: &[&[u64]]) -> Vec<u8> {
         let mut bits = Bits::default();
-        columns.iter().for_each(|column| bits.column(column));
+        for column in columns {
+            bits.column(column);
+        }
         bits.bytes()
     }
 
     #[test]
     fn neighbouring_places_take_a_bit_each_and_one_outlier_no_more_than_itself() {
-        assert_eq!(packed(&[&[0; 8_000]]).len(), 1_001);
+        assert_eq!(packed(&[&vec![0; 8_000]]).len(), 1_001);
         let mut near = vec![200; 1_000];
         let before = packed(&[&near]).len();
         near[500] = u64::MAX;
@@ -142,13 +144,13 @@ mod tests {
         let bytes = packed(&[&[1, 2, 3], &[u64::MAX]]);
         for cut in 0..bytes.len() {
             let mut reader = Reader::new(&bytes[..cut]);
-            let whole = reader.column(3).is_some() && reader.column(1).is_some() && reader.is_done();
+            let whole = reader.column(3).is_some() && reader.column(1).is_some() && reader.done();
             assert!(!whole, "{cut}");
         }
         let mut longer = bytes.clone();
         longer.push(0);
         let mut reader = Reader::new(&longer);
-        assert!(reader.column(3).is_some() && reader.column(1).is_some() && !reader.is_done());
+        assert!(reader.column(3).is_some() && reader.column(1).is_some() && !reader.done());
         assert_eq!(Reader::new(&[0; 64]).column(1), None, "zeros without an end");
         assert_eq!(Reader::new(&bytes).column(usize::MAX), None);
     }
@@ -163,7 +165,7 @@ mod tests {
             let mut reader = Reader::new(&bytes);
             prop_assert_eq!(reader.column(small.len()), Some(small));
             prop_assert_eq!(reader.column(large.len()), Some(large));
-            prop_assert!(reader.is_done());
+            prop_assert!(reader.done());
         }
 
         #[test]

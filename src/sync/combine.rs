@@ -107,6 +107,9 @@ struct Own {
     signature: [u8; SIGNATURE_BYTES],
 }
 
+/// Who says the same, by place.
+type Layer<'a> = BTreeMap<u32, (Own, &'a Report)>;
+
 /// The fields of a record that a row has.
 struct Said(Vec<Value>);
 
@@ -199,7 +202,7 @@ pub fn pack(
     seats: &Seats<'_>,
     replica: &Replica,
 ) -> (Vec<Row>, Vec<Report>) {
-    let mut groups: BTreeMap<Common, Vec<BTreeMap<u32, (Own, &Report)>>> = BTreeMap::new();
+    let mut groups: BTreeMap<Common, Vec<Layer<'_>>> = BTreeMap::new();
     let mut plain = Vec::new();
     for report in reports {
         let Some((common, own)) = take_apart(order, report, seats, replica) else {
@@ -292,7 +295,7 @@ pub fn unpack_places(bytes: &Bytes, seats: &Seats<'_>) -> Result<Vec<HostId>, No
     let count = count.filter(|count| *count <= COMBINED_HOSTS_MAX.min(seats.len())).ok_or(NoResults)?;
     let mut reader = Reader::new(rest);
     let steps = reader.column(count).ok_or(NoResults)?;
-    if !reader.is_done() {
+    if !reader.done() {
         return Err(NoResults);
     }
     let host = |place: u32| seats.host(place).ok_or(NoResults);
@@ -396,7 +399,7 @@ fn read(row: &Row, seats: &Seats<'_>) -> Result<Vec<Own>, NoResults> {
     let mut reader = Reader::new(&row.hosts.0);
     let mut column = || reader.column(count).ok_or(NoResults);
     let (steps, started, took) = (column()?, column()?, column()?);
-    if !reader.is_done() {
+    if !reader.done() {
         return Err(NoResults);
     }
     let own = places(&steps, seats.len())?.into_iter().zip(signatures).zip(started.into_iter().zip(took));

@@ -285,7 +285,7 @@ impl Returns {
                 let length = window::length(size(&order, replica));
                 let leaving = self.windows.offer(to, order, reports, length, now);
                 at_once.extend(leaving.reports);
-                returned.extend(self.words(to, order, leaving.working, replica));
+                returned.extend(self.words(to, order, &leaving.working, replica));
             }
             let messages = in_messages(at_once, replica);
             returned.extend(messages.into_iter().map(|message| Returned::Send(to, message)));
@@ -299,7 +299,7 @@ impl Returns {
         &self,
         to: HostId,
         order: EntryId,
-        working: BTreeSet<HostId>,
+        working: &BTreeSet<HostId>,
         replica: &Replica,
     ) -> Vec<Returned> {
         let Some(seats) = replica.seats(&order) else { return Vec::new() };
@@ -322,7 +322,7 @@ impl Returns {
         for (to, order, Leaving { reports, working }) in self.windows.ended(now) {
             let messages = in_messages(reports, replica);
             returned.extend(messages.into_iter().map(|message| Returned::Send(to, message)));
-            returned.extend(self.words(to, order, working, replica));
+            returned.extend(self.words(to, order, &working, replica));
         }
         returned.extend(self.windows.wake(now).map(Returned::Wake));
         returned
@@ -340,11 +340,11 @@ impl Returns {
         let mut returned = Vec::new();
         // Its reports are among those that are held, or this host's own.
         for (order, leaving) in self.windows.gone(&peer) {
-            let working: Vec<HostId> = leaving.working.into_iter().collect();
+            let working: Vec<HostId> = leaving.working.iter().copied().collect();
             if let Some(stop) = self.next_stop(&order, replica, linked, None, 0)
                 && !self.windows.works(stop, order, &working, window::length(size(&order, replica)), now)
             {
-                returned.extend(self.words(stop, order, working.into_iter().collect(), replica));
+                returned.extend(self.words(stop, order, &leaving.working, replica));
             }
         }
         let lost = |own: &&Own| own.sent == Some(peer);

@@ -88,7 +88,9 @@ impl Windows {
         let Some(window) = self.window(stop, order, length, now) else {
             return Leaving { reports, working: BTreeSet::new() };
         };
-        reports.into_iter().for_each(|report| window.reports.add(report));
+        for report in reports {
+            window.reports.add(report);
+        }
         if window.sent && !window.reports.is_full() {
             return Leaving::default();
         }
