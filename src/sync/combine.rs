@@ -21,7 +21,9 @@ use super::{
 };
 use crate::{
     identity::{EntryId, Executor, HostId, Payload as _, PublicKey, Signed},
-    replica::{INLINE_OUTPUT_BYTES_MAX, Replica, Report, ResultRecord, Seats, put_varint, take_varint},
+    replica::{
+        INLINE_OUTPUT_BYTES_MAX, Output, Replica, Report, ResultRecord, Seats, put_varint, take_varint,
+    },
     wire::{self, Bytes, Value, Wire, WireError},
     wire_record,
 };
@@ -52,7 +54,8 @@ pub struct NoResults;
 /// What many reports of one order have in common, and what each has of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The fields of the records, in order, but for the order, the host and the times.
+    /// The fields of the records, in order, but for the order, the host and the times; in the place of an output
+    /// that travels along stands nothing, since its hash and length follow from it.
     said: Bytes,
     stdout: Option<Bytes>,
     stderr: Option<Bytes>,
@@ -262,6 +265,7 @@ pub fn unpack(
             return Err(NoResults);
         }
         let Said(said) = wire::decode(&row.said.0, ResultRecord::BYTES_MAX).map_err(|_| NoResults)?;
+        let said = whole(said, row.stdout.as_ref(), row.stderr.as_ref());
         for own in read(row, seats)? {
             let host = seats.host(own.place).ok_or(NoResults)?;
             let Some(record) = record(order, host, &said, &own, replica) else { continue };
@@ -357,12 +361,40 @@ fn take_apart(
     let took_ms = u64::from_value(fields.next()?, "took").ok()?;
     said.extend(fields);
     let own = Own { place, started, took_ms, signature };
+    let short = without(said, report.stdout.as_ref(), report.stderr.as_ref());
+    let said = whole(short.clone(), report.stdout.as_ref(), report.stderr.as_ref());
     let again = record(order, report.host, &said, &own, replica)?;
     if report.order != order || again != report.record.0 || !fits(report) {
         return None;
     }
     let (stdout, stderr) = (report.stdout.clone(), report.stderr.clone());
-    Some((Common { said: wire::encode(&Said(said)), stdout, stderr }, own))
+    Some((Common { said: wire::encode(&Said(short)), stdout, stderr }, own))
+}
+
+/// What a record says of an output that is there whole.
+fn output(bytes: &Bytes) -> Value {
+    let length = bytes.0.len() as u64;
+    Output { hash: *blake3::hash(&bytes.0).as_bytes(), kept: length, produced: length }.to_value()
+}
+
+/// The fields with nothing in the place of outputs that are there whole. They stand after the outcome.
+fn without(mut said: Vec<Value>, stdout: Option<&Bytes>, stderr: Option<&Bytes>) -> Vec<Value> {
+    for (field, bytes) in said.iter_mut().skip(1).zip([stdout, stderr]) {
+        if bytes.is_some_and(|bytes| output(bytes) == *field) {
+            *field = Value::Null;
+        }
+    }
+    said
+}
+
+/// The fields again. A record that has nothing there itself does not come back as it was, and is not combined.
+fn whole(mut said: Vec<Value>, stdout: Option<&Bytes>, stderr: Option<&Bytes>) -> Vec<Value> {
+    for (field, bytes) in said.iter_mut().skip(1).zip([stdout, stderr]) {
+        if let Some(bytes) = bytes.filter(|_| field.is_null()) {
+            *field = output(bytes);
+        }
+    }
+    said
 }
 
 fn written(common: &Common, hosts: &[(Own, &Report)]) -> Row {

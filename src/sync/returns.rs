@@ -185,6 +185,7 @@ pub struct Returns {
     owed: BTreeMap<EntryId, BTreeSet<HostId>>,
     owed_again: Timestamp,
     owed_tries: u32,
+    offered_again: usize,
 }
 
 impl Returns {
@@ -201,6 +202,7 @@ impl Returns {
             owed: BTreeMap::new(),
             owed_again: Timestamp(0),
             owed_tries: 0,
+            offered_again: 0,
         }
     }
 
@@ -214,6 +216,11 @@ impl Returns {
         let key = (order, host);
         let result = self.carried.get(&key).and_then(|carried| carried.from.0.last()).copied();
         result.or_else(|| self.started.get(&key).and_then(|(_, from)| *from))
+    }
+
+    /// How often results of this host were offered again since it was started.
+    pub fn offered_again(&self) -> usize {
+        self.offered_again
     }
 
     /// How many reports are held that were handed on.
@@ -631,6 +638,7 @@ impl Returns {
                 continue;
             }
             own.tries += 1;
+            self.offered_again += 1;
             own.again = now.after(own.wait());
             let Some(admitted) = replica.order(order) else { continue };
             let small = replica.seats_of(admitted.body()).is_none_or(|seats| seats.len() <= SMALL_ROSTER);
@@ -693,12 +701,14 @@ impl Returns {
         let mut by_stop: BTreeMap<HostId, Vec<(EntryId, HostId)>> = BTreeMap::new();
         for (order, hosts) in &self.owed {
             let Some(first) = keepers(order, replica).first().copied() else { continue };
-            if !linked.contains(&first) && reach.len() < REACH_MAX {
+            // Of a large roster there are many results, and neighbours are tried first.
+            let small = size(order, replica) <= SMALL_ROSTER;
+            if !linked.contains(&first) && reach.len() < REACH_MAX && (small || self.owed_tries > 1) {
                 reach.insert(first);
             }
             // Links come and go, and with them ways: after the first time, any neighbour may know another.
             let any = linked.get(self.owed_tries as usize % linked.len().max(1)).copied();
-            let known = self.next_stop(order, replica, linked, None, 0);
+            let known = self.next_stop(order, replica, linked, None, usize::from(!small));
             let stop = if self.owed_tries == 1 || known == Some(first) { known.or(any) } else { any };
             if let Some(stop) = stop {
                 by_stop.entry(stop).or_default().extend(hosts.iter().map(|host| (*order, *host)));

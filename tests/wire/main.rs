@@ -333,8 +333,8 @@ fn combined_results_and_what_comes_out_of_them() {
                                 "fields",
                                 [
                                     list("outcome", leaf("part")),
-                                    list("stdout", leaf("part")),
-                                    list("stderr", leaf("part")),
+                                    leaf("stdout, which follows from the output"),
+                                    leaf("stderr, likewise"),
                                     leaf("left behind"),
                                 ],
                             ),

@@ -11,7 +11,7 @@ use crate::{
         sample::{Fleet, HOUR_MS, NOW, certificate, host_id, key, later},
     },
     identity::{Kind, Operator, Payload},
-    replica::{Action, Entry, Limits, Order, Outcome, Output, Roster},
+    replica::{Action, Entry, Limits, Order, Outcome, Roster},
     sync::{MESSAGE_BYTES_MAX, Message},
 };
 
@@ -286,6 +286,12 @@ fn what_would_not_come_back_as_it_was_travels_as_it_is() {
         ("another host inside", Report { host: host_id(5), ..signed(3, 3, newer, b"") }, false),
         ("a host that nobody knows", report(UNKNOWN, 1), false),
         ("a host outside", report(OUTSIDE, 1), false),
+        (
+            "output that is not what the record says",
+            Report { stdout: Some(Bytes(vec![1])), ..report(3, 1) },
+            true,
+        ),
+        ("output that does not travel", Report { stdout: None, ..report(3, 1) }, true),
         ("noise", Report { record: Bytes(vec![7; 300]), ..report(3, 1) }, false),
         ("output that is too long", Report { stderr: Some(Bytes(vec![0; 4096])), ..report(3, 1) }, false),
     ] {
