@@ -235,13 +235,17 @@ fn id_of(signed: &[u8]) -> EntryId {
 }
 
 fn signed_bytes<T: Payload>(fleet: FleetId, signer: Option<[u8; 32]>, body: &T) -> Vec<u8> {
+    generic_bytes::<T>(fleet, signer, body.to_value())
+}
+
+fn generic_bytes<T: Payload>(fleet: FleetId, signer: Option<[u8; 32]>, body: Value) -> Vec<u8> {
     let parts = Value::Array(vec![
         Value::from(CONTEXT),
         Value::from(T::KIND as u16),
         Value::from(T::VERSION),
         fleet.to_value(),
         signer.to_value(),
-        body.to_value(),
+        body,
     ]);
     wire::encode(&Generic(parts))
 }
@@ -428,6 +432,35 @@ impl<T: Payload> Signed<T> {
         check_kind::<T::Signer>(one)?;
         let body = T::from_value(body, "body")?;
         Ok(Self { bytes: bytes.into(), id: header.id, signer: PublicKey::from_bytes(one.key), body })
+    }
+
+    /// Takes an envelope apart without checking its signature: its body as it stands there, and the signature
+    /// bytes. What [`Signed::joined`] makes of these and of the signer is the envelope again; where it would not
+    /// be (another kind, version or fleet, or a signature of another kind), it is refused.
+    ///
+    /// # Errors
+    /// As [`Signed::verify`], but for the signature and what the body says.
+    pub(crate) fn apart(bytes: &[u8], fleet: FleetId) -> Result<(Value, [u8; 64]), SignedError> {
+        let (header, body, envelope) = open(bytes, T::BYTES_MAX)?;
+        check_header::<T>(&header, fleet)?;
+        let [one] = envelope.signatures.as_slice() else { return Err(SignedError::SignatureCount) };
+        if one.kind != SignatureKind::Ed25519 as u64 {
+            return Err(SignedError::SignatureKind(one.kind));
+        }
+        Ok((body, one.signature))
+    }
+
+    /// An envelope out of its parts, as bytes. It says nothing of whether the signature matches.
+    pub(crate) fn joined(
+        fleet: FleetId,
+        signer: PublicKey<T::Signer>,
+        body: Value,
+        signature: [u8; 64],
+    ) -> Vec<u8> {
+        let key = signer.bytes();
+        let signed = Bytes(generic_bytes::<T>(fleet, Some(key), body));
+        let one = OneSignature { kind: SignatureKind::Ed25519 as u64, key, signature };
+        wire::encode(&Envelope { signed, signatures: vec![one] })
     }
 
     /// Reads the body of an envelope that this process made itself, or verified before and kept. Checks

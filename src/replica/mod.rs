@@ -19,6 +19,7 @@ mod operators;
 mod order;
 mod outcome;
 mod roots;
+mod seats;
 mod state;
 mod tip;
 mod waiting;
@@ -39,6 +40,7 @@ pub use outcome::{
     INLINE_OUTPUT_BYTES_MAX, Kept, Outcome, Output, RECEIPT_REPORTS_MAX, Receipt, Report, ResultRecord,
 };
 pub use roots::{Roots, first_hour};
+pub use seats::Seats;
 pub use state::{Merged, Replica};
 pub use tip::{HeadTips, Lacked, Sections, Tip, TipForm, put_varint, take_varint};
 pub use waiting::{Cancelled, WAITING_MAX, Waiting};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Cancellation, Entry, Order, Packed, Roots,
+    Cancellation, Entry, Order, Packed, Roots, Seats,
     facets::Facets,
     first_hour,
     heads::KeptHead,
@@ -295,6 +295,16 @@ impl Replica {
     /// One live order.
     pub fn order(&self, id: &EntryId) -> Option<&Admitted<Order>> {
         self.orders.get(id)
+    }
+
+    /// The hosts of a live order, if it is one and they are known here.
+    pub fn seats(&self, order: &EntryId) -> Option<Seats<'_>> {
+        self.seats_of(self.orders.get(order)?.body())
+    }
+
+    /// The hosts of any order, if they are known here.
+    pub fn seats_of<'a>(&'a self, order: &'a Order) -> Option<Seats<'a>> {
+        Seats::of(&order.roster)
     }
 
     /// The cancellation of an order.

@@ -8,8 +8,8 @@ use crate::{
         Invitation, Op, OpAction, RootChain, RootChange, TagChange, Verb,
     },
     identity::{
-        Cosigned, EntryId, Executor, FleetId, HostId, Operator, Purpose, Root, SealPublic, SecretKey, Signed,
-        Stream, Token, Transport, WriterId,
+        Cosigned, EntryId, Executor, FleetId, HostId, Operator, PublicKey, Purpose, Root, SealPublic,
+        SecretKey, Signed, Stream, Token, Transport, WriterId,
     },
     replica::{
         Action, Cancellation, Entry, Head, Item, Kept, Limits, Order, Outcome, Output, Receipt, Replica,
@@ -280,8 +280,18 @@ impl Fleet {
             stderr: Output::default(),
             left_behind: 0,
         };
-        let signed = Signed::sign(self.fleet(), self.executors.get(host)?, record);
+        let signed = self.result(host, record)?;
         let (host, record) = (self.id(host), Bytes::from(signed.bytes()));
         Some(Report { order, host, record, stdout: None, stderr: None })
+    }
+
+    /// A result as a host's executor signs it.
+    pub(super) fn result(&self, host: usize, record: ResultRecord) -> Option<Signed<ResultRecord>> {
+        Some(Signed::sign(self.fleet(), self.executors.get(host)?, record))
+    }
+
+    /// The key that a host's results are verified with.
+    pub(super) fn executor(&self, host: usize) -> Option<PublicKey<Executor>> {
+        self.executors.get(host).map(SecretKey::public)
     }
 }

@@ -26,6 +26,7 @@ mod liar;
 mod network;
 mod report;
 mod rest;
+mod returning;
 mod shared;
 mod split;
 mod storm;
@@ -38,6 +39,7 @@ pub use host::Host;
 pub use network::{Network, Weather};
 pub use report::{Counts, Report, Traffic, name_of};
 pub use rest::{Figures, figures};
+pub use returning::{Home, Returning, home};
 pub use split::{Split, split};
 pub use storm::{Failure, Faults, IDLE_BYTES_MAX, lacking, storm, storm_of};
 

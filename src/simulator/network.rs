@@ -25,7 +25,7 @@ use crate::{
     identity::{EntryId, HostId, Signed, peek},
     replica::{Arrived, Entry, Item, Merged, Order, Place, RECEIPT_REPORTS_MAX, Replica},
     routing::{Candidate, Neighbours},
-    sync::{Effect, Event, MESSAGE_BYTES_MAX, Machine, Message, in_reports},
+    sync::{Effect, Event, MESSAGE_BYTES_MAX, Machine, Message, in_messages},
     time::Timestamp,
     wire::{self, FRAME_HEADER_BYTES},
 };
@@ -51,6 +51,7 @@ enum Due {
     Deliver(u64),
     Tick { host: usize, life: u64 },
     Flush { host: usize, life: u64 },
+    Woken { host: usize, life: u64 },
     Dialled { from: usize, to: usize, life: u64 },
 }
 
@@ -557,6 +558,7 @@ impl Network {
             Due::Flush { host, life } if self.lives(host, life) => {
                 self.settle(host);
             }
+            Due::Woken { host, life } if self.lives(host, life) => self.handle(host, Event::Woken),
             Due::Dialled { from, to, life } if self.lives(from, life) => {
                 let reached = self.connect(from, to);
                 let right = self.now();
@@ -565,7 +567,7 @@ impl Network {
                 let Self { hosts, dice, .. } = self;
                 hosts[from].routing.dialled(id, reached, now, &mut || dice.roll());
             }
-            Due::Tick { .. } | Due::Flush { .. } | Due::Dialled { .. } => {}
+            Due::Tick { .. } | Due::Woken { .. } | Due::Flush { .. } | Due::Dialled { .. } => {}
         }
     }
 
@@ -871,7 +873,7 @@ impl Network {
     fn execute(&mut self, at: usize, order: EntryId, events: &mut VecDeque<Event>) {
         let me = self.fleet.id(at);
         let host = &self.hosts[at];
-        let mine = host.replica.order(&order).is_some_and(|held| held.body().roster.index_of(&me).is_some());
+        let mine = host.replica.seats(&order).is_some_and(|seats| seats.contains(&me));
         if !mine || host.settled.contains(&order) || host.unsettled.contains_key(&order) {
             return;
         }
@@ -961,11 +963,16 @@ impl Network {
                     self.dial(at, to);
                 }
             }
+            Effect::Wake(within) => {
+                let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                let life = self.hosts[at].life;
+                self.schedule(self.now + within, Due::Woken { host: at, life });
+            }
             Effect::Pass(peer, kept) => {
                 let Some(to) = self.fleet.number(&peer) else { return };
                 let host = &self.hosts[at];
                 let reports: Vec<_> = kept.iter().filter_map(|key| host.kept.get(key).cloned()).collect();
-                for message in in_reports(&reports) {
+                for message in in_messages(reports, &host.replica) {
                     self.send(at, to, message);
                 }
             }

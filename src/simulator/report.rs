@@ -22,6 +22,7 @@ pub fn name_of(message: &Message) -> &'static str {
         Message::Want { .. } => "want",
         Message::Facets { .. } => "facets",
         Message::Notes { .. } => "notes",
+        Message::Combined { .. } => "combined",
     }
 }
 

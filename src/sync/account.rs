@@ -14,7 +14,8 @@ pub(super) enum Cost {
     /// Entries whose signature is checked. What turns out new is given back, so catching up is not slowed:
     /// this is for what is not verified or not taken (at 50 a second about 1 % of a core).
     Check,
-    /// Reports and words about orders: rosters of 512, several at once.
+    /// Reports and words about orders: a host whose one link leads to a whole fleet of ten thousand gets all its
+    /// results over that, and words before them.
     Report,
     /// What is of no use: entries that are held, heads over their number, kinds that nobody knows, tips too
     /// soon. An honest neighbour says each entry about once; who floods so is shunned.
@@ -41,7 +42,7 @@ impl Cost {
         let (burst, every_ms) = match self {
             Self::Tips => (4, 8_000),
             Self::Check => (4_096, 20),
-            Self::Report => (8_192, 5),
+            Self::Report => (32_768, 2),
             Self::Useless => (20_000, 5),
             Self::Row | Self::Asked | Self::Served | Self::Opened => (64 * 1024, 1),
             Self::Unanswered => (6, 60_000),

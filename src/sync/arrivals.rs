@@ -78,6 +78,7 @@ pub(super) struct What {
     /// Kilobytes of all facets that it says it names.
     kilobytes: u64,
     is_known_kind: bool,
+    is_order: bool,
 }
 
 /// Reads what an entry says that it is.
@@ -91,10 +92,20 @@ pub(super) fn what(item: &Item) -> Result<What, SignedError> {
         let author = HostId::of(&PublicKey::<Stream>::from_bytes(signer));
         let (key, spot) = (Key::Head(prefix(&author)), (head.epoch, head.sequence));
         let kilobytes = head.facets.iter().map(|facet| u64::from(facet.bytes / 1024 + 1)).sum();
-        return Ok(What { id: header.id, key, spot, author: Some(author), kilobytes, is_known_kind });
+        let (author, is_order) = (Some(author), false);
+        return Ok(What { id: header.id, key, spot, author, kilobytes, is_known_kind, is_order });
     }
     let key = Key::Entry(half(&header.id));
-    Ok(What { id: header.id, key, spot: Spot::default(), author: None, kilobytes: 0, is_known_kind })
+    let is_order = header.kind == Kind::Order as u16;
+    Ok(What {
+        id: header.id,
+        key,
+        spot: Spot::default(),
+        author: None,
+        kilobytes: 0,
+        is_known_kind,
+        is_order,
+    })
 }
 
 /// Whether this, or something newer in its place, is held.
@@ -132,6 +143,9 @@ impl Machine {
             if is_held(&what, replica) {
                 let held = what.author.and_then(|host| replica.head_place(&host));
                 self.wants.came(peer, what.key, what.spot, base, pushed, now);
+                if what.is_order {
+                    self.comes_again(what.id, peer);
+                }
                 self.wants.held(&what.key, held.map_or(what.spot, |place| (place.epoch, place.sequence)));
                 useless += 1;
                 continue;
@@ -146,6 +160,9 @@ impl Machine {
                 fresh.push((what.key, item));
             } else {
                 // Another neighbour was a moment earlier.
+                if what.is_order {
+                    self.comes_again(what.id, peer);
+                }
                 useless += 1;
             }
         }

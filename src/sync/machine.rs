@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Ended, Message, Presence, Returned, Returns,
+    Ended, Message, Presence, Returned, Returns, Row,
     account::{Accounts, Cost},
     arrivals::{Parked, Withheld},
     neighbour::{Cursors, Neighbour},
@@ -17,6 +17,7 @@ use crate::{
     identity::{EntryId, HostId, Signed},
     replica::{Arrived, Item, Receipt, Replica, Report, first_hour},
     time::Timestamp,
+    wire::Bytes,
 };
 
 /// How often the end with the lower id asks whether the other is there and holds the same. Ping and pong
@@ -74,6 +75,8 @@ pub enum Event {
     Kept(Signed<Receipt>),
     /// Reports that were kept before this host was started: the issuers' hosts may not have them.
     Owed(Vec<(EntryId, HostId)>),
+    /// The time of [`Effect::Wake`] is over.
+    Woken,
     /// Time passed.
     Tick,
 }
@@ -99,6 +102,8 @@ pub enum Effect {
     Reach(HostId),
     /// Send a neighbour these results, which this host keeps.
     Pass(HostId, Vec<(EntryId, HostId)>),
+    /// Say [`Event::Woken`] in so long; when exactly does not matter, and once more does no harm.
+    Wake(Duration),
 }
 
 /// Spreads, reconciles and carries results for one host.
@@ -228,6 +233,10 @@ impl Machine {
                 self.returns.owed(kept, replica);
                 Vec::new()
             }
+            Event::Woken => {
+                let returned = self.returns.woken(now, replica);
+                self.perform(returned)
+            }
             Event::Tick => self.tick(now, replica),
         }
     }
@@ -250,6 +259,7 @@ impl Machine {
                 Returned::Pass(peer, kept) => {
                     self.neighbours.contains_key(&peer).then_some(Effect::Pass(peer, kept))
                 }
+                Returned::Wake(within) => Some(Effect::Wake(within)),
             })
             .collect()
     }
@@ -257,6 +267,8 @@ impl Machine {
     fn on_down(&mut self, peer: HostId, why: Ended, now: Timestamp, replica: &Replica) -> Vec<Effect> {
         self.neighbour_is_gone(peer);
         let mut effects = self.misses(peer, why, now, replica);
+        let returned = self.returns.unlinked(peer, now, replica, &self.linked());
+        effects.extend(self.perform(returned));
         effects.extend(self.ask_all(now, replica));
         effects
     }
@@ -331,8 +343,39 @@ impl Machine {
                 let returned = self.returns.running(Some(peer), order, hosts, now, replica, &linked);
                 self.perform(returned)
             }
+            Message::Combined { order, rows, working } => {
+                self.on_combined(peer, order, &rows, working.as_ref(), now, replica)
+            }
             Message::Notes { notes } => self.on_notes(peer, notes, now, replica),
         }
+    }
+
+    fn on_combined(
+        &mut self,
+        peer: HostId,
+        order: EntryId,
+        rows: &[Row],
+        working: Option<&Bytes>,
+        now: Timestamp,
+        replica: &Replica,
+    ) -> Vec<Effect> {
+        // Taking it apart is the cost, so not for who used up what it may.
+        if !self.accounts.any(peer, Cost::Report, now) {
+            self.accounts.throttle(1);
+            return self.bear(peer, 1, now).into_iter().collect();
+        }
+        let Ok((mut reports, mut hosts)) = self.returns.combined(order, rows, working, replica) else {
+            return vec![Effect::Close(peer, "it sent what are no results of an order")];
+        };
+        self.accounts.allow(peer, Cost::Report, &mut reports, now);
+        self.accounts.allow(peer, Cost::Report, &mut hosts, now);
+        if reports.is_empty() && hosts.is_empty() {
+            return self.bear(peer, 1, now).into_iter().collect();
+        }
+        let linked = self.linked();
+        let mut returned = self.returns.reports(peer, reports, now, replica, &linked);
+        returned.extend(self.returns.running(Some(peer), order, hosts, now, replica, &linked));
+        self.perform(returned)
     }
 
     #[cfg(test)]
@@ -348,6 +391,10 @@ impl Machine {
 
     pub(super) fn came(&mut self, order: EntryId, from: HostId) {
         self.returns.came(order, from);
+    }
+
+    pub(super) fn comes_again(&mut self, order: EntryId, from: HostId) {
+        self.returns.comes_again(order, from);
     }
 
     /// Announces what is new now, or soon if that happened often lately: many changes that come one after the
@@ -455,12 +502,6 @@ impl Machine {
             self.accounts.blame(peer, "it announces what it does not deliver", now);
         }
     }
-}
-
-/// Cuts the reports that a host keeps into messages of a bounded size.
-pub fn in_reports(reports: &[Report]) -> Vec<Message> {
-    let chunks = reports.chunks(super::returns::REPORTS_A_MESSAGE);
-    chunks.map(|reports| Message::Reports { reports: reports.to_vec() }).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What neighbours say to each other on their one long-lived stream. Symmetric.
 
-use super::Note;
+use super::{
+    Note,
+    combine::{Row, weight},
+};
 use crate::{
     identity::{EntryId, HostId},
     replica::{HeadTips, Item, Packed, Report, Roots, Tip},
@@ -151,6 +154,15 @@ pub enum Message {
         /// At most [`NOTES_MAX`](super::NOTES_MAX).
         notes: Vec<Note>,
     },
+    /// What [`Self::Reports`] and [`Self::Running`] say, of one order whose roster is large.
+    Combined {
+        /// The order.
+        order: EntryId,
+        /// Results, see `combine`.
+        rows: Vec<Row>,
+        /// Places in the roster of hosts that work on it.
+        working: Option<Bytes>,
+    },
 }
 wire_choice!(Message {
     0 = Hello { version, here, since, sum },
@@ -165,6 +177,7 @@ wire_choice!(Message {
     9 = Want { heads, entries, facets },
     10 = Facets { halves, facets },
     11 = Notes { notes },
+    12 = Combined { order, rows, working },
 });
 
 impl Message {
@@ -187,7 +200,7 @@ impl Message {
             Self::Ping { .. } | Self::Pong { .. } => 0,
             Self::Tips { tip } => tip_weight(tip),
             Self::Items { items, .. } => items.iter().map(Item::weight).sum(),
-            Self::Reports { reports } => reports.iter().map(report_weight).sum(),
+            Self::Reports { reports } => reports.iter().map(weight).sum(),
             Self::Settled { receipt } => receipt.0.len(),
             Self::Running { hosts, .. } => hosts.len() * 35,
             Self::Told { heads, entries, .. } => heads.0.len() + entries.0.len(),
@@ -196,6 +209,10 @@ impl Message {
                 halves.0.len() + facets.iter().map(Packed::weight).sum::<usize>()
             }
             Self::Notes { notes } => notes.len() * 24,
+            Self::Combined { rows, working, .. } => {
+                rows.iter().map(Row::weight).sum::<usize>()
+                    + working.as_ref().map_or(0, |bytes| bytes.0.len())
+            }
         }
     }
 
@@ -213,9 +230,4 @@ fn tip_weight(tip: &Tip) -> usize {
         | HeadTips::Full { rows: bytes } => bytes.0.len(),
     });
     heads + sections.map(|bytes| bytes.0.len()).sum::<usize>()
-}
-
-fn report_weight(report: &Report) -> usize {
-    let output = [&report.stdout, &report.stderr].into_iter().flatten().map(|out| out.0.len());
-    96 + report.record.0.len() + output.sum::<usize>()
 }

@@ -18,9 +18,12 @@
 
 mod account;
 mod arrivals;
+mod bits;
 mod bucket;
+mod combine;
 mod compare;
 mod feed;
+mod held;
 mod machine;
 mod message;
 mod neighbour;
@@ -30,8 +33,13 @@ mod rows;
 mod tables;
 mod wants;
 mod watch;
+mod window;
 
-pub use machine::{Effect, Event, Machine, in_reports};
+pub use combine::{
+    COMBINED_HOSTS_MAX, COMBINED_ROWS_MAX, NoResults, Row, SMALL_ROSTER, in_messages, pack, pack_places,
+    unpack, unpack_places,
+};
+pub use machine::{Effect, Event, Machine};
 pub use message::{Cursor, MESSAGE_BYTES_MAX, Message, Part, SYNC_VERSION, Sum};
 pub use presence::{Ended, NOTES_MAX, Note, Presence, Said, Seen, WITNESSES_MAX};
 pub use returns::{RETRY_AFTER, Returned, Returns};

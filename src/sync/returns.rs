@@ -3,8 +3,13 @@
 //! that way does not answer.
 //!
 //! Nobody on the way opens a result: its signature is for the issuer to check. A host holds its own
-//! results until a keeper has said that they are on its disk; who only carries them holds nothing but the
-//! way back. A keeper that is not the issuer's host owes it what it keeps, and offers that when it meets it.
+//! results until a keeper has said that they are on its disk; who only carries them holds the way back and, as
+//! long as there is room and no receipt came by, what it handed on: when the link is gone that it took, it takes
+//! the next way, which is another neighbour that delivered the order. So a parent that is lost costs latency, never
+//! data, and no keeper is dialled for it: that is for when neighbours were tried. A keeper that is not the issuer's
+//! host owes it what it keeps, and offers that when it meets it.
+//!
+//! Where the roster is large, results and words are gathered for a moment (`window`) and put together (`combine`).
 //!
 //! *Who may settle:* a keeper that the order names, by its signature over the very record. Whoever passes
 //! that on can only lose it, and then the result is offered again.
@@ -15,10 +20,17 @@ use std::{
     time::Duration,
 };
 
-use super::Message;
+use super::{
+    Message, NoResults, Row,
+    combine::{
+        COMBINED_HOSTS_MAX, SMALL_ROSTER, fits, in_messages, mark, pack_places, unpack, unpack_places,
+    },
+    held::Held,
+    window::{self, Leaving, Windows},
+};
 use crate::{
-    identity::{EntryId, HostId, Payload as _, Signed, SignedError},
-    replica::{INLINE_OUTPUT_BYTES_MAX, Receipt, Replica, Report, ResultRecord},
+    identity::{EntryId, HostId, Signed, SignedError},
+    replica::{Receipt, Replica, Report},
     time::Timestamp,
     wire::Bytes,
 };
@@ -28,6 +40,12 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// And before the first time: receipts come within a fraction of a second, and a link that was given up on
 /// the way takes with it what it carried. Soon enough for who waits the five seconds that `run` does.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// And so many moments, each of which a hop of a deep tree can cost.
+const RETRY_FIRST_MOMENTS: u32 = 10;
+/// Keepers are dialled over so long a time for each host of a large roster: fifty hosts a second.
+const REACH_SPREAD: Duration = Duration::from_millis(20);
+/// And no later than this after the first try.
+const REACH_MOST: Duration = Duration::from_secs(600);
 /// The wait doubles up to this while nobody answers.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// The same report is not passed on again within this, so that no circle of ways keeps it running.
@@ -49,8 +67,8 @@ const CARRIED_MAX: usize = 65_536;
 const OWN_MAX: usize = 8192;
 /// Neighbours that one result came from and that are remembered.
 const ENDS_MAX: usize = 3;
-/// Reports in one message.
-pub(super) const REPORTS_A_MESSAGE: usize = 32;
+/// Neighbours that delivered an order and are remembered, the first one first.
+const WAYS_A_ORDER: usize = 3;
 /// What is to be done about results.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Returned {
@@ -66,6 +84,8 @@ pub enum Returned {
     Reach(HostId),
     /// Send these, which this host keeps.
     Pass(HostId, Vec<(EntryId, HostId)>),
+    /// Say in so long that it is time, see [`Returns::woken`].
+    Wake(Duration),
 }
 
 /// A table that forgets what it took in first.
@@ -122,6 +142,10 @@ struct Own {
     known: Timestamp,
     again: Timestamp,
     tries: u32,
+    /// Where it was sent last, along the way of its order.
+    sent: Option<HostId>,
+    /// From when on keepers may be dialled for it.
+    reach: Timestamp,
 }
 
 impl Own {
@@ -135,6 +159,8 @@ struct Carried {
     from: Ends,
     mark: [u8; 32],
     passed: Timestamp,
+    /// How often the same was passed on before that.
+    turns: usize,
     /// Whose receipts were passed on since.
     told: Ends,
     /// Whether the issuer's host has it.
@@ -145,18 +171,21 @@ struct Carried {
 #[derive(Debug)]
 pub struct Returns {
     me: HostId,
-    /// Which neighbour an order came from first.
-    ways: Bounded<EntryId, HostId>,
+    /// Which neighbours an order came from, the first one first.
+    ways: Bounded<EntryId, Vec<HostId>>,
     /// Which neighbour a host's result came from.
     carried: Bounded<(EntryId, HostId), Carried>,
     /// When word that a host works on an order was last passed on.
     /// When a start was passed on last, and which neighbour it came from.
     started: Bounded<(EntryId, HostId), (Timestamp, Option<HostId>)>,
     own: BTreeMap<EntryId, Own>,
+    windows: Windows,
+    held: Held,
     /// What is kept here and the issuer's host may not have.
     owed: BTreeMap<EntryId, BTreeSet<HostId>>,
     owed_again: Timestamp,
     owed_tries: u32,
+    offered_again: usize,
 }
 
 impl Returns {
@@ -168,9 +197,12 @@ impl Returns {
             carried: Bounded::new(CARRIED_MAX),
             started: Bounded::new(CARRIED_MAX),
             own: BTreeMap::new(),
+            windows: Windows::default(),
+            held: Held::default(),
             owed: BTreeMap::new(),
             owed_again: Timestamp(0),
             owed_tries: 0,
+            offered_again: 0,
         }
     }
 
@@ -186,22 +218,163 @@ impl Returns {
         result.or_else(|| self.started.get(&key).and_then(|(_, from)| *from))
     }
 
-    /// An order came from a neighbour and was taken: that is where results go. The first stays.
+    /// How often results of this host were offered again since it was started.
+    pub fn offered_again(&self) -> usize {
+        self.offered_again
+    }
+
+    /// How many reports are held that were handed on.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// An order came from a neighbour and was taken: that is where results go.
     pub fn came(&mut self, order: EntryId, from: HostId) {
-        if self.ways.get(&order).is_none() {
-            self.ways.insert(order, from);
+        match self.ways.get_mut(&order) {
+            Some(ways) => {
+                ways.retain(|way| *way != from);
+                ways.insert(0, from);
+                ways.truncate(WAYS_A_ORDER);
+            }
+            None => self.ways.insert(order, vec![from]),
         }
     }
 
-    /// The next stop for what belongs to an order: the issuer's host if it is linked, the way it came, else
-    /// another keeper that is linked.
-    fn next_stop(&self, order: &EntryId, replica: &Replica, linked: &[HostId]) -> Option<HostId> {
+    /// Another neighbour has an order that is here, or about to be: a way for when the first is gone.
+    pub fn comes_again(&mut self, order: EntryId, from: HostId) {
+        match self.ways.get_mut(&order) {
+            Some(ways) if ways.len() < WAYS_A_ORDER && !ways.contains(&from) => ways.push(from),
+            Some(_) => {}
+            None => self.ways.insert(order, vec![from]),
+        }
+    }
+
+    /// The neighbours that an order came from and that are linked, but for one.
+    fn ways(&self, order: &EntryId, linked: &[HostId], but: Option<HostId>) -> Vec<HostId> {
+        let ways = self.ways.get(order).into_iter().flatten();
+        ways.copied().filter(|way| linked.contains(way) && Some(*way) != but).collect()
+    }
+
+    /// The next stop for what belongs to an order: the issuer's host if it is linked, a way it came (another one
+    /// each turn), else another keeper that is linked.
+    fn next_stop(
+        &self,
+        order: &EntryId,
+        replica: &Replica,
+        linked: &[HostId],
+        from: Option<HostId>,
+        turn: usize,
+    ) -> Option<HostId> {
         let keepers = keepers(order, replica);
-        let first = keepers.first().filter(|first| linked.contains(first));
-        first
-            .or_else(|| self.ways.get(order).filter(|way| linked.contains(way)))
-            .or_else(|| keepers.iter().find(|keeper| linked.contains(keeper)))
+        let may = |host: &&HostId| linked.contains(host) && Some(**host) != from;
+        let ways = self.ways(order, linked, from);
+        keepers
+            .first()
+            .filter(may)
+            .or_else(|| ways.get(turn % ways.len().max(1)))
+            .or_else(|| keepers.iter().find(may))
             .copied()
+    }
+
+    /// Sends what was gathered by where it goes: what is of large rosters at its moment.
+    fn send(&mut self, out: Out, now: Timestamp, replica: &Replica) -> Vec<Returned> {
+        let mut returned = Vec::new();
+        if !out.keep.is_empty() {
+            returned.push(Returned::Keep(out.keep));
+        }
+        for (to, reports) in out.send {
+            let mut by_order: BTreeMap<EntryId, Vec<Report>> = BTreeMap::new();
+            for report in reports {
+                by_order.entry(report.order).or_default().push(report);
+            }
+            let mut at_once = Vec::new();
+            for (order, reports) in by_order {
+                let length = window::length(size(&order, replica));
+                let leaving = self.windows.offer(to, order, reports, length, now);
+                at_once.extend(leaving.reports);
+                returned.extend(self.words(to, order, &leaving.working, replica));
+            }
+            let messages = in_messages(at_once, replica);
+            returned.extend(messages.into_iter().map(|message| Returned::Send(to, message)));
+        }
+        returned.extend(self.windows.wake(now).map(Returned::Wake));
+        returned
+    }
+
+    /// Says who works on an order, but for those whose results went by.
+    fn words(
+        &self,
+        to: HostId,
+        order: EntryId,
+        working: &BTreeSet<HostId>,
+        replica: &Replica,
+    ) -> Vec<Returned> {
+        let Some(seats) = replica.seats(&order) else { return Vec::new() };
+        let is_done = |host: &HostId| {
+            let is_own = *host == self.me && self.own.contains_key(&order);
+            is_own || self.carried.get(&(order, *host)).is_some()
+        };
+        let places = working.iter().filter(|host| !is_done(host)).filter_map(|host| seats.index_of(host));
+        let places: Vec<u32> = places.collect();
+        let word = |places: &[u32]| {
+            let working = Some(pack_places(places.iter().copied()));
+            Returned::Send(to, Message::Combined { order, rows: Vec::new(), working })
+        };
+        places.chunks(COMBINED_HOSTS_MAX).map(word).collect()
+    }
+
+    /// A moment may be over: sends what was gathered in it.
+    pub fn woken(&mut self, now: Timestamp, replica: &Replica) -> Vec<Returned> {
+        let mut returned = Vec::new();
+        for (to, order, Leaving { reports, working }) in self.windows.ended(now) {
+            let messages = in_messages(reports, replica);
+            returned.extend(messages.into_iter().map(|message| Returned::Send(to, message)));
+            returned.extend(self.words(to, order, &working, replica));
+        }
+        returned.extend(self.windows.wake(now).map(Returned::Wake));
+        returned
+    }
+
+    /// A link is gone: what was handed over it and is not settled takes the next way.
+    pub fn unlinked(
+        &mut self,
+        peer: HostId,
+        now: Timestamp,
+        replica: &Replica,
+        linked: &[HostId],
+    ) -> Vec<Returned> {
+        let mut out = Out::default();
+        let mut returned = Vec::new();
+        // Its reports are among those that are held, or this host's own.
+        for (order, leaving) in self.windows.gone(&peer) {
+            let working: Vec<HostId> = leaving.working.iter().copied().collect();
+            if let Some(stop) = self.next_stop(&order, replica, linked, None, 0)
+                && !self.windows.works(stop, order, &working, window::length(size(&order, replica)), now)
+            {
+                returned.extend(self.words(stop, order, &leaving.working, replica));
+            }
+        }
+        let lost = |own: &&Own| own.sent == Some(peer);
+        let own: Vec<Report> = self.own.values().filter(lost).map(|own| own.report.clone()).collect();
+        for report in own.into_iter().chain(self.held.gone(&peer)) {
+            let key = (report.order, report.host);
+            let from = self.carried.get(&key).and_then(|carried| carried.from.0.last()).copied();
+            let any = || {
+                let others: Vec<HostId> =
+                    linked.iter().copied().filter(|other| Some(*other) != from).collect();
+                others.get(usize::from(mark(&report)[0]) % others.len().max(1)).copied()
+            };
+            let Some(stop) = self.next_stop(&report.order, replica, linked, from, 0).or_else(any) else {
+                continue;
+            };
+            match self.own.get_mut(&report.order).filter(|_| report.host == self.me) {
+                Some(own) => own.sent = Some(stop),
+                None => self.held.add(stop, report.clone()),
+            }
+            out.send.entry(stop).or_default().push(report);
+        }
+        returned.extend(self.send(out, now, replica));
+        returned
     }
 
     /// Results of this host.
@@ -215,19 +388,39 @@ impl Returns {
         let mut out = Out::default();
         for report in reports {
             let order = report.order;
+            let mut sent = None;
             if keepers(&order, replica).first() == Some(&self.me) {
                 out.keep.push(report.clone());
-            } else if let Some(stop) = self.next_stop(&order, replica, linked) {
+            } else if let Some(stop) = self.next_stop(&order, replica, linked, None, 0) {
                 out.send.entry(stop).or_default().push(report.clone());
+                sent = Some(stop);
             }
-            let again = now.after(RETRY_FIRST);
-            self.own.insert(order, Own { report, known: now, again, tries: 0 });
+            let size = size(&order, replica);
+            let again = now.after(RETRY_FIRST + window::length(size) * RETRY_FIRST_MOMENTS);
+            let reach = again.after(spread(&self.me, size));
+            self.own.insert(order, Own { report, known: now, again, tries: 0, sent, reach });
             if self.own.len() > OWN_MAX {
                 let oldest = self.own.iter().min_by_key(|(_, own)| own.known).map(|(order, _)| *order);
                 oldest.and_then(|order| self.own.remove(&order));
             }
         }
-        out.done()
+        self.send(out, now, replica)
+    }
+
+    /// Combined results of an order came from a neighbour.
+    ///
+    /// # Errors
+    /// When they are none of that order: no honest host passes that on.
+    pub fn combined(
+        &mut self,
+        order: EntryId,
+        rows: &[Row],
+        working: Option<&Bytes>,
+        replica: &Replica,
+    ) -> Result<(Vec<Report>, Vec<HostId>), NoResults> {
+        let Some(seats) = replica.seats(&order) else { return Ok((Vec::new(), Vec::new())) };
+        let working = working.map(|places| unpack_places(places, &seats)).transpose()?;
+        Ok((unpack(order, rows, &seats, replica)?, working.unwrap_or_default()))
     }
 
     /// Reports came from a neighbour.
@@ -243,7 +436,7 @@ impl Returns {
         for report in reports.into_iter().filter(fits) {
             // Only for orders that are known, and hosts that they name.
             let Some(order) = replica.order(&report.order) else { continue };
-            if order.body().roster.index_of(&report.host).is_none() {
+            if !replica.seats_of(order.body()).is_some_and(|seats| seats.contains(&report.host)) {
                 continue;
             }
             let key = (report.order, report.host);
@@ -252,7 +445,9 @@ impl Returns {
             if self.carried.get(&key).is_none() {
                 self.carried.insert(key, Carried::default());
             }
-            let stop = self.next_stop(&report.order, replica, linked);
+            let turn = self.carried.get(&key).filter(|carried| carried.mark == mark);
+            let turn = turn.map_or(0, |carried| carried.turns + 1);
+            let stop = self.next_stop(&report.order, replica, linked, Some(from), turn);
             let Some(carried) = self.carried.get_mut(&key) else { continue };
             carried.from.add(from);
             (carried.settled, carried.told) = (false, Ends::default());
@@ -270,14 +465,15 @@ impl Returns {
             // A keeper that is not the issuer's own host passes it on as well. Where no way is known, or it
             // would go back, any neighbour may know one; nobody passes it on twice in a moment.
             let others: Vec<HostId> = linked.iter().copied().filter(|peer| *peer != from).collect();
-            let turn = usize::from(mark[0]) + usize::try_from(now.0 / 10_000).unwrap_or(0);
-            let any = others.get(turn % others.len().max(1)).copied();
-            if let Some(stop) = stop.filter(|stop| *stop != from).or(any).filter(|_| !again) {
-                (carried.mark, carried.passed) = (mark, now);
+            let chance = usize::from(mark[0]) + usize::try_from(now.0 / 10_000).unwrap_or(0);
+            let any = others.get(chance % others.len().max(1)).copied();
+            if let Some(stop) = stop.or(any).filter(|_| !again) {
+                (carried.mark, carried.passed, carried.turns) = (mark, now, turn);
+                self.held.add(stop, report.clone());
                 out.send.entry(stop).or_default().push(report);
             }
         }
-        out.done()
+        self.send(out, now, replica)
     }
 
     /// Reports that this host keeps are on its disk: its receipt goes towards the hosts they are of.
@@ -340,6 +536,7 @@ impl Returns {
         let mut returned = self.settle(&receipt);
         let mut ways = BTreeSet::new();
         for kept in kept {
+            self.held.settled(kept);
             let first = keepers(&kept.order, replica).first() == Some(&keeper);
             if first {
                 pay(&mut self.owed, kept.order, kept.host);
@@ -366,12 +563,12 @@ impl Returns {
         replica: &Replica,
         linked: &[HostId],
     ) -> Vec<Returned> {
-        let Some(admitted) = replica.order(&order) else { return Vec::new() };
+        let Some(seats) = replica.seats(&order) else { return Vec::new() };
         let mut fresh = Vec::new();
         for host in hosts {
             let passed = self.started.get(&(order, host)).map(|(at, _)| *at);
             let again = passed.is_some_and(|at| at <= now && now.since(at) < PASS_AGAIN_AFTER);
-            if !again && admitted.body().roster.index_of(&host).is_some() {
+            if !again && seats.contains(&host) {
                 self.started.insert((order, host), (now, from));
                 fresh.push(host);
             }
@@ -385,10 +582,13 @@ impl Returns {
             returned.push(Returned::Running(order, fresh.clone()));
         }
         if keepers.first() != Some(&self.me)
-            && let Some(stop) = self.next_stop(&order, replica, linked)
-            && Some(stop) != from
+            && let Some(stop) = self.next_stop(&order, replica, linked, from, 0)
         {
-            returned.push(Returned::Send(stop, Message::Running { order, hosts: fresh }));
+            if self.windows.works(stop, order, &fresh, window::length(seats.len()), now) {
+                returned.extend(self.windows.wake(now).map(Returned::Wake));
+            } else {
+                returned.push(Returned::Send(stop, Message::Running { order, hosts: fresh }));
+            }
         }
         returned
     }
@@ -406,7 +606,7 @@ impl Returns {
                 out.send.entry(peer).or_default().push(own.report.clone());
             }
         }
-        let mut returned = out.done();
+        let mut returned = self.send(out, now, replica);
         let owed: Vec<_> = self
             .owed
             .iter()
@@ -424,6 +624,7 @@ impl Returns {
         let mut out = Out::default();
         let mut reach = BTreeSet::new();
         let me = self.me;
+        let mut returned = self.woken(now, replica);
         self.own.retain(|order, own| {
             if replica.order(order).is_some() {
                 own.known = now;
@@ -437,8 +638,10 @@ impl Returns {
                 continue;
             }
             own.tries += 1;
+            self.offered_again += 1;
             own.again = now.after(own.wait());
             let Some(admitted) = replica.order(order) else { continue };
+            let small = replica.seats_of(admitted.body()).is_none_or(|seats| seats.len() <= SMALL_ROSTER);
             let keepers = &admitted.body().keepers;
             if keepers.first() == Some(&me) {
                 out.keep.push(own.report.clone());
@@ -454,18 +657,26 @@ impl Returns {
             if offered {
                 continue;
             }
-            // Any neighbour may lead to a keeper; the keepers themselves are tried in turn.
+            // Another that delivered the order, then any neighbour may lead to a keeper; the keepers themselves
+            // are tried in turn, after neighbours were where there may be many who try.
             let turn = own.tries as usize - 1;
-            if let Some(neighbour) = linked.get(turn % linked.len().max(1)) {
+            let ways = self.ways.get(order).into_iter().flatten();
+            let mut others = ways.filter(|way| linked.contains(way) && Some(**way) != own.sent);
+            let other = others.next().filter(|_| turn == 0);
+            if let Some(neighbour) = other.or_else(|| linked.get(turn % linked.len().max(1))) {
+                own.sent = Some(*neighbour);
                 out.send.entry(*neighbour).or_default().push(own.report.clone());
             }
-            if reach.len() < REACH_MAX
+            own.reach = own.reach.min(now.after(REACH_MOST));
+            let may_reach = small || (own.reach <= now && (turn > 0 || linked.is_empty()));
+            if may_reach
+                && reach.len() < REACH_MAX
                 && let Some(keeper) = keepers.get(turn % keepers.len().max(1))
             {
                 reach.insert(*keeper);
             }
         }
-        let mut returned = out.done();
+        returned.extend(self.send(out, now, replica));
         returned.extend(self.pay_back(now, replica, linked, &mut reach));
         returned.extend(reach.into_iter().map(Returned::Reach));
         returned
@@ -490,12 +701,14 @@ impl Returns {
         let mut by_stop: BTreeMap<HostId, Vec<(EntryId, HostId)>> = BTreeMap::new();
         for (order, hosts) in &self.owed {
             let Some(first) = keepers(order, replica).first().copied() else { continue };
-            if !linked.contains(&first) && reach.len() < REACH_MAX {
+            // Of a large roster there are many results, and neighbours are tried first.
+            let small = size(order, replica) <= SMALL_ROSTER;
+            if !linked.contains(&first) && reach.len() < REACH_MAX && (small || self.owed_tries > 1) {
                 reach.insert(first);
             }
             // Links come and go, and with them ways: after the first time, any neighbour may know another.
             let any = linked.get(self.owed_tries as usize % linked.len().max(1)).copied();
-            let known = self.next_stop(order, replica, linked);
+            let known = self.next_stop(order, replica, linked, None, usize::from(!small));
             let stop = if self.owed_tries == 1 || known == Some(first) { known.or(any) } else { any };
             if let Some(stop) = stop {
                 by_stop.entry(stop).or_default().extend(hosts.iter().map(|host| (*order, *host)));
@@ -514,19 +727,19 @@ fn pay(owed: &mut BTreeMap<EntryId, BTreeSet<HostId>>, order: EntryId, host: Hos
     }
 }
 
-/// Whether a report is no longer than one may be.
-fn fits(report: &Report) -> bool {
-    let output: usize = [&report.stdout, &report.stderr].into_iter().flatten().map(|out| out.0.len()).sum();
-    report.record.0.len() <= ResultRecord::BYTES_MAX && output as u64 <= INLINE_OUTPUT_BYTES_MAX
+/// How many hosts an order is for.
+fn size(order: &EntryId, replica: &Replica) -> usize {
+    replica.seats(order).map_or(0, |seats| seats.len())
 }
 
-fn mark(report: &Report) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&report.record.0);
-    for output in [&report.stdout, &report.stderr].into_iter().flatten() {
-        hasher.update(&output.0);
+/// How much later than others a host dials keepers: not at all where the roster is small.
+fn spread(me: &HostId, size: usize) -> Duration {
+    if size <= SMALL_ROSTER {
+        return Duration::ZERO;
     }
-    *hasher.finalize().as_bytes()
+    let share = me.0.first_chunk::<2>().map_or(0, |bytes| u32::from(u16::from_be_bytes(*bytes)));
+    let whole = REACH_SPREAD.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX)).min(REACH_MOST);
+    whole * share / 65_536
 }
 
 fn keepers<'a>(order: &EntryId, replica: &'a Replica) -> &'a [HostId] {
@@ -543,19 +756,4 @@ fn towards(ways: &BTreeSet<HostId>, receipt: &Signed<Receipt>) -> Vec<Returned> 
 struct Out {
     send: BTreeMap<HostId, Vec<Report>>,
     keep: Vec<Report>,
-}
-
-impl Out {
-    fn done(self) -> Vec<Returned> {
-        let mut returned = Vec::new();
-        if !self.keep.is_empty() {
-            returned.push(Returned::Keep(self.keep));
-        }
-        for (to, reports) in self.send {
-            for reports in reports.chunks(REPORTS_A_MESSAGE) {
-                returned.push(Returned::Send(to, Message::Reports { reports: reports.to_vec() }));
-            }
-        }
-        returned
-    }
 }

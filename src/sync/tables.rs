@@ -4,6 +4,7 @@ use super::{
     Machine,
     account::BLAMED_MAX,
     arrivals::{PARKED_BYTES_MAX, PARKED_MAX, WITHHELD_BY_ALL_MAX},
+    held::HELD_MAX,
     neighbour::{HAS_MAX, Neighbour},
     wants::WANTS_MAX,
 };
@@ -27,6 +28,8 @@ pub struct Tables {
     pub accounts: usize,
     /// Members who misbehaved.
     pub blamed: usize,
+    /// Reports that were handed on and are not settled.
+    pub held: usize,
 }
 
 impl Tables {
@@ -42,6 +45,7 @@ impl Tables {
             known_of_neighbours: HAS_MAX,
             accounts: 2 * members,
             blamed: BLAMED_MAX,
+            held: HELD_MAX,
         }
     }
 
@@ -56,6 +60,7 @@ impl Tables {
             ("known of a neighbour", self.known_of_neighbours, most.known_of_neighbours),
             ("accounts", self.accounts, most.accounts),
             ("blamed", self.blamed, most.blamed),
+            ("held", self.held, most.held),
         ];
         rows.into_iter().find(|(_, rows, most)| rows > most).map(|(name, rows, _)| (name, rows))
     }
@@ -73,6 +78,7 @@ impl Machine {
             known_of_neighbours: self.neighbours.values().map(Neighbour::knows_of_it).max().unwrap_or(0),
             accounts: self.accounts.len(),
             blamed: self.accounts.blamed().count(),
+            held: self.returns().held(),
         }
     }
 }

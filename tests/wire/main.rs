@@ -18,19 +18,21 @@ mod ssh;
 use file::{Names, leaf, list, record};
 use muster::{
     authority::{
-        Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt, HostCertificate,
-        HostKeys, Invitation, Op, RootChain, RootChange, RootUpdate, Suspension, TagChange, Whom,
+        Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt,
+        HostCertificate, HostKeys, Invitation, Op, RootChain, RootChange, RootUpdate, Suspension, TagChange,
+        Whom,
     },
     identity::{
-        Cosigned, FleetId, JoinToken, KeyError, Kind, Payload, PublicKey, Root, SecretKey, Signed,
+        Cosigned, FleetId, HostId, JoinToken, KeyError, Kind, Payload, PublicKey, Root, SecretKey, Signed,
         TokenError, is_development_key, peek,
     },
     replica::{
         Action, Blob, Cancellation, Card, Entry, EntryError, FacetRef, Head, Limits, NodeFacet, Order,
-        Outcome, Output, ReadRequest, Receipt, ResultRecord, Roster,
+        Outcome, Output, ReadRequest, Receipt, Replica, Report, ResultRecord, Roster,
     },
+    sync::{Message, pack, pack_places, unpack, unpack_places},
     time::Timestamp,
-    wire::{self, Value, Wire, WireError},
+    wire::{self, Bytes, Value, Wire, WireError},
 };
 use objects::{fleet, names};
 use std::{fmt::Debug, marker::PhantomData};
@@ -341,6 +343,80 @@ fn every_whom() {
     assert_eq!(file::golden_text("whom", &bytes, &about), bytes);
     for whom in objects::every_whom() {
         assert_eq!(wire::decode::<Whom>(&wire::encode(&whom), 1000).unwrap(), whom);
+    }
+}
+
+// ---- what neighbours say of results
+
+/// Signed bytes travel in parts here, and are made again out of these: where the parts change their meaning, no
+/// signature would match.
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "its fleet may exist in development builds alone")]
+fn combined_results_and_what_comes_out_of_them() {
+    let names = record(
+        "message",
+        [
+            leaf("combined"),
+            leaf("order"),
+            list(
+                "rows",
+                record(
+                    "row",
+                    [
+                        file::inside(
+                            "said by all",
+                            record(
+                                "fields",
+                                [
+                                    list("outcome", leaf("part")),
+                                    leaf("stdout, which follows from the output"),
+                                    leaf("stderr, likewise"),
+                                    leaf("left behind"),
+                                ],
+                            ),
+                        ),
+                        leaf("standard output"),
+                        leaf("standard error"),
+                        leaf("started, in ms: the middle"),
+                        leaf("took, in ms: the middle"),
+                        leaf(
+                            "columns: places passed over, started, took (each: 5 bits of order, then codes)",
+                        ),
+                        leaf("signatures, in order of places"),
+                    ],
+                ),
+            ),
+            leaf("places of those who work on it: how many, then a column"),
+        ],
+    );
+    let signed = Signed::sign(fleet(), &objects::executor(), objects::result());
+    let (stdout, stderr) = (Some(Bytes(b"Linux\n".to_vec())), Some(Bytes::default()));
+    let (order, host, record) =
+        (objects::result().order, objects::result().host, Bytes::from(signed.bytes()));
+    let report = Report { order, host, record, stdout, stderr };
+    // A roster in which the host stands in the middle.
+    let hosts = vec![HostId([0; 32]), host, HostId([0xfe; 32]), HostId([0xff; 32])];
+    let asked = Order { roster: Roster::Inline { hosts }, ..objects::order() };
+    let [one, two, three] = objects::roots();
+    let genesis = Cosigned::sign(FleetId([0; 32]), &[&one, &two], objects::genesis_update());
+    let mut chain = RootChain::open(genesis.bytes(), fleet()).unwrap();
+    chain.absorb(Cosigned::sign(fleet(), &[&one, &three], objects::certify_update()).bytes()).unwrap();
+    let mut replica = Replica::new(Authority::new(chain));
+    let certificate = Signed::sign(fleet(), &objects::stream(), objects::host_certificate());
+    replica.merge(Entry::verify(certificate.bytes(), fleet()).unwrap(), &[]).unwrap();
+    let seats = replica.seats_of(&asked).unwrap();
+    let (rows, plain) = pack(order, std::slice::from_ref(&report), &seats, &replica);
+    assert_eq!((rows.len(), plain.len()), (1, 0));
+    let bytes = wire::encode(&Message::Combined { order, rows, working: Some(pack_places([0, 2, 3])) });
+    let held = file::golden("combined", &bytes, &names);
+    assert_eq!(held, bytes);
+    let read = wire::decode::<Message>(&held, 4096).unwrap();
+    let Message::Combined { rows, working: Some(working), .. } = read else { panic!("{read:?}") };
+    assert_eq!(unpack(order, &rows, &seats, &replica).unwrap(), [report]);
+    let working = unpack_places(&working, &seats).unwrap();
+    assert_eq!(working, [HostId([0; 32]), HostId([0xfe; 32]), HostId([0xff; 32])]);
+    for at in 0..held.len() {
+        assert!(wire::decode::<Message>(&held[..at], 4096).is_err(), "cut at {at}");
     }
 }
 

@@ -214,6 +214,7 @@ impl Driver {
                     self.failed_to_open(host, (self.clock)());
                 }
             }
+            Done::Slept => self.handle(Event::Woken),
             Done::Other => {}
         }
     }

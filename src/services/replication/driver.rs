@@ -9,7 +9,7 @@ use std::{
 use tokio::{
     sync::{OwnedSemaphorePermit, broadcast, mpsc},
     task::{JoinSet, yield_now},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -28,7 +28,7 @@ use crate::{
     replica::{Arrived, Item, Replica},
     routing::{Candidate, LINKS_MAX, Neighbours},
     store::Store,
-    sync::{Effect, Event, Machine, Message, in_reports},
+    sync::{Effect, Event, Machine, Message, in_messages},
     time::Timestamp,
 };
 
@@ -104,6 +104,8 @@ pub(super) struct Driver {
 pub(super) enum Done {
     Dialled(HostId, bool),
     Opened(HostId, Option<Box<Channel<Sync>>>),
+    /// What the machine gathers may be due.
+    Slept,
     Other,
 }
 
@@ -357,7 +359,7 @@ impl Driver {
                 for (order, hosts) in orders {
                     let mut reports = self.store.kept(&order);
                     reports.retain(|report| hosts.contains(&report.host));
-                    for message in in_reports(&reports) {
+                    for message in self.store.read(|replica| in_messages(reports, replica)) {
                         self.send(peer, message);
                     }
                 }
@@ -372,6 +374,12 @@ impl Driver {
             Effect::Settle(order) => self.post(Mail::Settle(order)),
             Effect::Running(order, hosts) => self.post(Mail::Running(order, hosts)),
             Effect::Reach(keeper) => self.dial(keeper),
+            Effect::Wake(within) => {
+                self.tasks.spawn(async move {
+                    sleep(within).await;
+                    Done::Slept
+                });
+            }
         }
     }
 

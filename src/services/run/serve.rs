@@ -234,7 +234,7 @@ impl Runs {
         let mut messages = Vec::new();
         for order in orders {
             let signed = order.signed();
-            if signed.body().roster.index_of(&self.parts.me).is_none() {
+            if !replica.seats_of(signed.body()).is_some_and(|seats| seats.contains(&self.parts.me)) {
                 continue;
             }
             if let Some(cancellation) = replica.cancellation(&signed.id())

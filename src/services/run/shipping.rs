@@ -152,7 +152,7 @@ impl Shipping {
             let mine = replica.orders().map(Admitted::signed).filter(|order| {
                 let body = order.body();
                 body.expires >= now
-                    && body.roster.index_of(&self.0.me).is_some()
+                    && replica.seats_of(body).is_some_and(|seats| seats.contains(&self.0.me))
                     && replica.cancellation(&order.id()).is_none()
             });
             mine.flat_map(|order| order.body().action.blobs().map(|blob| (*blob, order.id())))

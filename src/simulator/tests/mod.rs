@@ -2,6 +2,7 @@
 
 mod away;
 mod liars;
+mod returning;
 
 use std::collections::BTreeMap;
 

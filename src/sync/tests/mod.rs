@@ -2,6 +2,7 @@
 
 mod liars;
 mod network;
+mod returns;
 mod spread;
 
 use std::{collections::BTreeMap, time::Duration};

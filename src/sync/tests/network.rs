@@ -18,7 +18,7 @@ use crate::{
         Outcome, Output, Packed, RECEIPT_REPORTS_MAX, Receipt, Replica, Report, ResultRecord, Roster,
         Sections, TipForm,
     },
-    sync::{Effect, Event, MESSAGE_BYTES_MAX, Machine, Message, in_reports},
+    sync::{Effect, Event, MESSAGE_BYTES_MAX, Machine, Message, in_messages},
     time::Timestamp,
     wire::{self, Bytes, FRAME_HEADER_BYTES},
 };
@@ -214,6 +214,8 @@ pub(super) struct Network {
     pub(super) judged: BTreeMap<(usize, EntryId), usize>,
     /// The last messages of tips.
     pub(super) tips: Vec<crate::replica::Tip>,
+    /// Who is to be woken, and when.
+    woken: BTreeSet<(Timestamp, usize)>,
     /// Drops messages that it says yes to.
     pub(super) loses: fn(&Message) -> bool,
 }
@@ -232,6 +234,7 @@ pub(super) fn kind(message: &Message) -> &'static str {
         Message::Want { .. } => "want",
         Message::Facets { .. } => "facets",
         Message::Notes { .. } => "notes",
+        Message::Combined { .. } => "combined",
     }
 }
 
@@ -261,6 +264,7 @@ impl Network {
             received: BTreeMap::new(),
             judged: BTreeMap::new(),
             tips: Vec::new(),
+            woken: BTreeSet::new(),
             loses: |_| false,
         }
     }
@@ -421,10 +425,14 @@ impl Network {
                         self.link(at, keeper);
                     }
                 }
+                Effect::Wake(within) => {
+                    self.woken.insert((self.now.after(within), at));
+                }
                 Effect::Pass(peer, kept) => {
                     let to = self.at(&peer);
                     let reports = kept.iter().filter_map(|key| self.nodes[at].kept.get(key).cloned());
-                    for message in in_reports(&reports.collect::<Vec<_>>()) {
+                    let reports = reports.collect();
+                    for message in in_messages(reports, &self.nodes[at].replica) {
                         self.send(at, to, message);
                     }
                 }
@@ -436,6 +444,10 @@ impl Network {
     /// links in any order.
     fn deliver(&mut self) {
         loop {
+            while self.woken.first().is_some_and(|(due, _)| *due <= self.now) {
+                let Some((_, at)) = self.woken.pop_first() else { break };
+                self.handle(at, Event::Woken);
+            }
             let ready: Vec<((usize, usize), usize)> = self
                 .links
                 .iter()
@@ -458,7 +470,8 @@ impl Network {
     pub(super) fn run(&mut self, seconds: u64) {
         for _ in 0..seconds {
             // Nothing under way: nothing to see within the second.
-            let busy = self.links.values().any(|link| link.queues.iter().any(|queue| !queue.is_empty()));
+            let busy = self.links.values().any(|link| link.queues.iter().any(|queue| !queue.is_empty()))
+                || !self.woken.is_empty();
             let steps = if busy { 20 } else { 1 };
             for _ in 0..steps {
                 self.now = self.now.after(Duration::from_millis(1000 / steps));
