@@ -24,8 +24,11 @@
 
 mod chance;
 mod mutate;
-mod selector;
+mod cbor;
 mod target;
+mod selector;
+mod records;
+mod texts;
 mod work;
 
 use std::fs::{self, File};

@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
+use muster::executor::message;
+use muster::sync;
+
 use crate::chance::Chance;
-use crate::selector;
+use crate::records::{self, Messages};
+use crate::{selector, texts};
 
 /// A reader of bytes that strangers or people may have written.
 pub(crate) trait Target {
@@ -11,7 +15,9 @@ pub(crate) trait Target {
     fn name(&self) -> &'static str;
 
     /// How long a run without `--seconds` lasts.
-    fn seconds(&self) -> u64;
+    fn seconds(&self) -> u64 {
+        3
+    }
 
     /// The longest input: a little longer than the reader's own bound, so that the bound is met.
     fn bytes_max(&self) -> usize;
@@ -31,6 +37,11 @@ pub(crate) trait Target {
         None
     }
 
+    /// Changes an input by the rules of what is read; nothing where it has no such form.
+    fn changed(&self, _chance: &mut Chance, _input: &[u8], _other: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Reads `input` and checks all that must hold. An error is what did not. May panic: that is a finding too.
     fn check(&self, input: &[u8]) -> Result<Said, String>;
 }
@@ -45,7 +56,35 @@ pub(crate) struct Said {
 }
 
 pub(crate) fn all() -> Vec<Box<dyn Target>> {
-    vec![Box::new(selector::Selectors)]
+    let mut all: Vec<Box<dyn Target>> = vec![
+        Box::new(selector::Selectors),
+        Box::new(Messages::<sync::Message>::new("sync", sync::MESSAGE_BYTES_MAX)),
+        Box::new(Messages::<message::ToMesh>::new("to-mesh", message::MESSAGE_BYTES_MAX)),
+        Box::new(Messages::<message::ToExecutor>::new("to-executor", message::MESSAGE_BYTES_MAX)),
+        Box::new(records::Bodies),
+        Box::new(records::Envelopes::new()),
+        Box::new(records::Facets),
+        Box::new(records::Frames),
+        Box::new(texts::Tokens),
+    ];
+    all.extend(of_the_agent());
+    all
+}
+
+#[cfg(not(feature = "agent"))]
+fn of_the_agent() -> Vec<Box<dyn Target>> {
+    Vec::new()
+}
+
+#[cfg(feature = "agent")]
+fn of_the_agent() -> Vec<Box<dyn Target>> {
+    use muster::control::{MESSAGE_BYTES_MAX, Reply, Request};
+    vec![
+        Box::new(Messages::<Request>::new("control-request", MESSAGE_BYTES_MAX)),
+        Box::new(Messages::<Reply>::new("control-reply", MESSAGE_BYTES_MAX)),
+        Box::new(texts::Nodesets),
+        Box::new(texts::Scenarios),
+    ]
 }
 
 /// The inputs of a folder: each file is one, and each line of a file that ends in `.lines`, where `#` starts a

@@ -184,7 +184,11 @@ fn next(target: &dyn Target, chance: &mut Chance, kept: &Pools, words: &[&[u8]])
         return made.clone();
     }
     let (first, other) = (kept.one(chance), kept.one(chance));
-    mutated(chance, made.as_deref().unwrap_or(first), other, words, target.bytes_max())
+    let first = made.as_deref().unwrap_or(first);
+    match target.changed(chance, first, other) {
+        Some(changed) if changed.len() <= target.bytes_max() => changed,
+        _ => mutated(chance, first, other, words, target.bytes_max()),
+    }
 }
 
 /// Minimises what does not hold, as long as something does not.
