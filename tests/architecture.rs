@@ -83,6 +83,10 @@ const PRIVILEGED: &[&str] = &["journal", "link", "executor"];
 const EXECUTOR_LINES_MAX: usize = 3_000;
 /// The only place of `unsafe`.
 const UNSAFE_IN: &str = "executor/os/";
+/// Who may read what was signed without checking the signature again, by `again`: the command line's own memory of
+/// what it verified. The others are what it is made of.
+const AGAIN_IN: &[&str] =
+    &["control/fleet.rs", "identity/signed.rs", "authority/enrolment.rs", "replica/entry.rs"];
 
 /// One file of `src`, by its path below it.
 struct File {
@@ -205,6 +209,11 @@ fn wrongs(files: &[File]) -> BTreeSet<String> {
             let next = file.tokens.get(index + 1).map(|token| token.text.as_str());
             if token.text == "unsafe" && !file.path.starts_with(UNSAFE_IN) {
                 say(token.line, format!("unsafe stands only in src/{UNSAFE_IN}"));
+            }
+            let before = index.checked_sub(1).and_then(|before| file.tokens.get(before));
+            let is_path = before.is_some_and(|token| token.text == "::");
+            if token.text == "again" && is_path && !AGAIN_IN.contains(&file.path.as_str()) {
+                say(token.line, format!("signatures are checked, but in {}", AGAIN_IN[0]));
             }
             let writes = WRITING.contains(&token.text.as_str()) && next == Some("!");
             if writes && pure && !file.is_test(token.line) {
@@ -449,6 +458,19 @@ mod checker {
         fails("executor/mod.rs", "unsafe fn f() {}", "unsafe stands only in");
         holds("executor/os/fork.rs", "fn f() { unsafe { g() } }");
         holds("net/mod.rs", "// unsafe\n#![deny(unsafe_code)] const A: &str = \"unsafe\";");
+    }
+
+    #[test]
+    fn signatures_are_taken_on_trust_in_one_place() {
+        for text in [
+            "fn f() { Entry::again(b, f) }",
+            "fn f() { Signed::<Op>::again(b, f) }",
+            "use x::Entry as E; fn f() { g(E::again) }",
+        ] {
+            fails("store/mod.rs", text, "signatures are checked, but in control/fleet.rs");
+        }
+        holds("control/fleet.rs", "fn f() { Entry::again(b, f) }");
+        holds("store/mod.rs", "fn f() { once.again(); let again = 1; }");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::kind::Kind;
 use super::outcome::{Outcomes, Truth};
 use super::path::Path;
 use super::pattern::MATCHED_BYTES_MAX;
-use super::quantified::{Row, cells_of, value};
+use super::quantified::{Row, value};
 use super::root::Root;
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -142,16 +142,10 @@ impl Path {
         if !self.is_of_tables() {
             return Look::Undecided;
         }
-        let mut columns: Vec<String> =
-            self.column().into_iter().flat_map(cells_of).map(str::to_owned).collect();
-        let only = self.named().map(|(key, name)| {
-            columns.retain(|column| column != key);
-            columns.push(key.to_owned());
-            (columns.len() - 1, name)
-        });
+        let (columns, only) = self.cells();
         let (mut values, mut rows_met, mut unknown) = (Vec::new(), 0_usize, false);
         for table in self.tables() {
-            let cells = match subject.rows(&Wanted { table, columns: &columns, only }) {
+            let cells = match subject.rows(&Wanted { table, columns, only }) {
                 Rows::Undecided => return Look::Undecided,
                 Rows::Unknown => {
                     unknown = true;

@@ -24,7 +24,9 @@ pub(super) const PATTERNS_MAX: usize = 8;
 /// Reads `text`.
 pub(super) fn parse(text: &str) -> Result<Expression, SelectorError> {
     if text.len() > TEXT_BYTES_MAX {
-        let over = Position { offset: TEXT_BYTES_MAX, length: text.len() - TEXT_BYTES_MAX };
+        // Whole characters: the last one that begins within the bound may end beyond it.
+        let offset = (0..=TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let over = Position { offset, length: text.len() - offset };
         return Err(too_long(over, text.len()));
     }
     let tokens = tokens(text)?;

@@ -3,6 +3,7 @@
 use super::character::{is_hidden, is_segment, quoted};
 use super::error::{Position, SelectorError};
 use super::kind::Kind;
+use super::quantified::cells_of;
 use super::root::Root;
 use super::schema::{self, Schema, Source};
 use super::spelling::{self, nearest};
@@ -22,6 +23,9 @@ pub struct Path {
     segments: Vec<String>,
     place: Place,
     kind: Kind,
+    /// The cells that it looks at in each row, by osquery's names; the one that has the rows' names is the last.
+    /// They follow from the place, and are asked for at every host.
+    cells: Vec<String>,
 }
 
 /// What a path comes to.
@@ -40,7 +44,15 @@ enum Place {
 impl Path {
     /// The path of the tag with this key.
     pub(super) fn of_tag(key: &str) -> Self {
-        Self { root: Root::Tag, segments: vec![key.to_owned()], place: Place::Host, kind: Kind::Text }
+        Self::new(Root::Tag, vec![key.to_owned()], Place::Host, Kind::Text)
+    }
+
+    fn new(root: Root, segments: Vec<String>, place: Place, kind: Kind) -> Self {
+        let mut path = Self { root, segments, place, kind, cells: Vec::new() };
+        let key = path.named().map(|(key, _)| key);
+        let looked_at = path.column().into_iter().flat_map(cells_of).filter(|cell| Some(*cell) != key);
+        path.cells = looked_at.chain(key).map(str::to_owned).collect();
+        path
     }
 
     /// Checks the parts that stood at `position`. Within the rows of `table` they name one of its columns.
@@ -152,7 +164,7 @@ impl Path {
             }
             _ => (Place::Rows { named: None }, Kind::Presence),
         };
-        Ok(Self { root, segments, place, kind })
+        Ok(Self::new(root, segments, place, kind))
     }
 
     /// The table whose rows `any` and `every` look at. Of units and packages that is the root alone.
@@ -163,12 +175,7 @@ impl Path {
             && let Some(root) = Root::named(&one.text)
         {
             if root.schema().is_some() {
-                return Ok(Self {
-                    root,
-                    segments: Vec::new(),
-                    place: Place::Rows { named: None },
-                    kind: Kind::Presence,
-                });
+                return Ok(Self::new(root, Vec::new(), Place::Rows { named: None }, Kind::Presence));
             }
             let hint = match root {
                 Root::Fact => "name its table: any fact.mounts(type = ext4)".to_owned(),
@@ -227,7 +234,7 @@ impl Path {
                 None => fault(message),
             })?,
         };
-        Ok(Self { root: self.root, segments: vec![word.to_owned()], place: Place::OfRow { source }, kind })
+        Ok(Self::new(self.root, vec![word.to_owned()], Place::OfRow { source }, kind))
     }
 
     /// What to say to someone who wrote `word` where a column of this table should stand.
@@ -310,6 +317,13 @@ impl Path {
             }
             _ => None,
         }
+    }
+
+    /// The cells that it looks at in each row of its tables, by osquery's names, and which of them must have which
+    /// text.
+    pub(super) fn cells(&self) -> (&[String], Option<(usize, &str)>) {
+        let only = self.named().map(|(_, name)| (self.cells.len().saturating_sub(1), name));
+        (&self.cells, only)
     }
 
     /// Whether it looks at tables.

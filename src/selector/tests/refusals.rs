@@ -169,3 +169,10 @@ fn hostile_texts_are_refused() {
     }
     parse(&classes);
 }
+
+#[test]
+fn what_is_too_long_is_so_from_a_whole_character_on() {
+    let text = "a".repeat(4095) + "é";
+    let (at, message, _) = refused(&text);
+    assert_eq!((at, message.as_str()), ("é", "the selector is 4097 bytes long; 4096 is the most"));
+}

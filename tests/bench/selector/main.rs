@@ -56,6 +56,7 @@ struct Host {
     values: Vec<(&'static str, String)>,
     /// Shared by all hosts of one image.
     packages: Arc<HashMap<String, String>>,
+    /// Rows stand in the order of their first cell, by which the index of an agent finds them as well.
     tables: HashMap<&'static str, (Vec<&'static str>, Vec<Vec<String>>)>,
 }
 
@@ -104,7 +105,13 @@ impl Host {
         Self {
             values: values.into(),
             packages: Arc::clone(images.get(number % images.len()).unwrap()),
-            tables: tables.into_iter().map(|(name, columns, rows)| (name, (columns, rows))).collect(),
+            tables: tables
+                .into_iter()
+                .map(|(name, columns, mut rows)| {
+                    rows.sort_unstable();
+                    (name, (columns, rows))
+                })
+                .collect(),
         }
     }
 }
@@ -132,12 +139,14 @@ impl Subject for Host {
         let Some((columns, rows)) = self.tables.get(wanted.table) else { return Rows::Unknown };
         let places: Vec<Option<usize>> =
             wanted.columns.iter().map(|name| columns.iter().position(|known| known == name)).collect();
+        let named = wanted.only.filter(|(at, _)| places.get(*at) == Some(&Some(0)));
+        let rows = named.map_or(&rows[..], |(_, name)| {
+            let first = |row: &Vec<String>| row.first().map_or("", String::as_str);
+            let start = rows.partition_point(|row| first(row) < name);
+            let end = rows.partition_point(|row| first(row) <= name);
+            rows.get(start..end).unwrap_or_default()
+        });
         for row in rows {
-            // As an index by name does.
-            let cell = |at: usize| row.get((*places.get(at)?)?);
-            if wanted.only.is_some_and(|(at, text)| cell(at).is_some_and(|cell| cell != text)) {
-                continue;
-            }
             let texts = places.iter().map(|place| row.get((*place)?).map(String::as_str));
             cells.push(&texts.collect::<Vec<_>>());
         }
