@@ -22,6 +22,8 @@ pub fn name_of(message: &Message) -> &'static str {
         Message::Want { .. } => "want",
         Message::Facets { .. } => "facets",
         Message::Notes { .. } => "notes",
+        Message::WantList { .. } => "want list",
+        Message::List { .. } => "list",
     }
 }
 

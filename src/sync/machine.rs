@@ -10,10 +10,12 @@ use super::{
     Ended, Message, Presence, Returned, Returns,
     account::{Accounts, Cost},
     arrivals::{Parked, Withheld},
+    lists::Lists,
     neighbour::{Cursors, Neighbour},
     wants::Wants,
 };
 use crate::{
+    authority::MemberList,
     identity::{EntryId, HostId, Signed},
     replica::{Arrived, Item, Receipt, Replica, Report, first_hour},
     time::Timestamp,
@@ -99,6 +101,8 @@ pub enum Effect {
     Reach(HostId),
     /// Send a neighbour these results, which this host keeps.
     Pass(HostId, Vec<(EntryId, HostId)>),
+    /// Keep this list, which live orders mark hosts of, and hand those over that waited for it.
+    KeepList(MemberList),
 }
 
 /// Spreads, reconciles and carries results for one host.
@@ -118,6 +122,8 @@ pub struct Machine {
     /// Since when an exchange has to wait for what is on its way.
     pub(super) held_up: Option<Timestamp>,
     returns: Returns,
+    /// Lists that live orders mark hosts of and that are not here.
+    pub(super) lists: Lists,
     pub(super) presence: Presence,
     /// Which version of the authority presence was told the members of.
     pub(super) members_told: Option<u64>,
@@ -144,6 +150,7 @@ impl Machine {
             accounts: Accounts::default(),
             held_up: None,
             returns: Returns::new(me),
+            lists: Lists::default(),
             presence: Presence::new(me),
             members_told: None,
             flushes: 0,
@@ -286,6 +293,7 @@ impl Machine {
                         let returned = self.returns.linked(peer, now, replica);
                         effects.extend(self.perform(returned));
                         effects.extend(self.meets(peer, now, replica));
+                        effects.extend(self.seek_lists(now, replica));
                         effects
                     }
                     Err(why) => vec![Effect::Close(peer, why)],
@@ -332,6 +340,8 @@ impl Machine {
                 self.perform(returned)
             }
             Message::Notes { notes } => self.on_notes(peer, notes, now, replica),
+            Message::WantList { list, have } => self.on_want_list(peer, list, have, now, replica),
+            Message::List { list, listing } => self.on_list(peer, list, &listing, now, replica),
         }
     }
 
@@ -348,6 +358,11 @@ impl Machine {
 
     pub(super) fn came(&mut self, order: EntryId, from: HostId) {
         self.returns.came(order, from);
+    }
+
+    /// The neighbour that an order came from.
+    pub(super) fn came_from(&self, order: &EntryId) -> Option<HostId> {
+        self.returns.came_from(order)
     }
 
     /// Announces what is new now, or soon if that happened often lately: many changes that come one after the
@@ -437,6 +452,7 @@ impl Machine {
                 self.unanswered(peer, now);
             }
         }
+        effects.extend(self.seek_lists(now, replica));
         self.judge_withheld(now, replica);
         effects.extend(self.unpark(now, replica));
         effects.extend(self.ask_all(now, replica));

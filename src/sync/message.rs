@@ -2,6 +2,7 @@
 
 use super::Note;
 use crate::{
+    authority::{ListId, Listing},
     identity::{EntryId, HostId},
     replica::{HeadTips, Item, Packed, Report, Roots, Tip},
     wire::{Bytes, Value, Wire, WireError},
@@ -151,6 +152,20 @@ pub enum Message {
         /// At most [`NOTES_MAX`](super::NOTES_MAX).
         notes: Vec<Note>,
     },
+    /// The sender lacks a list that a live order marks hosts of. Answered by [`Message::List`].
+    WantList {
+        /// The list.
+        list: ListId,
+        /// Lists that it has, the newest first.
+        have: Vec<ListId>,
+    },
+    /// A list that was asked for.
+    List {
+        /// The list.
+        list: ListId,
+        /// All of it, or what differs from one that the receiver has.
+        listing: Listing,
+    },
 }
 wire_choice!(Message {
     0 = Hello { version, here, since, sum },
@@ -165,6 +180,8 @@ wire_choice!(Message {
     9 = Want { heads, entries, facets },
     10 = Facets { halves, facets },
     11 = Notes { notes },
+    13 = WantList { list, have },
+    14 = List { list, listing },
 });
 
 impl Message {
@@ -196,6 +213,8 @@ impl Message {
                 halves.0.len() + facets.iter().map(Packed::weight).sum::<usize>()
             }
             Self::Notes { notes } => notes.len() * 24,
+            Self::WantList { have, .. } => 34 + have.len() * 34,
+            Self::List { listing, .. } => 34 + listing.weight(),
         }
     }
 

@@ -21,6 +21,7 @@ mod arrivals;
 mod bucket;
 mod compare;
 mod feed;
+mod lists;
 mod machine;
 mod message;
 mod neighbour;

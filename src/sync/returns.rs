@@ -193,6 +193,11 @@ impl Returns {
         }
     }
 
+    /// The neighbour that an order came from first.
+    pub(super) fn came_from(&self, order: &EntryId) -> Option<HostId> {
+        self.ways.get(order).copied()
+    }
+
     /// The next stop for what belongs to an order: the issuer's host if it is linked, the way it came, else
     /// another keeper that is linked.
     fn next_stop(&self, order: &EntryId, replica: &Replica, linked: &[HostId]) -> Option<HostId> {

@@ -372,6 +372,8 @@ impl Driver {
             Effect::Settle(order) => self.post(Mail::Settle(order)),
             Effect::Running(order, hosts) => self.post(Mail::Running(order, hosts)),
             Effect::Reach(keeper) => self.dial(keeper),
+            // Who hands orders over hears of it from the store.
+            Effect::KeepList(list) => drop(self.store.keep_list(list)),
         }
     }
 
