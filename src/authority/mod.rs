@@ -19,6 +19,8 @@ mod fold;
 mod grant;
 mod groups;
 mod held;
+mod marks;
+mod members;
 mod op;
 mod refusal;
 #[cfg(test)]
@@ -42,6 +44,8 @@ pub use fold::{Authority, Host, Standing, TagState};
 pub use grant::Grant;
 pub use groups::GroupState;
 pub use held::{Halted, Stop};
+pub use marks::{Marks, Meant, ROSTER_INLINE_MAX};
+pub use members::{ListError, ListId, ListPlace, Listing, MEMBERS_MAX, MemberList, stands};
 pub use op::{Op, OpAction, TagChange};
 pub use refusal::Refusal;
 pub use stop::{Halt, Suspension};

@@ -157,7 +157,7 @@ fn needs(verb: &Verb) -> Needs {
         Verb::Host(Host::Ls(list)) | Verb::Hosts(list) if list.watch => Needs::Answer,
         Verb::Host(Host::Ls(_) | Host::Show(_))
         | Verb::Hosts(_)
-        | Verb::Job(Job::Ls | Job::Show(_))
+        | Verb::Job(Job::Ls(_) | Job::Show(_))
         | Verb::Inventory(Inventory::Search(_))
         | Verb::Select(_)
         | Verb::Group(Group::Ls { .. }) => Needs::Kept,

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Cancellation, Entry, Order, Packed, Roots, Seats,
+    Cancellation, Entry, Order, Packed, Roots,
     facets::Facets,
     first_hour,
     heads::KeptHead,
     ledger::{Ledger, Spot},
+    lists::Lists,
     operators::OperatorStream,
     roots::expiry_hour,
 };
@@ -47,7 +48,9 @@ pub struct Replica {
     pub(super) orders: BTreeMap<EntryId, Admitted<Order>>,
     pub(super) cancellations: BTreeMap<EntryId, Signed<Cancellation>>,
     pub(super) forked_hosts: BTreeSet<HostId>,
-    version: u64,
+    pub(super) version: u64,
+    /// What live orders mark hosts of, and no part of what is agreed on.
+    pub(super) lists: Lists,
     authority_version: u64,
 }
 
@@ -72,6 +75,7 @@ impl Replica {
             cancellations: BTreeMap::new(),
             forked_hosts: BTreeSet::new(),
             version: 0,
+            lists: Lists::default(),
             authority_version: 0,
         }
     }
@@ -190,6 +194,9 @@ impl Replica {
                     bounded(theirs.count(), STOPPED_ORDERS_MAX, "live orders of one who is stopped")?;
                 }
                 self.ledger.enter(id, Spot::Order, Some(admitted.body().expires));
+                if let Some(list) = admitted.body().roster.list() {
+                    self.name_list(list);
+                }
                 self.orders.insert(id, admitted);
                 Merged::New
             }
@@ -239,12 +246,13 @@ impl Replica {
     /// (They stand alone, so nothing else needs them; a host that never saw that branch, or saw the revocation
     /// first, never took them. Those of whom an admin suspends stay, so that what came of them is told.)
     fn drop_disowned_orders(&mut self) {
-        let Self { authority, ledger, orders, cancellations, .. } = self;
+        let Self { authority, ledger, lists, orders, cancellations, .. } = self;
         orders.retain(|id, order| {
             let signed = order.signed();
             let keep = authority.still_keeps(signed);
             if !keep {
                 ledger.strike(id);
+                lists.forget(order.body());
                 if let Some(cancellation) = cancellations.remove(id) {
                     ledger.strike(&cancellation.id());
                 }
@@ -259,7 +267,11 @@ impl Replica {
         let gone = self.ledger.expired(first_hour(now));
         for id in &gone {
             match self.ledger.spot(id) {
-                Some(Spot::Order) => drop(self.orders.remove(id)),
+                Some(Spot::Order) => {
+                    if let Some(order) = self.orders.remove(id) {
+                        self.lists.forget(order.body());
+                    }
+                }
                 Some(Spot::Invitation) => drop(self.invitations.remove(id)),
                 Some(Spot::Cancellation(order)) => drop(self.cancellations.remove(&order)),
                 _ => {}
@@ -295,16 +307,6 @@ impl Replica {
     /// One live order.
     pub fn order(&self, id: &EntryId) -> Option<&Admitted<Order>> {
         self.orders.get(id)
-    }
-
-    /// The hosts of a live order, if it is one and they are known here.
-    pub fn seats(&self, order: &EntryId) -> Option<Seats<'_>> {
-        self.seats_of(self.orders.get(order)?.body())
-    }
-
-    /// The hosts of any order, if they are known here.
-    pub fn seats_of<'a>(&'a self, order: &'a Order) -> Option<Seats<'a>> {
-        Seats::of(&order.roster)
     }
 
     /// The cancellation of an order.

@@ -249,6 +249,11 @@ impl Returns {
         }
     }
 
+    /// The neighbour that an order came from first.
+    pub(super) fn came_from(&self, order: &EntryId) -> Option<HostId> {
+        self.ways.get(order).and_then(|ways| ways.first()).copied()
+    }
+
     /// The neighbours that an order came from and that are linked, but for one.
     fn ways(&self, order: &EntryId, linked: &[HostId], but: Option<HostId>) -> Vec<HostId> {
         let ways = self.ways.get(order).into_iter().flatten();

@@ -131,7 +131,7 @@ pub async fn suspend(
         cut: cut(&replica, &whom, effective, false),
         reason: request.reason.to_owned(),
     };
-    let suspension = Signed::sign(replica.fleet(), &operator.key, body);
+    let suspension = operator.sign(body)?;
     // Whether it may be signed is known before anybody is asked.
     let mut after = replica.authority().clone();
     let before: BTreeSet<EntryId> = after.certificates().map(|(id, _)| *id).collect();
@@ -179,7 +179,7 @@ pub async fn halt(
     }
     let (certificate, reason) = (operator.certificate, request.reason.to_owned());
     let body = Halt { certificate, selector: text.to_owned(), at: now, reason };
-    let halt = Signed::sign(replica.fleet(), &operator.key, body);
+    let halt = operator.sign(body)?;
     let mut after = replica.authority().clone();
     after.absorb_halt(halt.clone())?;
     let halted =

@@ -24,7 +24,8 @@ pub(super) fn sign(
     tally: &Tally,
     now: Timestamp,
 ) -> Result<Vec<Item>, OperatorError> {
-    rollout.orders().iter().filter(|order| is_open(order, tally)).map(|order| end(home, order, now)).collect()
+    let open = rollout.signed().filter(|(_, hosts)| is_open(hosts, tally));
+    open.map(|(order, _)| end(home, order, now)).collect()
 }
 
 /// Signs the end of one order.

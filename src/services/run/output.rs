@@ -173,12 +173,12 @@ impl Reader {
     pub(super) fn sign<'a>(
         home: &OperatorHome,
         socket: &Path,
-        orders: impl IntoIterator<Item = &'a Signed<Order>>,
+        orders: impl IntoIterator<Item = (&'a Signed<Order>, &'a [HostId])>,
         now: Timestamp,
     ) -> Result<Self, OperatorError> {
         let mut reader = Self::new(socket);
-        for order in orders {
-            reader.add(home, order, now)?;
+        for (order, hosts) in orders {
+            reader.add(home, order, hosts, now)?;
         }
         Ok(reader)
     }
@@ -191,9 +191,10 @@ impl Reader {
         &mut self,
         home: &OperatorHome,
         order: &Signed<Order>,
+        hosts: &[HostId],
         now: Timestamp,
     ) -> Result<Bytes, OperatorError> {
-        let (order, hosts) = (order.id(), order.body().roster.hosts().to_vec());
+        let (order, hosts) = (order.id(), hosts.to_vec());
         let read = read(home, order, now)?;
         self.rights.push(Right { order, read: read.clone(), signed: now, hosts });
         Ok(read)
