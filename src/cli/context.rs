@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     control::did_you_mean,
-    identity::{FleetId, JoinToken, Operator, TokenError},
-    journal::keyfile,
+    identity::{FleetId, JoinToken, TokenError},
+    journal::signer::{choose, ways},
     node::clock,
     services::context::{
         self, AddRequest, ContextError, Contexts, Kept, Saved, SavedError, Session, Standing, With,
@@ -54,7 +54,7 @@ pub enum ContextVerb {
 has expired will do. Whoever has no token names all three. Then a member is asked for the fleet, every entry of
 which is verified under the fleet's id. This machine does not become a host: it listens nowhere.
 
-Your operator key is not in a token. Where this user has none for the fleet, --operator-key takes a copy of one.
+Your operator key is not in a token. Where this user has none for the fleet, --operator-key names it.
 
 Examples:
   muster context add acme --token - --operator-key ./operator.key < token
@@ -76,9 +76,9 @@ pub struct ContextAdd {
     /// A file with the fleet's shield, 64 hexadecimal digits, mode 0600
     #[arg(long, value_name = "FILE", required_unless_present = "token")]
     pub shield_file: Option<PathBuf>,
-    /// A file with your operator key, of which a copy is kept [default: the key that this user has]
-    #[arg(long, value_name = "FILE")]
-    pub operator_key: Option<PathBuf>,
+    /// Your operator key: an ed25519 key file of OpenSSH, or a key in your SSH agent [default: the one this user has]
+    #[arg(long, value_name = "KEY")]
+    pub operator_key: Option<String>,
     /// Ask nobody now
     #[arg(long)]
     pub offline: bool,
@@ -316,7 +316,7 @@ fn add(context: &mut Context, contexts: &Contexts, request: &ContextAdd) -> Resu
     }
     let key = match &request.operator_key {
         None => None,
-        Some(path) => Some(keyfile::read::<Operator>(path).map_err(|error| error.explain(&context.site))?),
+        Some(word) => Some(choose(word, &ways()).map_err(|error| error.explain(&context.site))?),
     };
     let added = context::add(
         contexts,
@@ -324,7 +324,7 @@ fn add(context: &mut Context, contexts: &Contexts, request: &ContextAdd) -> Resu
         AddRequest {
             name: &request.name,
             saved: &saved,
-            key,
+            key: key.as_ref(),
             offline: request.offline,
             dry_run: request.dry_run,
             clock: clock::now,
@@ -352,7 +352,7 @@ fn add(context: &mut Context, contexts: &Contexts, request: &ContextAdd) -> Resu
     let mark = failure::good(context.talk.style(), "context");
     context.talk.say(&format!("{mark} {} · fleet {fleet}{seen}", request.name));
     if let Some(dir) = &added.operator {
-        context.talk.say(&format!("operator key copied to {}", escape::line(&quoted(dir))));
+        context.talk.say(&format!("operator key of this fleet: {}", escape::line(&quoted(dir))));
     }
     if request.take {
         contexts.use_one(Some(&request.name)).map_err(|error| error.explain(&context.site))?;

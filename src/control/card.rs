@@ -189,7 +189,7 @@ fn certificate(
     if id != CERTIFICATE_OF_KEY {
         return authority.certificate_of(&id, key).map_err(|refusal| refusal.to_string());
     }
-    let ids = authority.certificates().filter(|(_, held)| held.key == key).map(|(id, _)| id);
+    let ids = authority.certificates().filter(|(_, held)| held.key.name() == key).map(|(id, _)| id);
     let held = ids.filter_map(|id| authority.certificate_of(id, key).ok());
     held.max_by_key(|held| (held.valid_at(now), held.not_after))
         .ok_or_else(|| "the card's key has no certificate in this fleet".to_owned())

@@ -444,10 +444,10 @@ impl<T: Payload> Signed<T> {
         let (header, body, envelope) = open(bytes, T::BYTES_MAX)?;
         check_header::<T>(&header, fleet)?;
         let [one] = envelope.signatures.as_slice() else { return Err(SignedError::SignatureCount) };
-        if one.kind != SignatureKind::Ed25519 as u64 {
-            return Err(SignedError::SignatureKind(one.kind));
-        }
-        Ok((body, one.signature))
+        let AnyProof::Known(Proof::Ed25519(signature)) = &one.proof else {
+            return Err(SignedError::SignatureKind(one.proof.kind()));
+        };
+        Ok((body, *signature))
     }
 
     /// An envelope out of its parts, as bytes. It says nothing of whether the signature matches.
@@ -459,7 +459,7 @@ impl<T: Payload> Signed<T> {
     ) -> Vec<u8> {
         let key = signer.bytes();
         let signed = Bytes(generic_bytes::<T>(fleet, Some(key), body));
-        let one = OneSignature { kind: SignatureKind::Ed25519 as u64, key, signature };
+        let one = OneSignature { key, proof: AnyProof::Known(Proof::Ed25519(signature)) };
         wire::encode(&Envelope { signed, signatures: vec![one] })
     }
 

@@ -15,6 +15,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
@@ -92,7 +93,7 @@ wire_record!(WriterState { writer, next, previous });
 pub struct OperatorHome {
     dir: PathBuf,
     /// The operator's key, where it is.
-    pub signer: OperatorSigner,
+    pub signer: Arc<OperatorSigner>,
     /// The root chain, as far as it was known here.
     pub chain: RootChain,
     /// The certificate that this key acts under.
@@ -153,7 +154,7 @@ impl OperatorHome {
     /// # Errors
     /// See [`OperatorError`].
     pub fn open_with(dir: &Path, ways: Ways) -> Result<Self, OperatorError> {
-        let signer = signer_in(dir, ways)?;
+        let signer = Arc::new(signer_in(dir, ways)?);
         let path = dir.join("fleet");
         let damaged = |problem: String| OperatorError::Damaged { path: path.clone(), problem };
         let file: FleetFile = read_file(&path)?.ok_or_else(|| damaged("missing".to_owned()))?;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     authority::{Authority, Certificate, Halt, Lift, Revocation, RootChange, Suspension, Whom},
     control::{Anchor, Client, ControlError, Reply, Request, fleet_under},
-    identity::{EntryId, Signed},
+    identity::EntryId,
     journal::OperatorHome,
     replica::{Item, Replica},
     selector::Selector,

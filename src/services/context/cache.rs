@@ -150,6 +150,8 @@ fn past(row: &HostRow, standing: Standing, at: Timestamp) -> HostRow {
         Standing::Left => "left",
         Standing::Quarantined => "quarantined",
         Standing::Disowned => "disowned",
+        Standing::Suspended => "suspended",
+        Standing::Revoked => "revoked",
     };
     let seen = if up { Some(row.seen.unwrap_or(at).min(at)) } else { row.seen.map(|seen| seen.min(at)) };
     HostRow { host: row.host, state: state.to_owned(), seen, since: None, witnesses: None }

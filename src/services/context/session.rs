@@ -28,8 +28,11 @@ use super::{
 use crate::{
     authority::RootChain,
     control::{self, Client, ControlError, Reply, Request, no_answer},
-    identity::{FleetId, HostId, Operator, SecretKey},
-    journal::{OperatorError, OperatorHome},
+    identity::{FleetId, HostId},
+    journal::{
+        OperatorError, OperatorHome,
+        signer::{Choice, OperatorSigner, ways},
+    },
     net::{self, NetError},
     replica::Entry,
     time::Timestamp,
@@ -93,7 +96,7 @@ pub struct With<'a> {
     /// Where operators' directories are.
     pub operators: &'a Path,
     /// The key, where this user has no directory for the fleet yet.
-    pub key: Option<SecretKey<Operator>>,
+    pub key: Option<&'a Choice>,
     /// Whether what is fetched is kept.
     pub keeps: bool,
     /// What time it is.
@@ -170,9 +173,9 @@ impl Session {
     /// The same, and what was fetched because nothing was kept.
     pub(super) fn start_with(with: With<'_>) -> Result<(Self, Option<Fetched>), ContextError> {
         let home = OperatorHome::find(with.operators, with.saved.fleet)?;
-        let key = match (&home, with.key) {
-            (Some(home), _) => home.key.clone(),
-            (None, Some(key)) => key,
+        let signer = match (&home, with.key) {
+            (Some(home), _) => Arc::clone(&home.signer),
+            (None, Some(key)) => Arc::new(key.signer(ways())?),
             (None, None) => return Err(ContextError::NoKey { context: with.name.to_owned() }),
         };
         let mut remarks = Vec::new();
@@ -190,7 +193,7 @@ impl Session {
             keeps: with.keeps,
             clock: with.clock,
             seed: with.seed,
-            key,
+            signer,
             home,
             kept,
             listener,
@@ -264,7 +267,7 @@ struct Thread {
     keeps: bool,
     clock: fn() -> Timestamp,
     seed: [u8; 32],
-    key: SecretKey<Operator>,
+    signer: Arc<OperatorSigner>,
     home: Option<OperatorHome>,
     kept: Option<Kept>,
     listener: UnixListener,
@@ -297,7 +300,7 @@ impl Thread {
     }
 
     async fn serve(self, ready: &Told) -> Result<(), ContextError> {
-        let Self { saved, dir, operators, socket, keeps, clock, seed, key, home, kept, listener, stop } =
+        let Self { saved, dir, operators, socket, keeps, clock, seed, signer, home, kept, listener, stop } =
             self;
         let (net, task) = net::start(net::Settings { seed, psk: saved.shield, lan: false })?;
         let mut tasks = JoinSet::new();
@@ -305,7 +308,7 @@ impl Thread {
         let _net_ends = ended.clone().drop_guard();
         tasks.spawn(task.run(ended));
         let known = kept.as_ref().map(|kept| kept.known.clone()).unwrap_or_default();
-        let way = Arc::new(Way::new(net, saved.fleet, key, clock, saved.addresses, known));
+        let way = Arc::new(Way::new(net, saved.fleet, signer, clock, saved.addresses, known));
         let mut remarks = Vec::new();
         let first = match way.member().await {
             Ok(member) => Ok(member),

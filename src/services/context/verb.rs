@@ -15,8 +15,7 @@ use super::{
     session::{ContextError, Session, Standing, With},
 };
 use crate::{
-    identity::{Operator, SecretKey},
-    journal::OperatorHome,
+    journal::{KeySource, OperatorHome, signer::Choice},
     terminal::{Column, Kind, Output, OutputError, Sheet, escape, time},
     time::Timestamp,
 };
@@ -29,7 +28,7 @@ pub struct AddRequest<'a> {
     /// Where the fleet is found.
     pub saved: &'a Saved,
     /// The operator's key, where this user has none for the fleet yet.
-    pub key: Option<SecretKey<Operator>>,
+    pub key: Option<&'a Choice>,
     /// Whether nobody is asked.
     pub offline: bool,
     /// Whether nothing is written.
@@ -96,7 +95,6 @@ fn reached(operators: &Path, dir: &Path, request: AddRequest<'_>) -> Result<Adde
             _ => {}
         }
     }
-    let copy = key.clone();
     let with = With { name, saved, dir, operators, key, keeps: !dry_run, clock, seed };
     let (session, fetched) = Session::start_with(with)?;
     if let Standing::Offline { why, .. } = &session.standing {
@@ -105,10 +103,10 @@ fn reached(operators: &Path, dir: &Path, request: AddRequest<'_>) -> Result<Adde
     let Some(fetched) = fetched else { return Err(io::Error::other("nothing was fetched").into()) };
     let mut operator = None;
     if OperatorHome::find(operators, saved.fleet)?.is_none()
-        && let Some(key) = copy
+        && let Some(key) = key
         && !dry_run
     {
-        let home = OperatorHome::create(&free(operators, name), &key, &fetched.chain)?;
+        let home = OperatorHome::create_with(&free(operators, name), KeySource::There(key), &fetched.chain)?;
         operator = Some(home.dir().to_owned());
     }
     Ok(Added {

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -21,7 +21,8 @@ use crate::{
     control::{
         CERTIFICATE_OF_KEY, CONTROL_VERSION, CardReply, CardRequest, Remote, Reply, Request, ShowCard,
     },
-    identity::{FleetId, HostId, Operator, PublicKey, SecretKey, Signed},
+    identity::{FleetId, HostId, PublicKey},
+    journal::signer::OperatorSigner,
     net::{Channel, Net, PeerKey},
     replica::Card,
     time::Timestamp,
@@ -90,7 +91,7 @@ enum Miss {
 pub(super) struct Way {
     net: Net,
     fleet: FleetId,
-    key: SecretKey<Operator>,
+    signer: Arc<OperatorSigner>,
     clock: fn() -> Timestamp,
     given: Vec<SocketAddr>,
     known: Mutex<BTreeMap<HostId, Known>>,
@@ -118,7 +119,7 @@ impl Way {
     pub(super) fn new(
         net: Net,
         fleet: FleetId,
-        key: SecretKey<Operator>,
+        signer: Arc<OperatorSigner>,
         clock: fn() -> Timestamp,
         given: Vec<SocketAddr>,
         known: Vec<Known>,
@@ -127,7 +128,7 @@ impl Way {
         Self {
             net,
             fleet,
-            key,
+            signer,
             clock,
             given,
             known: Mutex::new(known),
@@ -296,7 +297,8 @@ impl Way {
             issued: now,
             expires: now.after(CARD_VALID),
         };
-        let card = Bytes::from(Signed::sign(self.fleet, &self.key, card).bytes());
+        let card = self.signer.sign(self.fleet, card).map_err(|error| Miss::Refused(error.to_string()))?;
+        let card = Bytes::from(card.bytes());
         let mut channel = self.net.open::<ShowCard>(peer, WITHIN).await.map_err(|error| nobody(&error))?;
         let shown = channel.send_request(&CardRequest { card }, WITHIN).await;
         shown.map_err(|error| nobody(&error))?;
