@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Authority, Refusal, Verb};
+use super::{Authority, ListPlace, Meant, Refusal, Verb};
 use crate::{
     identity::{EntryId, HostId, Operator, Payload, Signed},
     selector::{Selector, Subject},
@@ -21,8 +21,8 @@ pub struct Ask<'a> {
     pub verb: Verb,
     /// Which hosts, in the selector's text.
     pub selector: &'a str,
-    /// Which hosts, by id, each once and in order.
-    pub roster: &'a [HostId],
+    /// Which hosts, by id or by place.
+    pub roster: Meant<'a>,
     /// As whom, where that matters.
     pub run_as: Option<&'a str>,
     /// When it was made.
@@ -84,13 +84,12 @@ impl Authority {
         if let Some(user) = ask.run_as.filter(|user| !certificate.may_run_as(user)) {
             return Err(Refusal::RunAsNotGranted { person, user: user.to_owned() });
         }
-        if !ask.roster.is_sorted_by(|a, b| a < b) {
-            return Err(Refusal::Malformed("the roster is not in order"));
-        }
+        ask.roster.check()?;
+        let hosts = ask.roster.count();
         if let Some(limit) = certificate.hosts_max
-            && u32::try_from(ask.roster.len()).map_or(true, |hosts| hosts > limit)
+            && u32::try_from(hosts).map_or(true, |hosts| hosts > limit)
         {
-            return Err(Refusal::TooManyHosts { person, hosts: ask.roster.len(), limit });
+            return Err(Refusal::TooManyHosts { person, hosts, limit });
         }
         if ask.expires.since(ask.issued) > ORDER_VALID_MAX || ask.expires <= ask.issued {
             return Err(Refusal::ValidTooLong);
@@ -104,7 +103,8 @@ impl Authority {
     }
 
     /// Judges whether `host`, whose signed tags are `tags`, acts on an admitted request at `now`. The
-    /// subject takes what is not a signed tag as undecided, so a fact can only ever narrow elsewhere.
+    /// subject takes what is not a signed tag as undecided, so a fact can only ever narrow elsewhere. Where
+    /// the request is for some of a list, `place` proves where in it the host stands.
     ///
     /// # Errors
     /// [`Refusal`] names what does not hold here and now.
@@ -112,14 +112,26 @@ impl Authority {
         &self,
         request: &Admitted<T>,
         host: HostId,
+        place: Option<&ListPlace>,
+        tags: &impl Subject,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        request.body().ask().roster.includes(&host, place)?;
+        self.judge_meant(request, tags, now)
+    }
+
+    /// As [`Authority::judge`], for a host that is taken from the roster itself.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what does not hold here and now.
+    pub fn judge_meant<T: Asks>(
+        &self,
+        request: &Admitted<T>,
         tags: &impl Subject,
         now: Timestamp,
     ) -> Result<(), Refusal> {
         let ask = request.body().ask();
         let certificate = self.certificate_of(&ask.certificate, request.signed.signer())?;
-        if ask.roster.binary_search(&host).is_err() {
-            return Err(Refusal::NotInRoster);
-        }
         if now > ask.expires {
             return Err(Refusal::Expired { at: ask.expires });
         }

@@ -16,6 +16,8 @@ mod chain;
 mod enrolment;
 mod fold;
 mod groups;
+mod marks;
+mod members;
 mod op;
 mod refusal;
 #[cfg(test)]
@@ -32,5 +34,7 @@ pub use enrolment::{
 };
 pub use fold::{Authority, Host, Standing, TagState};
 pub use groups::GroupState;
+pub use marks::{Marks, Meant, ROSTER_INLINE_MAX};
+pub use members::{ListError, ListId, ListPlace, Listing, MEMBERS_MAX, MemberList, stands};
 pub use op::{Op, OpAction, TagChange};
 pub use refusal::Refusal;

@@ -63,6 +63,9 @@ pub enum Refusal {
     /// The host is not in the roster.
     #[error("this host is not in the roster")]
     NotInRoster,
+    /// The roster is some of a list, and where the host stands in that is not proven.
+    #[error("where this host stands in the list of the roster is not proven")]
+    NotProven,
     /// The host is, but its signed tags no longer match the selector.
     #[error("this host's tags do not match {selector}")]
     NotSelected {

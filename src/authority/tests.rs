@@ -51,7 +51,7 @@ impl Asks for Order {
             certificate: self.certificate,
             verb: Verb::Run,
             selector: &self.selector,
-            roster: &self.roster,
+            roster: Meant::Named(&self.roster),
             run_as: Some(&self.run_as),
             issued: self.issued,
             expires: self.expires,
@@ -95,7 +95,7 @@ fn verdict(
 ) -> Result<(), Refusal> {
     let admitted = authority.admit(Signed::sign(fleet.id(), by, order))?;
     let host = authority.host(&host_id(1)).unwrap();
-    authority.judge(&admitted, host.id(), host, now)
+    authority.judge(&admitted, host.id(), None, host, now)
 }
 
 /// What is tried, the certificate, the order, the time, the verdict.

@@ -5,6 +5,7 @@
 
 use super::{Health, HostLine};
 use crate::{
+    authority::ListId,
     identity::{EntryId, FleetId, HostId},
     replica::{Blob, Item, Report},
     time::Timestamp,
@@ -33,6 +34,21 @@ impl Wire for StreamName {
         bool::from_value(value, field).map(|stderr| if stderr { Self::Stderr } else { Self::Stdout })
     }
 }
+
+/// What is asked about a list of hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListAsk {
+    /// Whether the agent has it: it says [`Reply::Accepted`] then, else [`Reply::List`] without one.
+    Has {},
+    /// All of it, as a [`Reply::List`].
+    Read {},
+    /// That it is kept.
+    Keep {
+        /// The ids, one after the other.
+        hosts: Bytes,
+    },
+}
+wire_choice!(ListAsk { 0 = Has {}, 1 = Read {}, 2 = Keep { hosts } });
 
 /// What a command line asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +170,14 @@ pub enum Request {
         /// How many at most.
         limit: u32,
     },
+    /// About a list that orders mark hosts of. Answered by [`Reply::Accepted`], [`Reply::List`] or
+    /// [`Reply::Error`].
+    List {
+        /// The list.
+        list: ListId,
+        /// What about it.
+        ask: ListAsk,
+    },
     /// What the agent alone can say of its health; asks some linked hosts. Answered by [`Reply::Health`].
     Health {},
 }
@@ -171,6 +195,7 @@ wire_choice!(Request {
     10 = Invite {},
     11 = Leave {},
     13 = Explain { expression },
+    14 = List { list, ask },
     20 = InventorySearch { expression, columns, limit },
     21 = InventoryShow { host, table },
     22 = InventoryTypes {},
@@ -338,6 +363,11 @@ pub enum Reply {
         /// The report.
         health: Health,
     },
+    /// A list of hosts.
+    List {
+        /// The ids, one after the other; none if the agent does not have it.
+        hosts: Option<Bytes>,
+    },
 }
 wire_choice!(Reply {
     0 = Hello { version, agent, fleet, genesis, host },
@@ -354,6 +384,7 @@ wire_choice!(Reply {
     11 = Pong { rtt_us, via },
     12 = Invite { shield, addresses },
     13 = Explained { counts, left_out },
+    14 = List { hosts },
     20 = Found { paths, rows, left_out, cut, more },
     21 = Tables { about, name, tables, more },
     22 = NoSuchHost { near, candidates },

@@ -21,8 +21,8 @@ pub use client::{Client, ControlError};
 pub use fleet::{fleet, fleet_of, fleet_under, host_lines};
 pub use listing::{ClockRow, Health, HostLine};
 pub use message::{
-    CONTROL_VERSION, FoundRow, HostRow, JobRow, MESSAGE_BYTES_MAX, PeerRow, Reply, Request, StatusReport,
-    StoreCheck, StoreProblem, StoreRows, StreamName, TablePart, TruthCount, TypeRow,
+    CONTROL_VERSION, FoundRow, HostRow, JobRow, ListAsk, MESSAGE_BYTES_MAX, PeerRow, Reply, Request,
+    StatusReport, StoreCheck, StoreProblem, StoreRows, StreamName, TablePart, TruthCount, TypeRow,
 };
 pub use pick::{PickError, did_you_mean, host_named, hosts_selected};
 pub use server::{Answer, Caller, Handler, serve};

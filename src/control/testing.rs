@@ -359,6 +359,7 @@ impl Script {
             | Request::Output { .. }
             | Request::Ship { .. }
             | Request::Live { .. }
+            | Request::List { .. }
             | Request::InventorySearch { .. }
             | Request::InventoryShow { .. }
             | Request::InventoryTypes {}

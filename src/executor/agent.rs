@@ -27,7 +27,7 @@ use crate::{
     authority::Departure,
     identity::{self, EntryId, Executor as ExecutorPurpose, Kind, SecretKey, Signed},
     journal::{Claims, HostHome, HostHomeError, JournalError, spool},
-    replica::{Cancellation, Cancelled, Waiting},
+    replica::{Cancellation, Cancelled, Handed, Waiting},
     time::Timestamp,
     wire::Bytes,
 };
@@ -272,7 +272,7 @@ impl Executor {
         self.offer();
         while self.running.len() < RUNNING_MAX && self.stopping.is_none() {
             let Some(order) = self.waiting.pop() else { break };
-            self.take(&order.0, true);
+            self.take(&order, true);
         }
     }
 
@@ -439,16 +439,16 @@ impl Executor {
     }
 
     /// An order is judged at once if there is room to run it, else when its turn comes.
-    fn on_order(&mut self, order: &Bytes) {
-        let Ok(header) = identity::peek(&order.0) else { return self.count("orders_malformed") };
+    fn on_order(&mut self, order: &Handed) {
+        let Ok(header) = identity::peek(&order.order.0) else { return self.count("orders_malformed") };
         if self.running.len() < RUNNING_MAX {
-            self.take(&order.0, true);
+            self.take(order, true);
         } else if self.claims.claimed_at(&header.id.0).is_some() {
             // Not to be waited with: every order is handed over again by a new mesh process.
             self.count("orders_repeated");
         } else if !self.waiting.push(header.id, order.clone()) {
             self.count("orders_over_bound");
-            self.take(&order.0, false);
+            self.take(order, false);
         }
     }
 

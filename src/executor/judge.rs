@@ -4,7 +4,7 @@ use super::{Account, Trust};
 use crate::{
     authority::{AGENT_USER, Refusal, Standing},
     identity::Signed,
-    replica::{BLOB_BYTES_MAX, Order},
+    replica::{BLOB_BYTES_MAX, Handed, Order},
     time::Timestamp,
 };
 
@@ -37,8 +37,8 @@ const LOOKUP_SECONDS: u32 = 5;
 const ARGUMENTS_MAX: usize = 4096;
 
 /// Judges an order at `now`.
-pub(super) fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> Verdict {
-    let order = match Signed::<Order>::verify(bytes, trust.fleet()) {
+pub(super) fn judge(handed: &Handed, trust: &Trust, now: Timestamp, root: bool) -> Verdict {
+    let order = match Signed::<Order>::verify(&handed.order.0, trust.fleet()) {
         Ok(order) => order,
         Err(error) => return Verdict::Drop(error.to_string()),
     };
@@ -63,7 +63,7 @@ pub(super) fn judge(bytes: &[u8], trust: &Trust, now: Timestamp, root: bool) -> 
     if let Some(why) = why {
         return refuse(Refusal::NotAMember(why));
     }
-    if let Err(refusal) = authority.judge(&admitted, trust.host(), host, now) {
+    if let Err(refusal) = authority.judge(&admitted, trust.host(), handed.place.as_ref(), host, now) {
         return refuse(refusal);
     }
     let body = order.body();

@@ -6,7 +6,7 @@
 use crate::{
     identity::EntryId,
     journal::Member,
-    replica::Report,
+    replica::{Handed, Report},
     wire::{Bytes, WireError},
     wire_choice, wire_record,
 };
@@ -90,8 +90,8 @@ pub enum ToExecutor {
     },
     /// An order with this host in its roster.
     Order {
-        /// The signed order, as received.
-        order: Bytes,
+        /// The signed order, with this host's place in its list where it has one.
+        order: Handed,
     },
     /// The end of an order.
     Cancel {

@@ -19,7 +19,7 @@ use crate::{
     authority::Refusal,
     identity::{self, EntryId, Operator, PublicKey, Signed},
     journal::{Claimed, spool},
-    replica::{Order, Outcome, Output, Report, ResultRecord, WAITING_MAX},
+    replica::{Handed, Order, Outcome, Output, Report, ResultRecord, WAITING_MAX},
     time::Timestamp,
     wire::Bytes,
 };
@@ -63,9 +63,9 @@ impl Executor {
     }
 
     /// Judges an order, claims it and runs it; without room it is refused instead.
-    pub(super) fn take(&mut self, bytes: &[u8], room: bool) {
+    pub(super) fn take(&mut self, handed: &Handed, room: bool) {
         let now = (self.clock)();
-        let Ok(header) = identity::peek(bytes) else { return self.count("orders_malformed") };
+        let Ok(header) = identity::peek(&handed.order.0) else { return self.count("orders_malformed") };
         let id = header.id;
         if self.stopping.is_some() {
             return;
@@ -75,7 +75,7 @@ impl Executor {
             return self.count("orders_repeated");
         }
         let root = rustix::process::geteuid().is_root();
-        let verdict = match judge(bytes, &self.trust, now, root) {
+        let verdict = match judge(handed, &self.trust, now, root) {
             Verdict::Run { order, .. } if !room => {
                 let refusal = Refusal::TooMany { what: "orders waiting on this host", limit: WAITING_MAX };
                 Verdict::Refuse { order, refusal }

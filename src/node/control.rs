@@ -16,8 +16,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    authority::{Departure, Standing},
-    control::{Answer, CONTROL_VERSION, Handler, Health, HostRow, PeerRow, Reply, Request, StatusReport},
+    authority::{Departure, ListError, ListId, MemberList, Standing},
+    control::{
+        Answer, CONTROL_VERSION, Handler, Health, HostRow, ListAsk, PeerRow, Reply, Request, StatusReport,
+    },
     executor::message::{Start, ToExecutor},
     identity::{self, EntryId, HostId, Kind, SecretKey, Signed, Stream},
     net::Net,
@@ -126,6 +128,7 @@ impl Handler for Node {
                 };
                 answer.send(&reply).await
             }
+            Request::List { list, ask } => answer.send(&self.list(list, ask)).await,
             Request::Live { read, order } => self.live(read, order, answer).await,
             Request::Ping { host } => {
                 let reply = if host == self.me {
@@ -240,6 +243,24 @@ impl Node {
         timeout(BULK_WITHIN, send_items(answer, self.store.read(look)))
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    fn list(&self, id: ListId, ask: ListAsk) -> Reply {
+        match ask {
+            ListAsk::Has {} if self.store.has_list(&id) => Reply::Accepted {},
+            ListAsk::Has {} => Reply::List { hosts: None },
+            ListAsk::Read {} => {
+                Reply::List { hosts: self.store.read(|replica| replica.list(&id).map(|list| list.bytes())) }
+            }
+            ListAsk::Keep { hosts } => match MemberList::read(&hosts.0) {
+                Ok(list) if list.id() == id => {
+                    self.store.keep_list(list);
+                    Reply::Accepted {}
+                }
+                Ok(_) => Reply::Error { why: ListError::Other.to_string(), refused: false },
+                Err(error) => Reply::Error { why: error.to_string(), refused: false },
+            },
+        }
     }
 
     fn hello(&self) -> Reply {

@@ -15,6 +15,7 @@ mod heads;
 mod items;
 mod known;
 mod ledger;
+mod lists;
 mod operators;
 mod order;
 mod outcome;
@@ -34,7 +35,7 @@ pub use known::Known;
 pub use ledger::Element;
 pub use order::{
     Action, BLOB_BYTES_MAX, Blob, CARD_VALID_MAX, Cancellation, Card, KEEPERS_MAX, Limits, Order,
-    ROSTER_INLINE_MAX, ReadRequest, Roster,
+    ReadRequest, Roster,
 };
 pub use outcome::{
     INLINE_OUTPUT_BYTES_MAX, Kept, Outcome, Output, RECEIPT_REPORTS_MAX, Receipt, Report, ResultRecord,
@@ -43,4 +44,4 @@ pub use roots::{Roots, first_hour};
 pub use seats::Seats;
 pub use state::{Merged, Replica};
 pub use tip::{HeadTips, Lacked, Sections, Tip, TipForm, put_varint, take_varint};
-pub use waiting::{Cancelled, WAITING_MAX, Waiting};
+pub use waiting::{Cancelled, Handed, WAITING_MAX, Waiting};

@@ -3,18 +3,16 @@
 //! What starts something or opens a door is closed: a field that this version does not know could be a
 //! condition, and running without it is not what was signed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    authority::{Ask, Asks, Verb},
+    authority::{Ask, Asks, ListError, ListId, Marks, Meant, MemberList, ROSTER_INLINE_MAX, Verb},
     identity::{EntryId, HostId, Kind, Operator, Payload, PublicKey, Transport},
     time::Timestamp,
     wire::Bytes,
     wire_choice, wire_record,
 };
 
-/// Most hosts that a roster names one by one.
-pub const ROSTER_INLINE_MAX: usize = 512;
 /// Most keepers that an order names.
 pub const KEEPERS_MAX: usize = 4;
 /// Longest blob, in bytes.
@@ -25,26 +23,78 @@ pub const CARD_VALID_MAX: Duration = Duration::from_secs(8 * 3600);
 /// The hosts an order is for, fixed when it is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Roster {
-    /// Ids in order, at most [`ROSTER_INLINE_MAX`]. (Above that a bitmap over the member list will be
-    /// named by that list's hash; its number is 1.)
+    /// Ids in order, at most [`ROSTER_INLINE_MAX`].
     Inline {
         /// The ids.
         hosts: Vec<HostId>,
     },
+    /// Above that, some of a list: those that have their bit set. See [`Marks`].
+    Bitmap {
+        /// The list.
+        list: ListId,
+        /// How many hosts it has.
+        members: u32,
+        /// A bit for each of them.
+        bits: Bytes,
+    },
 }
-wire_choice!(Roster closed { 0 = Inline { hosts } });
+wire_choice!(Roster closed { 0 = Inline { hosts }, 1 = Bitmap { list, members, bits } });
 
 impl Roster {
-    /// The ids, in order.
-    pub fn hosts(&self) -> &[HostId] {
+    /// The roster of these hosts, which stand in order. `list` is asked for where they are too many to be named
+    /// one by one.
+    ///
+    /// # Errors
+    /// When there is no such list, or one of them is not in it.
+    pub fn of(
+        hosts: &[HostId],
+        list: impl FnOnce() -> Result<Arc<MemberList>, ListError>,
+    ) -> Result<Self, ListError> {
+        if hosts.len() <= ROSTER_INLINE_MAX {
+            return Ok(Self::Inline { hosts: hosts.to_vec() });
+        }
+        let list = list()?;
+        let mut bits = vec![0_u8; list.hosts().len().div_ceil(8)];
+        for host in hosts {
+            let index = list.index_of(host).ok_or(ListError::Other)?;
+            let byte = usize::try_from(index / 8).ok().and_then(|at| bits.get_mut(at));
+            *byte.ok_or(ListError::Other)? |= 1 << (index % 8);
+        }
+        Ok(Self::Bitmap { list: list.id(), members: list.members(), bits: Bytes(bits) })
+    }
+
+    /// As the authority sees it.
+    pub fn meant(&self) -> Meant<'_> {
         match self {
-            Self::Inline { hosts } => hosts,
+            Self::Inline { hosts } => Meant::Named(hosts),
+            Self::Bitmap { list, members, bits } => {
+                Meant::Marked(Marks { list: *list, members: *members, bits: &bits.0 })
+            }
         }
     }
 
-    /// A host's place in it.
-    pub fn index_of(&self, host: &HostId) -> Option<u32> {
-        self.hosts().binary_search(host).ok().and_then(|at| u32::try_from(at).ok())
+    /// How many hosts there are.
+    pub fn count(&self) -> usize {
+        self.meant().count()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn named(&self) -> &[HostId] {
+        let Self::Inline { hosts } = self else { panic!("it marks hosts of a list") };
+        hosts
+    }
+
+    /// Whether it marks hosts of this list.
+    pub fn marks(&self, list: &MemberList) -> bool {
+        self.list() == Some(list.id())
+    }
+
+    /// The list that it marks hosts of.
+    pub fn list(&self) -> Option<ListId> {
+        match self {
+            Self::Inline { .. } => None,
+            Self::Bitmap { list, .. } => Some(*list),
+        }
     }
 }
 
@@ -184,7 +234,7 @@ impl Asks for Order {
             certificate: self.certificate,
             verb: Verb::Run,
             selector: &self.selector,
-            roster: self.roster.hosts(),
+            roster: self.roster.meant(),
             run_as: Some(&self.run_as),
             issued: self.issued,
             expires: self.expires,

@@ -4,25 +4,36 @@
 //! and asks this. Always holds: places are dense, from 0, in order of ids, and the same on every host.
 
 use super::Roster;
-use crate::identity::HostId;
+use crate::{
+    authority::{Marks, MemberList},
+    identity::HostId,
+};
 
 /// The hosts of an order, by place and by id.
 #[derive(Clone, Copy, Debug)]
 pub struct Seats<'a> {
+    /// All that may be meant, in order.
     hosts: &'a [HostId],
+    /// Those that are, unless it is all.
+    marks: Option<Marks<'a>>,
 }
 
 impl<'a> Seats<'a> {
-    /// The hosts of a roster.
-    pub(super) fn of(roster: &'a Roster) -> Option<Self> {
+    /// The hosts of a roster; `list` is that which it marks hosts of, where it does and that is known.
+    pub fn of(roster: &'a Roster, list: Option<&'a MemberList>) -> Option<Self> {
         match roster {
-            Roster::Inline { hosts } => Some(Self { hosts }),
+            Roster::Inline { hosts } => Some(Self { hosts, marks: None }),
+            Roster::Bitmap { list: named, members, bits } => {
+                let list = list.filter(|list| list.id() == *named && list.members() == *members)?;
+                let marks = Marks { list: *named, members: *members, bits: &bits.0 };
+                Some(Self { hosts: list.hosts(), marks: Some(marks) })
+            }
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.hosts.len()
+        self.marks.map_or(self.hosts.len(), |marks| marks.count())
     }
 
     /// Whether there are none.
@@ -32,7 +43,11 @@ impl<'a> Seats<'a> {
 
     /// A host's place.
     pub fn index_of(&self, host: &HostId) -> Option<u32> {
-        self.hosts.binary_search(host).ok().and_then(|at| u32::try_from(at).ok())
+        let at = u32::try_from(self.hosts.binary_search(host).ok()?).ok()?;
+        match self.marks {
+            None => Some(at),
+            Some(marks) => marks.is_set(at).then(|| marks.before(at)),
+        }
     }
 
     /// Whether a host has a place.
@@ -42,11 +57,19 @@ impl<'a> Seats<'a> {
 
     /// The host at a place.
     pub fn host(&self, index: u32) -> Option<HostId> {
-        self.hosts.get(usize::try_from(index).ok()?).copied()
+        let at = self.marks.map_or(Some(index), |marks| marks.nth(index))?;
+        self.hosts.get(usize::try_from(at).ok()?).copied()
     }
 
     /// All of them, in order of ids, which is that of the places.
     pub fn iter(&self) -> impl Iterator<Item = HostId> + use<'a> {
-        self.hosts.iter().copied()
+        let marks = self.marks;
+        let meant = move |at: u32| marks.is_none_or(|marks| marks.is_set(at));
+        (0_u32..).zip(self.hosts).filter(move |(at, _)| meant(*at)).map(|(_, host)| *host)
+    }
+
+    /// All of them.
+    pub fn to_vec(&self) -> Vec<HostId> {
+        self.iter().collect()
     }
 }

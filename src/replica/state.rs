@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Cancellation, Entry, Order, Packed, Roots, Seats,
+    Cancellation, Entry, Order, Packed, Roots,
     facets::Facets,
     first_hour,
     heads::KeptHead,
     ledger::{Ledger, Spot},
+    lists::Lists,
     operators::OperatorStream,
     roots::expiry_hour,
 };
@@ -45,7 +46,9 @@ pub struct Replica {
     pub(super) orders: BTreeMap<EntryId, Admitted<Order>>,
     pub(super) cancellations: BTreeMap<EntryId, Signed<Cancellation>>,
     pub(super) forked_hosts: BTreeSet<HostId>,
-    version: u64,
+    pub(super) version: u64,
+    /// What live orders mark hosts of, and no part of what is agreed on.
+    pub(super) lists: Lists,
     authority_version: u64,
 }
 
@@ -70,6 +73,7 @@ impl Replica {
             cancellations: BTreeMap::new(),
             forked_hosts: BTreeSet::new(),
             version: 0,
+            lists: Lists::default(),
             authority_version: 0,
         }
     }
@@ -171,6 +175,9 @@ impl Replica {
                 bounded(self.orders.len(), ORDERS_MAX, "live orders")?;
                 let admitted = self.authority.admit(order)?;
                 self.ledger.enter(id, Spot::Order, Some(admitted.body().expires));
+                if let Some(list) = admitted.body().roster.list() {
+                    self.name_list(list);
+                }
                 self.orders.insert(id, admitted);
                 Merged::New
             }
@@ -211,12 +218,13 @@ impl Replica {
     /// A lost branch of the root chain takes its live orders with it. (They stand alone, so nothing else
     /// needs them; a host that never saw that branch never took them.)
     fn drop_disowned_orders(&mut self) {
-        let Self { authority, ledger, orders, cancellations, .. } = self;
+        let Self { authority, ledger, lists, orders, cancellations, .. } = self;
         orders.retain(|id, order| {
             let signed = order.signed();
             let keep = authority.certificate_of(&signed.body().certificate, signed.signer()).is_ok();
             if !keep {
                 ledger.strike(id);
+                lists.forget(order.body());
                 if let Some(cancellation) = cancellations.remove(id) {
                     ledger.strike(&cancellation.id());
                 }
@@ -231,7 +239,11 @@ impl Replica {
         let gone = self.ledger.expired(first_hour(now));
         for id in &gone {
             match self.ledger.spot(id) {
-                Some(Spot::Order) => drop(self.orders.remove(id)),
+                Some(Spot::Order) => {
+                    if let Some(order) = self.orders.remove(id) {
+                        self.lists.forget(order.body());
+                    }
+                }
                 Some(Spot::Invitation) => drop(self.invitations.remove(id)),
                 Some(Spot::Cancellation(order)) => drop(self.cancellations.remove(&order)),
                 _ => {}
@@ -267,16 +279,6 @@ impl Replica {
     /// One live order.
     pub fn order(&self, id: &EntryId) -> Option<&Admitted<Order>> {
         self.orders.get(id)
-    }
-
-    /// The hosts of a live order, if it is one and they are known here.
-    pub fn seats(&self, order: &EntryId) -> Option<Seats<'_>> {
-        self.seats_of(self.orders.get(order)?.body())
-    }
-
-    /// The hosts of any order, if they are known here.
-    pub fn seats_of<'a>(&'a self, order: &'a Order) -> Option<Seats<'a>> {
-        Seats::of(&order.roster)
     }
 
     /// The cancellation of an order.

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
+    authority::ListPlace,
     identity::{EntryId, Operator, PublicKey},
     wire::Bytes,
+    wire_record,
 };
 
 /// Orders that wait.
@@ -14,13 +16,30 @@ pub const WAITING_MAX: usize = 1024;
 /// over just before its order, so that as many are needed as orders may wait.
 const CANCELLED_MAX: usize = 2 * WAITING_MAX;
 
+/// An order as it is handed over to be judged and run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handed {
+    /// The signed order, as received.
+    pub order: Bytes,
+    /// Where the host stands in the list of its roster, if that is one of a list.
+    pub place: Option<ListPlace>,
+}
+wire_record!(Handed { order, place });
+
+impl Handed {
+    /// An order whose roster says itself which hosts it is for.
+    pub fn bare(order: &[u8]) -> Self {
+        Self { order: Bytes::from(order), place: None }
+    }
+}
+
 /// Orders on their way to be judged, the first to come first.
 #[derive(Debug, Default)]
-pub struct Waiting(VecDeque<(EntryId, Bytes)>);
+pub struct Waiting(VecDeque<(EntryId, Handed)>);
 
 impl Waiting {
     /// Puts an order at the end, unless it waits already; false if there is no room.
-    pub fn push(&mut self, id: EntryId, order: Bytes) -> bool {
+    pub fn push(&mut self, id: EntryId, order: Handed) -> bool {
         if self.0.iter().any(|(held, _)| *held == id) {
             return true;
         }
@@ -32,7 +51,7 @@ impl Waiting {
     }
 
     /// Takes the first one out.
-    pub fn pop(&mut self) -> Option<Bytes> {
+    pub fn pop(&mut self) -> Option<Handed> {
         self.0.pop_front().map(|(_, order)| order)
     }
 
@@ -80,14 +99,15 @@ mod tests {
 
     #[test]
     fn orders_leave_as_they_came_and_a_repeat_takes_no_second_place() {
+        let handed = |bytes: &[u8]| Handed { order: Bytes::from(bytes), place: None };
         let mut waiting = Waiting::default();
         for number in 0..WAITING_MAX {
-            assert!(waiting.push(id(number), Bytes(number.to_le_bytes().to_vec())));
-            assert!(waiting.push(id(0), Bytes(b"a forged copy".to_vec())));
+            assert!(waiting.push(id(number), handed(&number.to_le_bytes())));
+            assert!(waiting.push(id(0), handed(b"a forged copy")));
         }
-        assert!(!waiting.push(id(WAITING_MAX), Bytes::default()), "there is a bound");
+        assert!(!waiting.push(id(WAITING_MAX), Handed::default()), "there is a bound");
         for number in 0..WAITING_MAX {
-            assert_eq!(waiting.pop(), Some(Bytes(number.to_le_bytes().to_vec())));
+            assert_eq!(waiting.pop(), Some(handed(&number.to_le_bytes())));
         }
         assert_eq!(waiting.pop(), None);
     }

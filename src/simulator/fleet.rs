@@ -1,11 +1,14 @@
 //! A fleet to simulate: real keys, really signed entries, made from numbers alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use crate::{
     authority::{
         AGENT_USER, ANY, Authority, Certificate, Enrolled, Enrolment, Genesis, HostCertificate, HostKeys,
-        Invitation, Op, OpAction, RootChain, RootChange, TagChange, Verb,
+        Invitation, ListError, MemberList, Op, OpAction, RootChain, RootChange, TagChange, Verb,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, Operator, PublicKey, Purpose, Root, SealPublic,
@@ -230,7 +233,12 @@ impl Fleet {
         self.ops.get(&at).map_or(&[], Vec::as_slice)
     }
 
-    /// Signs an order for these hosts.
+    /// All hosts, as the list that orders for many mark hosts of.
+    pub fn list(&self) -> Result<Arc<MemberList>, ListError> {
+        MemberList::of(self.hosts.iter().map(Enrolled::host)).map(Arc::new)
+    }
+
+    /// Signs an order for these hosts; for nobody where they are more than an order can be for.
     pub fn order(&mut self, roster: &[usize], keepers: &[usize], now: Timestamp) -> Signed<Order> {
         let mut hosts: Vec<HostId> = roster.iter().map(|host| self.id(*host)).collect();
         hosts.sort_unstable();
@@ -246,7 +254,8 @@ impl Fleet {
             issued: now,
             expires: Timestamp(now.0 + 24 * HOUR_MS),
             selector: "all".to_owned(),
-            roster: Roster::Inline { hosts },
+            roster: Roster::of(&hosts, || self.list())
+                .unwrap_or_else(|_| Roster::Inline { hosts: Vec::new() }),
             action: Action::Argv { argv: vec![Bytes::from(&b"true"[..])] },
             run_as: AGENT_USER.to_owned(),
             limits: Limits { timeout_ms: 1000, output_bytes_max: 1000 },

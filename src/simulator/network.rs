@@ -21,7 +21,7 @@ use super::{
     verifier::Verifier,
 };
 use crate::{
-    authority::Refusal,
+    authority::{MemberList, Refusal},
     identity::{EntryId, HostId, Signed, peek},
     replica::{Arrived, Entry, Item, Merged, Order, Place, RECEIPT_REPORTS_MAX, Replica},
     routing::{Candidate, Neighbours},
@@ -745,6 +745,13 @@ impl Network {
         let Some(entry) = self.verifier.verify(&item) else { return false };
         self.submitted.push(item.clone());
         let mut events = VecDeque::new();
+        // The command line hands over the list with the order.
+        if let Entry::Order(order) = &entry
+            && order.body().roster.list().is_some()
+            && let Ok(list) = self.fleet.list()
+        {
+            Arc::make_mut(&mut self.hosts[at].replica).keep_list(list);
+        }
         let was_idle = self.hosts[at].disk.is_idle();
         self.merge(at, None, vec![item.into()], &mut events);
         let taken = self.hosts[at].replica.holds(&entry.id());
@@ -884,6 +891,16 @@ impl Network {
         events.push_back(Event::Results(vec![report]));
     }
 
+    /// A list came that orders waited for.
+    fn keep_list(&mut self, at: usize, list: MemberList, events: &mut VecDeque<Event>) {
+        let (id, replica) = (list.id(), Arc::make_mut(&mut self.hosts[at].replica));
+        replica.keep_list(Arc::new(list));
+        let orders: Vec<EntryId> = replica.orders_of_list(id).collect();
+        for order in orders {
+            self.execute(at, order, events);
+        }
+    }
+
     fn shun(&mut self, at: usize, peer: usize, why: &str, events: &mut VecDeque<Event>) {
         if !self.hosts[peer].lies && !self.hosts[at].lies {
             self.violations.push(format!("{at} shuns {peer}, which is honest: {why}"));
@@ -968,6 +985,7 @@ impl Network {
                 let life = self.hosts[at].life;
                 self.schedule(self.now + within, Due::Woken { host: at, life });
             }
+            Effect::KeepList(list) => self.keep_list(at, list, events),
             Effect::Pass(peer, kept) => {
                 let Some(to) = self.fleet.number(&peer) else { return };
                 let host = &self.hosts[at];

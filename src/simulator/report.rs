@@ -23,6 +23,8 @@ pub fn name_of(message: &Message) -> &'static str {
         Message::Facets { .. } => "facets",
         Message::Notes { .. } => "notes",
         Message::Combined { .. } => "combined",
+        Message::WantList { .. } => "want list",
+        Message::List { .. } => "list",
     }
 }
 

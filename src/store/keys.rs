@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::backend::Row;
 use crate::{
+    authority::ListId,
     identity::EntryId,
     replica::{Element, Entry, FacetHash, Place, Replica},
     wire,
@@ -31,6 +32,16 @@ pub(super) fn facet_rows(replica: &mut Replica) -> impl Iterator<Item = Row> {
     changes.map(|(hash, packed)| (facet_key(&hash), packed.map(|packed| wire::encode(&packed))))
 }
 
+pub(super) fn list_key(id: &ListId) -> Vec<u8> {
+    [&b"l"[..], &id.0].concat()
+}
+
+/// The rows of lists that live orders began or ceased to name.
+pub(super) fn list_rows(replica: &mut Replica) -> impl Iterator<Item = Row> {
+    let changes = replica.take_list_changes().into_iter();
+    changes.map(|(id, list)| (list_key(&id), list.map(|list| list.bytes().0)))
+}
+
 /// The rows of all that a replica holds.
 pub(super) fn all_rows(replica: &Replica) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -51,15 +62,17 @@ pub(super) fn all_rows(replica: &Replica) -> Vec<Row> {
             rows.push((facet_key(&hash), Some(wire::encode(packed))));
         }
     }
+    rows.extend(replica.lists_in_use().map(|list| (list_key(&list.id()), Some(list.bytes().0))));
     rows
 }
 
-/// What a row is, by its key: `entry`, `facet`, `head`, `report`, or `unknown`.
+/// What a row is, by its key: `entry`, `facet`, `head`, `list`, `report`, or `unknown`.
 pub fn kind(key: &[u8]) -> &'static str {
     match key.first() {
         Some(b'e') => "entry",
         Some(b'f') => "facet",
         Some(b'h') => "head",
+        Some(b'l') => "list",
         Some(b'r') => "report",
         _ => "unknown",
     }

@@ -7,9 +7,10 @@ use tracing::debug;
 use super::{
     backend::{Loaded, Row},
     kept::Kept,
-    keys::{entry_key, facet_key, facet_rows, id_key},
+    keys::{entry_key, facet_key, facet_rows, id_key, list_key, list_rows},
 };
 use crate::{
+    authority::MemberList,
     identity::{EntryId, peek},
     replica::{Entry, FacetHash, Item, Packed, Replica, Report},
     time::Timestamp,
@@ -68,6 +69,7 @@ pub(super) fn restore(
     let mut kept = Kept::default();
     let mut entries: Vec<(Option<Vec<u8>>, Entry, Vec<Packed>)> = Vec::new();
     let mut facets: Vec<(FacetHash, Packed)> = Vec::new();
+    let mut lists: Vec<MemberList> = Vec::new();
     for (key, value) in rows {
         match key.first() {
             Some(b'e' | b'h') => match Entry::verify(&value, replica.fleet()) {
@@ -79,6 +81,11 @@ pub(super) fn restore(
             Some(b'f') => match read_facet(&key, &value) {
                 Some(facet) => facets.push(facet),
                 None => damaged.push(finding(&key, "it cannot be decoded")),
+            },
+            Some(b'l') => match MemberList::read(&value) {
+                Ok(list) if list_key(&list.id()) == key => lists.push(list),
+                Ok(_) => damaged.push(finding(&key, "it holds another list")),
+                Err(error) => damaged.push(finding(&key, &error.to_string())),
             },
             Some(b'r') => match wire::decode::<Report>(&value, ROW_BYTES_MAX) {
                 Ok(report) => kept.load(report),
@@ -128,6 +135,9 @@ pub(super) fn restore(
     replica.drop_unnamed_facets();
     writes.extend(facet_rows(&mut replica));
     let past = replica.sweep(now);
+    let unused = replica.restore_lists(lists);
+    writes.extend(unused.iter().map(|id| (list_key(id), None)));
+    writes.extend(list_rows(&mut replica));
     writes.extend(kept.sweep(&past, &replica, now));
     // What was superseded or is past has no row any more.
     let superseded = ends.into_iter().filter(|(_, id)| !replica.holds(id));

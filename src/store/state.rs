@@ -7,18 +7,18 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::{
     backend::{Backend, Row},
     check::{Check, check},
     kept::Kept,
-    keys::{all_rows, entry_key, facet_rows, id_key},
+    keys::{all_rows, entry_key, facet_rows, id_key, list_rows},
     restore::{Restored, restore},
     writer::Writer,
 };
 use crate::{
-    authority::{Authority, Refusal},
+    authority::{Authority, ListId, MemberList, Refusal},
     identity::{EntryId, HostId, peek},
     replica::{self, Arrived, Entry, Item, Merged, Replica, Report, first_hour},
     time::Timestamp,
@@ -63,6 +63,7 @@ struct State {
 pub struct Store {
     state: Arc<RwLock<State>>,
     changes: broadcast::Sender<Change>,
+    lists: watch::Sender<u64>,
     writer: Arc<Writer>,
     problems: Arc<Vec<String>>,
 }
@@ -107,6 +108,7 @@ impl Store {
         let store = Self {
             state,
             changes: broadcast::channel(CHANGES_MAX).0,
+            lists: watch::Sender::new(0),
             writer: Arc::new(Writer::start(backend, all)?),
             problems: Arc::new(problems),
         };
@@ -182,6 +184,7 @@ impl Store {
                 }
             }
             rows.extend(facet_rows(&mut state.replica));
+            rows.extend(list_rows(&mut state.replica));
             for reason in refused {
                 *state.refused.entry(reason).or_default() += 1;
             }
@@ -192,6 +195,35 @@ impl Store {
             let _listeners = self.changes.send(Change { from, items: Arc::new(new.clone()) });
         }
         Merging { new, refusal, forged, unfit }
+    }
+
+    /// Keeps a list of hosts that orders may mark some of, if there is room for it; who waits for one hears of it.
+    pub fn keep_list(&self, list: MemberList) -> bool {
+        let (kept, rows) = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let kept = state.replica.keep_list(Arc::new(list));
+            (kept, list_rows(&mut state.replica).collect())
+        };
+        self.writer.write(rows);
+        self.lists.send_if_modified(|lists| {
+            *lists += u64::from(kept);
+            kept
+        });
+        kept
+    }
+
+    /// Whether a list is held. That of the members as they are now is.
+    pub fn has_list(&self, id: &ListId) -> bool {
+        if self.read(|replica| replica.list(id).is_some()) {
+            return true;
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.replica.own_list().is_ok_and(|list| list.id() == *id)
+    }
+
+    /// Counts the lists that came by themselves: their orders may have been here before.
+    pub fn lists(&self) -> watch::Receiver<u64> {
+        self.lists.subscribe()
     }
 
     /// Keeps reports for their issuer; returns those that were not held already, and what is held of
@@ -238,6 +270,7 @@ impl Store {
             let past = replica.sweep(now);
             let mut rows = kept.sweep(&past, replica, now);
             rows.extend(past.iter().map(|id| (id_key(id), None)));
+            rows.extend(list_rows(replica));
             rows
         };
         self.writer.write(rows);

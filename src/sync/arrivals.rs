@@ -461,6 +461,7 @@ impl Machine {
             }
         }
         let mut effects = self.push(&eager, replica);
+        effects.extend(self.seek_lists(now, replica));
         if !self.parked.is_empty() {
             effects.extend(self.unpark(now, replica));
         }

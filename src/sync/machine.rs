@@ -10,10 +10,12 @@ use super::{
     Ended, Message, Presence, Returned, Returns, Row,
     account::{Accounts, Cost},
     arrivals::{Parked, Withheld},
+    lists::Lists,
     neighbour::{Cursors, Neighbour},
     wants::Wants,
 };
 use crate::{
+    authority::MemberList,
     identity::{EntryId, HostId, Signed},
     replica::{Arrived, Item, Receipt, Replica, Report, first_hour},
     time::Timestamp,
@@ -104,6 +106,8 @@ pub enum Effect {
     Pass(HostId, Vec<(EntryId, HostId)>),
     /// Say [`Event::Woken`] in so long; when exactly does not matter, and once more does no harm.
     Wake(Duration),
+    /// Keep this list, which live orders mark hosts of, and hand those over that waited for it.
+    KeepList(MemberList),
 }
 
 /// Spreads, reconciles and carries results for one host.
@@ -123,6 +127,8 @@ pub struct Machine {
     /// Since when an exchange has to wait for what is on its way.
     pub(super) held_up: Option<Timestamp>,
     returns: Returns,
+    /// Lists that live orders mark hosts of and that are not here.
+    pub(super) lists: Lists,
     pub(super) presence: Presence,
     /// Which version of the authority presence was told the members of.
     pub(super) members_told: Option<u64>,
@@ -149,6 +155,7 @@ impl Machine {
             accounts: Accounts::default(),
             held_up: None,
             returns: Returns::new(me),
+            lists: Lists::default(),
             presence: Presence::new(me),
             members_told: None,
             flushes: 0,
@@ -298,6 +305,7 @@ impl Machine {
                         let returned = self.returns.linked(peer, now, replica);
                         effects.extend(self.perform(returned));
                         effects.extend(self.meets(peer, now, replica));
+                        effects.extend(self.seek_lists(now, replica));
                         effects
                     }
                     Err(why) => vec![Effect::Close(peer, why)],
@@ -347,6 +355,8 @@ impl Machine {
                 self.on_combined(peer, order, &rows, working.as_ref(), now, replica)
             }
             Message::Notes { notes } => self.on_notes(peer, notes, now, replica),
+            Message::WantList { list, have } => self.on_want_list(peer, list, have, now, replica),
+            Message::List { list, listing } => self.on_list(peer, list, &listing, now, replica),
         }
     }
 
@@ -395,6 +405,11 @@ impl Machine {
 
     pub(super) fn comes_again(&mut self, order: EntryId, from: HostId) {
         self.returns.comes_again(order, from);
+    }
+
+    /// The neighbour that an order came from.
+    pub(super) fn came_from(&self, order: &EntryId) -> Option<HostId> {
+        self.returns.came_from(order)
     }
 
     /// Announces what is new now, or soon if that happened often lately: many changes that come one after the
@@ -484,6 +499,7 @@ impl Machine {
                 self.unanswered(peer, now);
             }
         }
+        effects.extend(self.seek_lists(now, replica));
         self.judge_withheld(now, replica);
         effects.extend(self.unpark(now, replica));
         effects.extend(self.ask_all(now, replica));

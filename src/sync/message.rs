@@ -5,6 +5,7 @@ use super::{
     combine::{Row, weight},
 };
 use crate::{
+    authority::{ListId, Listing},
     identity::{EntryId, HostId},
     replica::{HeadTips, Item, Packed, Report, Roots, Tip},
     wire::{Bytes, Value, Wire, WireError},
@@ -163,6 +164,20 @@ pub enum Message {
         /// Places in the roster of hosts that work on it.
         working: Option<Bytes>,
     },
+    /// The sender lacks a list that a live order marks hosts of. Answered by [`Message::List`].
+    WantList {
+        /// The list.
+        list: ListId,
+        /// Lists that it has, the newest first.
+        have: Vec<ListId>,
+    },
+    /// A list that was asked for.
+    List {
+        /// The list.
+        list: ListId,
+        /// All of it, or what differs from one that the receiver has.
+        listing: Listing,
+    },
 }
 wire_choice!(Message {
     0 = Hello { version, here, since, sum },
@@ -178,6 +193,8 @@ wire_choice!(Message {
     10 = Facets { halves, facets },
     11 = Notes { notes },
     12 = Combined { order, rows, working },
+    13 = WantList { list, have },
+    14 = List { list, listing },
 });
 
 impl Message {
@@ -213,6 +230,8 @@ impl Message {
                 rows.iter().map(Row::weight).sum::<usize>()
                     + working.as_ref().map_or(0, |bytes| bytes.0.len())
             }
+            Self::WantList { have, .. } => 34 + have.len() * 34,
+            Self::List { listing, .. } => 34 + listing.weight(),
         }
     }
 

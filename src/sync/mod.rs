@@ -24,6 +24,7 @@ mod combine;
 mod compare;
 mod feed;
 mod held;
+mod lists;
 mod machine;
 mod message;
 mod neighbour;

@@ -15,7 +15,7 @@ use muster::{
     executor::message::{MESSAGE_BYTES_MAX, ToExecutor, ToMesh},
     identity::{Cosigned, EntryId, Operator, Root, SecretKey, Signed, Stream},
     journal::MeshHome,
-    replica::{Cancellation, Order, Outcome, ResultRecord},
+    replica::{Cancellation, Handed, Order, Outcome, ResultRecord},
     wire::{self, Bytes, FrameReader, Value},
 };
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
@@ -55,7 +55,7 @@ impl TakenOver {
     }
 
     fn order(&mut self, bytes: &[u8]) {
-        self.say(&ToExecutor::Order { order: Bytes::from(bytes) });
+        self.say(&ToExecutor::Order { order: Handed::bare(bytes) });
     }
 
     fn hears(&mut self) -> ToMesh {

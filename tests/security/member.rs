@@ -326,7 +326,7 @@ fn expired_early_and_out_of_scope_orders_start_nothing_and_are_refused_by_signat
             (
                 "a roster out of order",
                 with(&signer, &[b, c], &|order| {
-                    let Roster::Inline { hosts } = &mut order.roster;
+                    let Roster::Inline { hosts } = &mut order.roster else { unreachable!() };
                     hosts.reverse();
                 }),
             ),

@@ -18,7 +18,7 @@ use file::{Names, leaf, list, record};
 use muster::{
     authority::{
         Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, HostCertificate,
-        HostKeys, Invitation, Op, RootChain, RootChange, RootUpdate, TagChange,
+        HostKeys, Invitation, ListPlace, Listing, Op, RootChain, RootChange, RootUpdate, TagChange, stands,
     },
     identity::{
         Cosigned, FleetId, HostId, JoinToken, KeyError, Kind, Payload, PublicKey, Root, SecretKey, Signed,
@@ -233,6 +233,54 @@ fn order_with_what_is_shipped() {
     let bare = Action::Shipped { argv: Vec::new(), stdin: None, script: None };
     assert_eq!(wire::encode(&bare), b"\x84\x01\x80\xf6\xf6");
     assert_eq!(wire::encode(&Action::Argv { argv: Vec::new() }), b"\x82\x00\x80");
+}
+
+#[test]
+fn order_for_some_of_a_list() {
+    let order = objects::marked_order();
+    golden("order-bitmap", &objects::operator(), &order, Ends::Closed, objects::marked_order_names());
+    let list = objects::list_of(0..600);
+    assert_eq!(order.roster.list(), Some(list.id()));
+    assert_eq!(order.roster.count(), 595);
+    let Roster::Bitmap { members, bits, .. } = order.roster else { panic!("it marks hosts of a list") };
+    assert_eq!((members, bits.0.len(), bits.0[0], bits.0[74]), (600, 75, 0b1110_0000, 0xff));
+}
+
+#[test]
+fn the_name_of_a_list_and_what_proves_a_place_in_it() {
+    let list = objects::list_of(0..5);
+    let place = list.place(&list.hosts()[2]).unwrap();
+    let bytes = wire::encode(&place);
+    let names = record("place", [leaf("index"), file::list("path", leaf("hash"))]);
+    assert_eq!(file::golden("list-place", &bytes, &names), bytes);
+    let read: ListPlace = wire::decode(&bytes, 4096).unwrap();
+    assert_eq!(read, place);
+    assert!(stands(&list.id(), 5, &list.hosts()[2], &read));
+}
+
+#[test]
+fn a_question_for_a_list_and_its_answers() {
+    fn golden(name: &str, message: &Message, names: &Names) {
+        let bytes = wire::encode(message);
+        assert_eq!(file::golden(name, &bytes, names), bytes, "{name}");
+        assert_eq!(wire::decode::<Message>(&bytes, 4096).as_ref(), Ok(message), "{name}");
+        for at in 0..bytes.len() {
+            assert!(wire::decode::<Message>(&bytes[..at], 4096).is_err(), "{name} cut at {at}");
+        }
+    }
+    let (old, new) = (objects::list_of(0..40), objects::list_of(3..42));
+    let (id, have) = (new.id(), vec![old.id()]);
+    let names = record("message", [leaf("want list"), leaf("list"), list("has", leaf("list"))]);
+    golden("sync-want-list", &Message::WantList { list: id, have }, &names);
+    let answer = |form| record("message", [leaf("list"), leaf("list"), form]);
+    let names = answer(record("listing", [leaf("absent")]));
+    golden("sync-list-absent", &Message::List { list: id, listing: Listing::Absent {} }, &names);
+    let names = answer(record("listing", [leaf("whole"), leaf("hosts")]));
+    let whole = objects::list_of(0..2);
+    golden("sync-list-whole", &Message::List { list: whole.id(), listing: whole.listing(None) }, &names);
+    let removed = list("removed", leaf("place"));
+    let names = answer(record("listing", [leaf("changed"), leaf("base"), removed, leaf("added")]));
+    golden("sync-list-changed", &Message::List { list: id, listing: new.listing(Some(&old)) }, &names);
 }
 
 #[test]
@@ -503,6 +551,7 @@ fn parts_end_as_they_should() {
         ends::<Certificate>(&objects::certificate()),
         ends::<TagChange>(&TagChange { key: "k".into(), value: None }),
         ends::<Roster>(&order.roster),
+        ends::<Roster>(&objects::marked_order().roster),
         ends::<Action>(&order.action),
         ends::<Action>(&objects::shipped_order().action),
         ends::<Blob>(&Blob::of(b"")),

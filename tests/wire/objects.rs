@@ -4,7 +4,7 @@ use crate::file::{Names, inside, leaf, list, record};
 use muster::{
     authority::{
         AGENT_USER, ANY, Certificate, Departure, Enrolment, Genesis, HostCertificate, HostKeys, Invitation,
-        Op, OpAction, RootChange, RootUpdate, TagChange, Verb,
+        MemberList, Op, OpAction, RootChange, RootUpdate, TagChange, Verb,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,
@@ -17,7 +17,7 @@ use muster::{
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
 };
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -275,21 +275,46 @@ pub(crate) fn shipped_order() -> Order {
     Order { action: Action::Shipped { argv, stdin: Some(stdin), script: Some(script) }, ..order() }
 }
 
+/// A list of so many hosts, whose ids are numbers.
+pub(crate) fn list_of(numbers: std::ops::Range<u32>) -> Arc<MemberList> {
+    let id = |number: u32| HostId(std::array::from_fn(|at| number.to_be_bytes()[at % 4]));
+    Arc::new(MemberList::of(numbers.map(id)).unwrap())
+}
+
+/// The same for some of a list.
+pub(crate) fn marked_order() -> Order {
+    let list = list_of(0..600);
+    let hosts: Vec<HostId> = list.hosts().iter().skip(5).copied().collect();
+    Order { roster: Roster::of(&hosts, || Ok(list)).unwrap(), ..order() }
+}
+
 fn order_id() -> EntryId {
     Signed::sign(fleet(), &operator(), order()).id()
 }
 
 pub(crate) fn order_names() -> Names {
-    order_names_with(record("action", [leaf("argv"), list("arguments", leaf("argument"))]))
+    order_names_with(inline_names(), record("action", [leaf("argv"), list("arguments", leaf("argument"))]))
+}
+
+fn inline_names() -> Names {
+    record("roster", [leaf("inline"), list("hosts", leaf("host"))])
+}
+
+pub(crate) fn marked_order_names() -> Names {
+    let roster = record("roster", [leaf("bitmap"), leaf("list"), leaf("members"), leaf("bits")]);
+    order_names_with(roster, record("action", [leaf("argv"), list("arguments", leaf("argument"))]))
 }
 
 pub(crate) fn shipped_order_names() -> Names {
     let blob = |name| record(name, [leaf("hash"), leaf("length, in bytes")]);
     let argv = list("arguments", leaf("argument"));
-    order_names_with(record("action", [leaf("shipped"), argv, blob("standard input"), blob("script")]))
+    order_names_with(
+        inline_names(),
+        record("action", [leaf("shipped"), argv, blob("standard input"), blob("script")]),
+    )
 }
 
-fn order_names_with(action: Names) -> Names {
+fn order_names_with(roster: Names, action: Names) -> Names {
     record(
         "order",
         [
@@ -298,7 +323,7 @@ fn order_names_with(action: Names) -> Names {
             leaf("issued, in ms"),
             leaf("expires, in ms"),
             leaf("selector"),
-            record("roster", [leaf("inline"), list("hosts", leaf("host"))]),
+            roster,
             action,
             leaf("run as"),
             record("limits", [leaf("timeout, in ms"), leaf("most output, in bytes")]),

@@ -5,7 +5,7 @@ use std::{fs, io::Write};
 use super::harness::{Host, alive, until};
 use crate::{
     executor::message::{MESSAGE_BYTES_MAX, ToExecutor, ToMesh},
-    replica::Outcome,
+    replica::{Handed, Outcome},
     wire::{self, Bytes},
 };
 
@@ -68,7 +68,7 @@ fn a_flood_neither_starts_anything_nor_fills_the_memory() {
     *forged.last_mut().unwrap() ^= 1;
     // The executor answers each of these, and nobody reads.
     let count = wire::frame(&wire::encode(&ToExecutor::Count {}), MESSAGE_BYTES_MAX).unwrap();
-    let forged = wire::encode(&ToExecutor::Order { order: Bytes(forged) });
+    let forged = wire::encode(&ToExecutor::Order { order: Handed::bare(&forged) });
     let junk = wire::encode(&ToExecutor::Learn { entries: vec![Bytes(vec![0x80; 100]); 4000] });
     for _ in 0..200 {
         mesh.stream.write_all(&wire::frame(&forged, MESSAGE_BYTES_MAX).unwrap()).unwrap();

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::{
     authority::{
-        AGENT_USER, Certificate, Enrolment, RootChange,
+        AGENT_USER, Certificate, Enrolment, ListPlace, RootChange,
         sample::{self, Fleet, HOUR_MS, NOW, key, later},
     },
     executor::{
@@ -25,7 +25,7 @@ use crate::{
     },
     identity::{Cosigned, EntryId, HostId, Operator, PublicKey, SecretKey, Signed, Token},
     journal::{Candidate, HostHome, Member},
-    replica::{Action, Cancellation, Limits, Order, Outcome, Report, ResultRecord, Roster},
+    replica::{Action, Cancellation, Handed, Limits, Order, Outcome, Report, ResultRecord, Roster},
     time::Timestamp,
     wire::{self, Bytes, FrameReader},
 };
@@ -404,7 +404,11 @@ impl Mesh<'_> {
     }
 
     pub(super) fn order(&mut self, order: &Signed<Order>) {
-        self.send(&ToExecutor::Order { order: Bytes::from(order.bytes()) });
+        self.handed(order, None);
+    }
+
+    pub(super) fn handed(&mut self, order: &Signed<Order>, place: Option<ListPlace>) {
+        self.send(&ToExecutor::Order { order: Handed { place, ..Handed::bare(order.bytes()) } });
     }
 
     /// The next message; `None` once the executor is gone.

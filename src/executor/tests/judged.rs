@@ -1,14 +1,16 @@
 //! Nothing runs without a signature that allows it here and now.
 
+use std::sync::Arc;
+
 use super::harness::{Host, operator, until};
 use crate::{
     authority::{
-        Certificate, RootChange, Verb,
+        Certificate, ListPlace, MemberList, RootChange, Verb,
         sample::{self, HOUR_MS, NOW, host_id, key, later, tag},
     },
     executor::message::ToExecutor,
-    identity::{FleetId, Operator, Signed},
-    replica::{Action, Outcome, Roster},
+    identity::{FleetId, HostId, Operator, Signed},
+    replica::{Action, Handed, Outcome, Roster},
     time::Timestamp,
     wire::Bytes,
 };
@@ -29,10 +31,10 @@ fn an_order_by_a_key_without_a_certificate_is_counted_and_nothing_else() {
     let mut bytes = Signed::sign(host.fleet.id(), &operator(1), body).bytes().to_vec();
     let at = bytes.windows(4).position(|word| word == b"echo").unwrap();
     bytes[at] = b'E';
-    mesh.send(&ToExecutor::Order { order: Bytes(bytes) });
+    mesh.send(&ToExecutor::Order { order: Handed::bare(&bytes) });
     assert_eq!(mesh.counter("orders_dropped"), 4);
-    mesh.send(&ToExecutor::Order { order: Bytes(b"\x1b[2Jno order".to_vec()) });
-    mesh.send(&ToExecutor::Order { order: Bytes::from(host.fleet.departure(5, NOW).bytes()) });
+    mesh.send(&ToExecutor::Order { order: Handed::bare(b"\x1b[2Jno order") });
+    mesh.send(&ToExecutor::Order { order: Handed::bare(host.fleet.departure(5, NOW).bytes()) });
     assert_eq!(mesh.counter("orders_malformed"), 1);
     assert_eq!(mesh.counter("orders_dropped"), 5);
     assert_eq!(host.runs(), 0);
@@ -93,6 +95,80 @@ fn an_operator_is_told_why_an_order_is_refused_and_nothing_starts() {
         }),
         "4096 arguments",
     );
+}
+
+/// A list of so many hosts with this one among them, and a roster of all of it but those that `without` names.
+fn listed(host: &Host, others: u32, without: &[HostId]) -> (MemberList, Roster) {
+    let other = |number: u32| HostId(*blake3::hash(&number.to_be_bytes()).as_bytes());
+    let list = MemberList::of((0..others).map(other).chain([host.id])).unwrap();
+    let hosts: Vec<HostId> = list.hosts().iter().filter(|host| !without.contains(host)).copied().collect();
+    let roster = Roster::of(&hosts, || Ok(Arc::new(list.clone()))).unwrap();
+    (list, roster)
+}
+
+#[test]
+fn who_is_marked_in_a_list_runs_by_the_proof_of_its_own_place_and_by_nothing_else() {
+    let host = Host::new();
+    let (_agent, mut mesh) = host.start();
+    let (list, roster) = listed(&host, 9_999, &[]);
+    let place = list.place(&host.id).unwrap();
+    assert!((1..=14).contains(&place.path.len()));
+    let order = |roster: &Roster| host.order("exit 0", |order| order.roster = roster.clone());
+    let good = order(&roster);
+    mesh.handed(&good, Some(place.clone()));
+    assert_eq!(mesh.result(), (good.id(), OK));
+    assert_eq!(host.runs(), 1);
+
+    let mut refused = |roster: &Roster, place: Option<ListPlace>, word: &str| {
+        let order = order(roster);
+        mesh.handed(&order, place);
+        let (id, outcome) = mesh.result();
+        assert_eq!(id, order.id());
+        assert!(matches!(&outcome, Outcome::Refused { why } if why.contains(word)), "{outcome:?}: {word}");
+        assert_eq!(host.runs(), 1);
+    };
+    refused(&roster, None, "not proven");
+    // Another's place, with its proof and with this host's own.
+    let neighbour = list.hosts()[(place.index as usize + 1) % list.hosts().len()];
+    let others = list.place(&neighbour).unwrap();
+    refused(&roster, Some(others.clone()), "not proven");
+    refused(&roster, Some(ListPlace { index: others.index, path: place.path.clone() }), "not proven");
+    let mut path = place.path.clone();
+    path[0][0] ^= 1;
+    refused(&roster, Some(ListPlace { index: place.index, path }), "not proven");
+    refused(&roster, Some(ListPlace { index: u32::MAX, path: vec![[0; 32]; 4000] }), "not proven");
+    // The proof holds, and it is not marked.
+    let (_, without) = listed(&host, 9_999, &[host.id]);
+    refused(&without, Some(place.clone()), "not in the roster");
+    // The list that the mesh process has is another one of the same length, and this host is in that.
+    let strangers =
+        (20_000..30_000_u32).map(|number| HostId(*blake3::hash(&number.to_be_bytes()).as_bytes()));
+    let strangers = MemberList::of(strangers).unwrap();
+    let all = Roster::of(strangers.hosts(), || Ok(Arc::new(strangers.clone()))).unwrap();
+    refused(&all, Some(place.clone()), "not proven");
+    // The name is right, and the length is not.
+    let Roster::Bitmap { list: named, members, bits } = roster.clone() else { unreachable!() };
+    let bits = Bytes(bits.0.into_iter().chain([0]).collect());
+    let longer = Roster::Bitmap { list: named, members: members + 8, bits };
+    refused(&longer, Some(place.clone()), "not proven");
+    // A form that is not the one there is for these hosts.
+    let few = Roster::Bitmap { list: named, members, bits: Bytes(vec![0xff; 64]) };
+    refused(&few, Some(place), "not as long");
+}
+
+#[test]
+fn the_cap_of_a_certificate_counts_the_marked() {
+    let host = Host::with(|eve| eve.hosts_max = Some(599), 1);
+    let (_agent, mut mesh) = host.start();
+    let (list, roster) = listed(&host, 599, &[]);
+    let order = host.order_of(2, "exit 0", |order| order.roster = roster);
+    mesh.handed(&order, list.place(&host.id));
+    let (_, outcome) = mesh.result();
+    assert!(matches!(&outcome, Outcome::Refused { why } if why.contains("600 hosts")), "{outcome:?}");
+    let (list, roster) = listed(&host, 598, &[]);
+    let order = host.order_of(2, "exit 0", |order| order.roster = roster);
+    mesh.handed(&order, list.place(&host.id));
+    assert_eq!(mesh.result(), (order.id(), OK));
 }
 
 #[test]

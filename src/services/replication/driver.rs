@@ -380,6 +380,8 @@ impl Driver {
                     Done::Slept
                 });
             }
+            // Who hands orders over hears of it from the store.
+            Effect::KeepList(list) => drop(self.store.keep_list(list)),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Event, ExitMode, Note, Patience, RunError, Status, Streams, Tally, Withheld, ending,
+    Event, ExitMode, Note, Patience, RunError, Status, Streams, Tally, Withheld, ending, listing,
     live::{Ledger, Live},
     output::Reader,
     rollout::Rollout,
@@ -87,20 +87,28 @@ impl<'a> Course<'a> {
         Ok((order, hosts))
     }
 
-    /// Remembers how far the waves are, if there are several.
+    /// Remembers how far the waves are, if there are several; and whom an order is for that does not say so by
+    /// itself, since the list that it marks hosts of is gone one day.
     fn remember(&self) -> Result<(), RunError> {
-        if let Some(job) = self.rollout.id().filter(|_| self.rollout.waves_total() > 1) {
+        let first = self.rollout.orders().first();
+        let is_alone = self.rollout.waves_total() == 1
+            && first.is_some_and(|order| order.body().roster.list().is_none());
+        if let Some(job) = self.rollout.id().filter(|_| !is_alone) {
             let errors_max = self.work.errors_max(self.rollout.roster().len());
             self.work.home.keep_waves(&job, &self.rollout.waves(errors_max, self.stopped.clone()))?;
         }
         Ok(())
     }
 
-    /// Hands an order over, and follows it.
+    /// Hands an order over, and follows it. It is that of the last wave.
     async fn submit(&mut self, order: &Signed<Order>, items: Vec<Item>) -> Result<(), RunError> {
         let id = order.id();
         if let Some(showing) = &mut self.watcher.showing {
-            showing.add(self.work.home, self.work.socket, order).await;
+            let hosts = self.rollout.signed().next_back().map_or(&[][..], |(_, hosts)| hosts);
+            showing.add(self.work.home, self.work.socket, order, hosts).await;
+        }
+        if let Some(list) = self.work.draft.list().filter(|list| order.body().roster.marks(list)) {
+            listing::hand_over(&mut self.client, list).await.map_err(RunError::NotTaken)?;
         }
         let unconfirmed = |source| RunError::Unconfirmed { job: id.short(), source };
         match self.client.ask(&Request::Submit { items }, SUBMIT_WITHIN).await {
@@ -120,8 +128,8 @@ impl<'a> Course<'a> {
         let (home, socket) = (self.work.home, self.work.socket);
         let live = live.then(|| (Live::default(), Ledger::default()));
         let mut showing = Showing { reader: Reader::sign(home, socket, [], now), live };
-        for order in self.rollout.orders() {
-            showing.add(home, socket, order).await;
+        for (order, hosts) in self.rollout.signed() {
+            showing.add(home, socket, order, hosts).await;
         }
         self.watcher.showing = Some(showing);
     }
@@ -229,18 +237,17 @@ impl<'a> Course<'a> {
     async fn call_off(&mut self, job: &mut Job<'_>, streams: &mut Streams<'_>, now: Timestamp) {
         let tally = &self.watcher.tally;
         let stands = |host: &HostId, status| tally.seat(host).is_some_and(|seat| seat.status() == status);
-        let idle = |order: &&Signed<Order>| {
-            let hosts = order.body().roster.hosts();
+        let idle = |(_, hosts): &(&Signed<Order>, &[HostId])| {
             hosts.iter().any(|host| stands(host, Status::Silent))
                 && !hosts.iter().any(|host| stands(host, Status::Running))
         };
-        let orders: Vec<Signed<Order>> = self.rollout.orders().iter().filter(idle).cloned().collect();
+        let orders: Vec<(&Signed<Order>, &[HostId])> = self.rollout.signed().filter(idle).collect();
         if orders.is_empty() {
             return;
         }
-        let items = orders.iter().map(|order| ending::end(self.work.home, order, now)).collect();
+        let items = orders.iter().map(|(order, _)| ending::end(self.work.home, order, now)).collect();
         match ending::submit(&mut self.client, items).await {
-            Ok(()) => orders.iter().for_each(|order| job.cancelled(order)),
+            Ok(()) => orders.iter().for_each(|(order, hosts)| job.cancelled(order, hosts)),
             Err(error) => streams.say(&format!("warning: hosts that are away may still start it: {error}")),
         }
     }
@@ -262,7 +269,7 @@ impl<'a> Course<'a> {
         };
         let (wave, waves) = (self.rollout.orders().len(), self.rollout.waves_total());
         self.submit(&order, vec![Item::bare(order.bytes())]).await?;
-        let hosts = view::counted(order.body().roster.hosts().len());
+        let hosts = view::counted(order.body().roster.count());
         self.note(Note::remark(format!("wave {wave} of {waves}: {hosts}")), job, streams)?;
         Ok(true)
     }
@@ -278,8 +285,8 @@ impl<'a> Course<'a> {
         let items = ending::sign(self.work.home, &self.rollout, &self.watcher.tally, now);
         self.note(Note::warning("cancelling"), job, streams)?;
         ending::submit(&mut self.client, items).await?;
-        for order in self.rollout.orders() {
-            job.cancelled(order);
+        for (order, hosts) in self.rollout.signed() {
+            job.cancelled(order, hosts);
         }
         self.watcher.wait_cancelled(job, streams, CANCELLED_WITHIN).await
     }
@@ -292,8 +299,8 @@ impl<'a> Course<'a> {
         streams: &mut Streams<'_>,
         mode: ExitMode,
     ) -> Result<u8, RunError> {
-        for order in self.rollout.orders() {
-            job.expires(order);
+        for (order, hosts) in self.rollout.signed() {
+            job.expires(order, hosts);
         }
         let mut tally = self.watcher.tally.clone();
         let code = if matches!(ended, Ended::Detached) {
@@ -303,7 +310,7 @@ impl<'a> Course<'a> {
             let (home, socket) = (self.work.home, self.work.socket);
             let showing = self.watcher.showing.take().map(|showing| showing.reader);
             let mut reader =
-                showing.unwrap_or_else(|| Reader::sign(home, socket, self.rollout.orders(), job.now));
+                showing.unwrap_or_else(|| Reader::sign(home, socket, self.rollout.signed(), job.now));
             reader.renew(home, job.now);
             // Long output is still to come, so a person may want out here too.
             tokio::select! {

@@ -1,9 +1,10 @@
 //! An order before it is signed: everything but for whom.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{RunError, RunRequest, keepers, shipment};
+use super::{RunError, RunRequest, keepers, listing, shipment};
 use crate::{
+    authority::{ListError, MemberList},
     identity::{EntryId, HostId, Payload as _, Signed},
     journal::OperatorHome,
     replica::{Action, Limits, Order, Replica, Roster},
@@ -22,6 +23,8 @@ pub(super) struct Draft {
     limits: Limits,
     keepers: Vec<HostId>,
     reason: Option<String>,
+    /// The fleet's members, where there are too many for every roster to name its hosts.
+    list: Option<Arc<MemberList>>,
 }
 
 impl Draft {
@@ -47,12 +50,18 @@ impl Draft {
             },
             keepers: keepers(replica, entry, &nonce),
             reason: request.reason.clone(),
+            list: listing::of(replica),
         }
     }
 
     /// What is to be done.
     pub(super) fn action(&self) -> &Action {
         &self.action
+    }
+
+    /// The list that long rosters mark hosts of.
+    pub(super) fn list(&self) -> Option<&MemberList> {
+        self.list.as_deref()
     }
 
     /// Takes from an order what it said; its reason too, unless there is another.
@@ -77,13 +86,18 @@ impl Draft {
         hosts: &[HostId],
         now: Timestamp,
     ) -> Result<Signed<Order>, RunError> {
+        let list = || self.list.clone().ok_or(ListError::Length(hosts.len()));
+        let roster = Roster::of(hosts, list).map_err(|error| RunError::Usage {
+            problem: format!("{} hosts cannot be put in one order: {error}", hosts.len()),
+            hint: "give it to fewer at a time: write a narrower target".to_owned(),
+        })?;
         let body = Order {
             nonce: self.nonce_of(wave),
             certificate: self.certificate,
             issued: now,
             expires: now.after(self.queue),
             selector: self.selector.clone(),
-            roster: Roster::Inline { hosts: hosts.to_vec() },
+            roster,
             action: self.action.clone(),
             run_as: self.run_as.clone(),
             limits: self.limits,

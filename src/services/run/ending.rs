@@ -16,7 +16,8 @@ const ITEMS_MAX: usize = 32;
 
 /// Signs the end of those orders of a job that somebody may still start or run.
 pub(super) fn sign(home: &OperatorHome, rollout: &Rollout, tally: &Tally, now: Timestamp) -> Vec<Item> {
-    rollout.orders().iter().filter(|order| is_open(order, tally)).map(|order| end(home, order, now)).collect()
+    let open = rollout.signed().filter(|(_, hosts)| is_open(hosts, tally));
+    open.map(|(order, _)| end(home, order, now)).collect()
 }
 
 /// Signs the end of one order.

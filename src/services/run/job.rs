@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    RunError, Seat, Status, Streams, Tally,
+    RunError, Seat, Status, Streams, Tally, listing,
     output::Reader,
     report,
     rollout::Rollout,
@@ -74,6 +74,8 @@ pub(super) struct Jobs {
     all: BTreeMap<EntryId, Rollout>,
     /// Those that were ordered from here.
     own: BTreeSet<EntryId>,
+    /// How many there are besides whose hosts are not known here: the agent lacks the list that they are some of.
+    unlisted: usize,
 }
 
 impl Jobs {
@@ -100,6 +102,7 @@ impl Jobs {
                 break;
             }
         }
+        listing::complete(&mut client, &mut replica).await?;
         let mut orders: BTreeMap<EntryId, Signed<Order>> =
             replica.orders().map(|order| (order.signed().id(), order.signed().clone())).collect();
         let mut own = BTreeSet::new();
@@ -111,6 +114,7 @@ impl Jobs {
         }
         let mut jobs = BTreeMap::new();
         let mut parts = BTreeSet::new();
+        let mut unlisted = 0;
         for id in &own {
             // What a damaged file says of waves is passed over: the orders stand for themselves.
             let Ok(Some(waves)) = home.waves(id) else { continue };
@@ -122,10 +126,14 @@ impl Jobs {
         }
         for (id, order) in orders {
             if !parts.contains(&id) {
-                jobs.insert(id, Rollout::of(order));
+                // Without its list nobody can say whom it is for.
+                match replica.seats_of(order.body()).map(|seats| seats.to_vec()) {
+                    Some(hosts) => drop(jobs.insert(id, Rollout::of(order, hosts))),
+                    None => unlisted += 1,
+                }
             }
         }
-        Ok(Self { client, replica, all: jobs, own })
+        Ok(Self { client, replica, all: jobs, own, unlisted })
     }
 
     /// The job whose id, or the id of one of whose orders, begins so.
@@ -181,11 +189,11 @@ impl Jobs {
 pub(super) fn shown<'a>(replica: &'a Replica, job: &'a Rollout, now: Timestamp) -> Result<Job<'a>, RunError> {
     let first = job.orders().first().ok_or_else(|| RunError::NoJob(String::new()))?;
     let mut shown = Job::of(first, job.roster(), replica, now);
-    for order in job.orders() {
+    for (order, hosts) in job.signed() {
         if replica.cancellation(&order.id()).is_some() {
-            shown.cancelled(order);
+            shown.cancelled(order, hosts);
         } else {
-            shown.expires(order);
+            shown.expires(order, hosts);
         }
     }
     Ok(shown)
@@ -230,6 +238,10 @@ pub async fn ls(
         }));
     }
     streams.rows(now, &JOBS, &rows)?;
+    if jobs.unlisted > 0 {
+        let many = jobs.unlisted;
+        streams.say(&format!("jobs that are not shown, for the agent lacks their lists of hosts: {many}"));
+    }
     if more > 0 {
         streams.say(&format!("{more} older jobs are not shown"));
     }
@@ -321,7 +333,7 @@ pub async fn output(
     } else {
         (StreamName::Stdout, verified.record().stdout)
     };
-    let reader = Reader::sign(home, socket, rollout.orders(), now);
+    let reader = Reader::sign(home, socket, rollout.signed(), now);
     let whole = job.pass_on(streams, &mut tally, &reader, host, stream, signed).await?;
     Ok(match (whole, tally.seat(&host).is_some_and(Seat::spoilt)) {
         (true, _) => 0,

@@ -145,7 +145,7 @@ async fn account(
         return Ok(INTERRUPTED);
     }
     shown.seen = view::last_seen(socket, &tally).await;
-    let reader = Reader::sign(home, socket, rollout.orders(), shown.now);
+    let reader = Reader::sign(home, socket, rollout.signed(), shown.now);
     let whole = tokio::select! {
         whole = shown.show(streams, &mut tally, &reader) => whole?,
         () = watcher.interrupt() => false,
@@ -191,10 +191,10 @@ async fn refresh(
     let known = rollout.orders().len();
     let Some(now) = rollout.id().and_then(|id| remembered(home, replica, &id)) else { return Ok(()) };
     *rollout = now;
-    for order in rollout.orders().iter().skip(known) {
-        watcher.tally.ask(order.body().roster.hosts(), watcher.elapsed());
+    for (order, hosts) in rollout.signed().skip(known) {
+        watcher.tally.ask(hosts, watcher.elapsed());
         watcher.followed.add(socket, order.id()).await?;
-        shown.expires(order);
+        shown.expires(order, hosts);
     }
     watcher.tally.withhold(rollout.rest(), rollout.withheld());
     Ok(())
@@ -236,8 +236,8 @@ async fn end(
         if let Some(now) = remembered(home, shown.replica, &id) {
             let known = rollout.orders().len();
             *rollout = now;
-            for order in rollout.orders().iter().skip(known) {
-                watcher.tally.ask(order.body().roster.hosts(), watcher.elapsed());
+            for (_, hosts) in rollout.signed().skip(known) {
+                watcher.tally.ask(hosts, watcher.elapsed());
             }
         }
         rollout.cancel();
@@ -252,8 +252,8 @@ async fn end(
     streams.say("cancelling");
     let items = ending::sign(home, rollout, &watcher.tally, now);
     ending::submit(client, items).await?;
-    for order in rollout.orders() {
-        shown.cancelled(order);
+    for (order, hosts) in rollout.signed() {
+        shown.cancelled(order, hosts);
     }
     watcher.wait_cancelled(shown, streams, CANCELLED_WITHIN).await
 }
@@ -336,13 +336,13 @@ pub async fn rerun(
         return Ok(0);
     }
     // Whoever has not answered could start the old order after the new one, or be at it.
-    let may_start = |order: &&Signed<Order>| {
+    let may_start = |(order, asked): &(&Signed<Order>, &[HostId])| {
         order.body().expires > now
-            && waiting::is_open(order, &tally)
+            && waiting::is_open(asked, &tally)
             && jobs.replica.cancellation(&order.id()).is_none()
-            && order.body().roster.hosts().iter().any(|host| hosts.contains(host))
+            && asked.iter().any(|host| hosts.binary_search(host).is_ok())
     };
-    let open: Vec<&Signed<Order>> = rollout.orders().iter().filter(may_start).collect();
+    let open: Vec<&Signed<Order>> = rollout.signed().filter(may_start).map(|(order, _)| order).collect();
     if !open.is_empty() {
         only_ours(home, &jobs.replica, &rollout)?;
         let silent = waiting::unanswered(&tally);

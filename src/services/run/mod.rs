@@ -19,6 +19,7 @@ mod event;
 mod facts;
 mod failure;
 mod job;
+mod listing;
 mod live;
 mod manage;
 mod message;

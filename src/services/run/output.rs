@@ -153,11 +153,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Signs the requests to read the output of these orders.
+    /// Signs the requests to read the output of these orders, each with its hosts.
     pub(super) fn sign<'a>(
         home: &OperatorHome,
         socket: &Path,
-        orders: impl IntoIterator<Item = &'a Signed<Order>>,
+        orders: impl IntoIterator<Item = (&'a Signed<Order>, &'a [HostId])>,
         now: Timestamp,
     ) -> Self {
         let mut reader = Self {
@@ -167,15 +167,21 @@ impl Reader {
             news: Arc::default(),
             fetching: Mutex::default(),
         };
-        for order in orders {
-            reader.add(home, order, now);
+        for (order, hosts) in orders {
+            reader.add(home, order, hosts, now);
         }
         reader
     }
 
     /// Signs the request to read another order's output, and returns it.
-    pub(super) fn add(&mut self, home: &OperatorHome, order: &Signed<Order>, now: Timestamp) -> Bytes {
-        let (order, hosts) = (order.id(), order.body().roster.hosts().to_vec());
+    pub(super) fn add(
+        &mut self,
+        home: &OperatorHome,
+        order: &Signed<Order>,
+        hosts: &[HostId],
+        now: Timestamp,
+    ) -> Bytes {
+        let (order, hosts) = (order.id(), hosts.to_vec());
         let read = read(home, order, now);
         self.rights.push(Right { order, read: read.clone(), signed: now, hosts });
         read

@@ -22,7 +22,7 @@ use super::{Tally, Withheld};
 use crate::{
     identity::{EntryId, HostId, Signed},
     journal::{Stop, Waves},
-    replica::Order,
+    replica::{Order, Roster},
 };
 
 /// The orders of one job.
@@ -39,9 +39,8 @@ pub(super) struct Rollout {
 }
 
 impl Rollout {
-    /// A job of one order.
-    pub(super) fn of(order: Signed<Order>) -> Self {
-        let roster = order.body().roster.hosts().to_vec();
+    /// A job of one order, for these hosts.
+    pub(super) fn of(order: Signed<Order>, roster: Vec<HostId>) -> Self {
         Self { sizes: vec![roster.len()], roster, orders: vec![order], stop: None }
     }
 
@@ -51,7 +50,8 @@ impl Rollout {
     }
 
     /// A job as an operator's directory remembers it. `find` finds its orders; without all of them, or where
-    /// they are not for the hosts of their waves, there is no such job.
+    /// they are not for the hosts of their waves, there is no such job. (Of what marks hosts of a list, which may
+    /// be gone, only their number is looked at.)
     pub(super) fn remembered(
         waves: &Waves,
         is_paced: bool,
@@ -69,11 +69,10 @@ impl Rollout {
         let rollout = Self { orders, roster: waves.roster.clone(), sizes, stop: Some(stop) };
         let fits = rollout.sizes.iter().sum::<usize>() == rollout.roster.len()
             && !rollout.orders.is_empty()
-            && rollout
-                .orders
-                .iter()
-                .enumerate()
-                .all(|(wave, order)| order.body().roster.hosts() == rollout.wave(wave));
+            && rollout.signed().all(|(order, hosts)| match &order.body().roster {
+                Roster::Inline { hosts: named } => named == hosts,
+                roster @ Roster::Bitmap { .. } => roster.count() == hosts.len(),
+            });
         fits.then_some(rollout)
     }
 
@@ -119,6 +118,11 @@ impl Rollout {
     /// The orders that were signed.
     pub(super) fn orders(&self) -> &[Signed<Order>] {
         &self.orders
+    }
+
+    /// The orders that were signed, each with its hosts.
+    pub(super) fn signed(&self) -> impl DoubleEndedIterator<Item = (&Signed<Order>, &[HostId])> {
+        self.orders.iter().enumerate().map(|(wave, order)| (order, self.wave(wave)))
     }
 
     /// Every host, in order of ids.

@@ -42,21 +42,26 @@ impl Forecast {
     }
 }
 
-/// Applies to an order what every host will apply to it.
+/// Applies to an order what each of `hosts`, those of its roster, will apply to it.
 ///
 /// # Errors
 /// [`Foreseen`] where it does not depend on the host: nobody would take it.
-pub fn foresee(authority: &Authority, order: Signed<Order>, now: Timestamp) -> Result<Forecast, Foreseen> {
+pub fn foresee(
+    authority: &Authority,
+    order: Signed<Order>,
+    hosts: &[HostId],
+    now: Timestamp,
+) -> Result<Forecast, Foreseen> {
     let everywhere = |refusal| Foreseen { hosts: String::new(), refusal };
     let order = authority.admit(order).map_err(everywhere)?;
     let answer = |id: &HostId| {
         let judged = match authority.host(id) {
-            Some(host) => authority.judge(&order, *id, host, now),
+            Some(host) => authority.judge_meant(&order, host, now),
             None => Err(Refusal::NotAMember("not known")),
         };
         judged.err().map(|refusal| (*id, refusal))
     };
-    let refusals = order.body().roster.hosts().iter().filter_map(answer).collect();
+    let refusals = hosts.iter().filter_map(answer).collect();
     Ok(Forecast { order, refusals })
 }
 

@@ -25,7 +25,7 @@ use crate::{
     executor::message::{MESSAGE_BYTES_MAX, ToExecutor, ToMesh},
     identity::{EntryId, HostId, SecretKey, Signed, Stream},
     net::Net,
-    replica::{Kept, Order, RECEIPT_REPORTS_MAX, Receipt, Replica, Report},
+    replica::{Handed, Kept, Order, RECEIPT_REPORTS_MAX, Receipt, Replica, Report},
     store::{Change, Store},
     sync::Event,
     time::Timestamp,
@@ -127,11 +127,17 @@ impl Runs {
     pub async fn feed(self, stop: CancellationToken) {
         let mut changes = self.parts.store.changes();
         let mut arrivals = self.parts.shipping.arrivals();
+        let mut lists = self.parts.store.lists();
         let mut known = Known::default();
         self.feed_all(&mut known).await;
         loop {
             let change = tokio::select! {
                 () = stop.cancelled() => return,
+                // Orders that waited for what they mark hosts of.
+                Ok(()) = lists.changed() => {
+                    self.feed_all(&mut known).await;
+                    continue;
+                }
                 // An order that waited for what was shipped with it.
                 Ok(()) = arrivals.changed() => {
                     self.feed_all(&mut known).await;
@@ -215,6 +221,7 @@ impl Runs {
         let mut messages = Vec::new();
         for order in orders {
             let signed = order.signed();
+            // Where its list is not here it is gone over again when that comes.
             if !replica.seats_of(signed.body()).is_some_and(|seats| seats.contains(&self.parts.me)) {
                 continue;
             }
@@ -226,7 +233,10 @@ impl Runs {
             // Without what belongs to it the executor could do nothing with it.
             if !known.told.contains(&signed.id()) && self.parts.shipping.ready(signed.body()) {
                 known.told.insert(signed.id());
-                messages.push(ToExecutor::Order { order: Bytes::from(signed.bytes()) });
+                let list = signed.body().roster.list().and_then(|list| replica.list(&list));
+                let place = list.and_then(|list| list.place(&self.parts.me));
+                let order = Handed { order: Bytes::from(signed.bytes()), place };
+                messages.push(ToExecutor::Order { order });
             }
         }
         messages

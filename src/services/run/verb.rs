@@ -17,10 +17,11 @@ use super::{
     waiting::Interrupts,
 };
 use crate::{
+    authority::MEMBERS_MAX,
     control::{self, Client},
     identity::HostId,
     journal::OperatorHome,
-    replica::{Item, ROSTER_INLINE_MAX, Replica},
+    replica::{Item, Replica},
     targets::resolve,
     terminal::prompt::{self, Consequence, Decision, Question},
     time::Timestamp,
@@ -70,12 +71,12 @@ pub async fn run(
     if left_out > 0 {
         streams.say(&format!("warning: {left_out} entries that the agent handed over did not hold"));
     }
-    let asked = request.target.ask(&replica, ROSTER_INLINE_MAX)?;
+    let asked = request.target.ask(&replica, MEMBERS_MAX)?;
     let told = match asked.of_facts() {
         Some(selector) => Some(facts::told(&mut client, selector).await?),
         None => None,
     };
-    let resolved = resolve(&asked, told.as_ref(), &replica, ROSTER_INLINE_MAX)?;
+    let resolved = resolve(&asked, told.as_ref(), &replica, MEMBERS_MAX)?;
     if resolved.matched > resolved.hosts.len() {
         streams.say(&format!("{} of {}", resolved.hosts.len(), view::counted(resolved.matched)));
     }
@@ -120,10 +121,10 @@ impl Work<'_> {
         let now = (world.clock)();
         // Judged as the one order that it amounts to: waves do not get around a certificate's cap.
         let whole = self.draft.sign(self.home, 0, rollout.roster(), now)?;
-        let forecast = foresee(authority, whole, now)?;
+        let forecast = foresee(authority, whole, rollout.roster(), now)?;
         let decision = self.decide(rollout.roster().len(), streams);
         {
-            let job = Job::new(forecast.order.signed(), self.replica, now);
+            let job = Job::of(forecast.order.signed(), rollout.roster(), self.replica, now);
             let errors_max = self.errors_max(rollout.roster().len());
             let plan =
                 Plan { job: &job, forecast: &forecast, rollout: &rollout, errors_max, replica: self.replica };

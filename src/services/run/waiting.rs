@@ -95,8 +95,8 @@ impl Followed {
     /// When the agent cannot be asked.
     pub(super) async fn open(socket: &Path, rollout: &Rollout, tally: &Tally) -> Result<Self, ControlError> {
         let mut followed = Self::default();
-        let open = rollout.orders().iter().rev().filter(|order| is_open(order, tally)).take(FOLLOWED_MAX);
-        for order in open {
+        let open = rollout.signed().rev().filter(|(_, hosts)| is_open(hosts, tally)).take(FOLLOWED_MAX);
+        for (order, _) in open {
             followed.add(socket, order.id()).await?;
         }
         Ok(followed)
@@ -111,14 +111,9 @@ impl Followed {
     }
 }
 
-/// Whether some host of an order has not answered.
-pub(super) fn is_open(order: &Signed<Order>, tally: &Tally) -> bool {
-    order
-        .body()
-        .roster
-        .hosts()
-        .iter()
-        .any(|host| tally.seat(host).is_some_and(|seat| seat.verified().is_none()))
+/// Whether some of these hosts has not answered.
+pub(super) fn is_open(hosts: &[HostId], tally: &Tally) -> bool {
+    hosts.iter().any(|host| tally.seat(host).is_some_and(|seat| seat.verified().is_none()))
 }
 
 /// What changed in an accounting.
@@ -170,7 +165,7 @@ pub(super) async fn collect(
     tally: &mut Tally,
     authority: &Authority,
 ) -> Result<(), RunError> {
-    let (id, hosts) = (order.id(), order.body().roster.hosts().len());
+    let (id, hosts) = (order.id(), order.body().roster.count());
     client.send(&Request::Watch { order: id, follow: false }).await?;
     for _ in 0..hosts.saturating_mul(REPLIES_A_HOST_MAX).saturating_add(REPLIES_A_HOST_MAX) {
         match client.reply_within(REPLY_WITHIN).await? {
@@ -194,8 +189,8 @@ pub(super) async fn collect_all(
     tally: &mut Tally,
     authority: &Authority,
 ) -> Result<(), RunError> {
-    for order in rollout.orders() {
-        if is_open(order, tally) {
+    for (order, hosts) in rollout.signed() {
+        if is_open(hosts, tally) {
             collect(client, order, tally, authority).await?;
         }
     }
@@ -262,9 +257,15 @@ pub(super) struct Showing {
 }
 
 impl Showing {
-    /// Listens to an order. That there is nothing to be heard is no error: all is shown, later.
-    pub(super) async fn add(&mut self, home: &OperatorHome, socket: &Path, order: &Signed<Order>) {
-        let read = self.reader.add(home, order, order.body().issued);
+    /// Listens to an order and its hosts. That there is nothing to be heard is no error: all is shown, later.
+    pub(super) async fn add(
+        &mut self,
+        home: &OperatorHome,
+        socket: &Path,
+        order: &Signed<Order>,
+        hosts: &[HostId],
+    ) {
+        let read = self.reader.add(home, order, hosts, order.body().issued);
         if let Some((live, _)) = &mut self.live {
             let _shown_later = live.add(socket, read, order.id()).await;
         }

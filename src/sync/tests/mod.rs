@@ -1,6 +1,7 @@
 //! Many hosts, virtual time, seeded faults; and what one liar can do.
 
 mod liars;
+mod lists;
 mod network;
 mod returns;
 mod spread;

@@ -3,13 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use crate::{
     authority::{
-        AGENT_USER, Enrolled,
+        AGENT_USER, Enrolled, MemberList,
         sample::{Fleet, HOUR_MS, NOW, certificate, hlc, host_id, key, later},
     },
     identity::{EntryId, HostId, Operator, Signed, Stream, peek},
@@ -84,6 +84,16 @@ impl World {
     pub(super) fn order(&self, nonce: u64, roster: &[usize], keepers: &[usize]) -> Item {
         let mut hosts: Vec<HostId> = roster.iter().map(|at| id(*at)).collect();
         hosts.sort();
+        self.order_for(nonce, Roster::Inline { hosts }, keepers)
+    }
+
+    /// An order for all of a list.
+    pub(super) fn order_of_list(&self, nonce: u64, list: &Arc<MemberList>, keepers: &[usize]) -> Item {
+        let roster = Roster::of(list.hosts(), || Ok(Arc::clone(list))).unwrap();
+        self.order_for(nonce, roster, keepers)
+    }
+
+    fn order_for(&self, nonce: u64, roster: Roster, keepers: &[usize]) -> Item {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&nonce.to_le_bytes());
         let body = Order {
@@ -92,7 +102,7 @@ impl World {
             issued: NOW,
             expires: later(24 * HOUR_MS),
             selector: "all".to_owned(),
-            roster: Roster::Inline { hosts },
+            roster,
             action: Action::Argv { argv: vec![Bytes::from(&b"true"[..])] },
             run_as: AGENT_USER.to_owned(),
             limits: Limits { timeout_ms: 1000, output_bytes_max: 1000 },
@@ -235,6 +245,8 @@ pub(super) fn kind(message: &Message) -> &'static str {
         Message::Facets { .. } => "facets",
         Message::Notes { .. } => "notes",
         Message::Combined { .. } => "combined",
+        Message::WantList { .. } => "want list",
+        Message::List { .. } => "list",
     }
 }
 
@@ -353,16 +365,18 @@ impl Network {
         let orders: Vec<EntryId> = new.iter().map(|(id, _)| *id).collect();
         self.handle(at, Event::Merged { from, items: new });
         for order in orders {
-            let mine = self.nodes[at]
-                .replica
-                .order(&order)
-                .is_some_and(|order| order.body().roster.index_of(&id(at)).is_some());
-            if mine && !self.nodes[at].settled.contains(&order) {
-                let report = self.world.report(order, at);
-                self.nodes[at].unsettled.insert(order, report.clone());
-                self.handle(at, Event::Working(order));
-                self.handle(at, Event::Results(vec![report]));
-            }
+            self.execute(at, order);
+        }
+    }
+
+    fn execute(&mut self, at: usize, order: EntryId) {
+        let mine = self.nodes[at].replica.seats(&order).is_some_and(|seats| seats.contains(&id(at)));
+        if mine && !self.nodes[at].settled.contains(&order) && !self.nodes[at].unsettled.contains_key(&order)
+        {
+            let report = self.world.report(order, at);
+            self.nodes[at].unsettled.insert(order, report.clone());
+            self.handle(at, Event::Working(order));
+            self.handle(at, Event::Results(vec![report]));
         }
     }
 
@@ -427,6 +441,14 @@ impl Network {
                 }
                 Effect::Wake(within) => {
                     self.woken.insert((self.now.after(within), at));
+                }
+                Effect::KeepList(list) => {
+                    let list_id = list.id();
+                    let replica = &mut self.nodes[at].replica;
+                    replica.keep_list(Arc::new(list));
+                    for order in replica.orders_of_list(list_id).collect::<Vec<_>>() {
+                        self.execute(at, order);
+                    }
                 }
                 Effect::Pass(peer, kept) => {
                     let to = self.at(&peer);

@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     authority::{
-        ANY, Authority, Certificate, Enrolment, Genesis, HostCertificate, HostKeys, Invitation, RootChain,
-        RootChange, Verb,
+        ANY, Authority, Certificate, Enrolment, Genesis, HostCertificate, HostKeys, Invitation, ListId,
+        MemberList, RootChain, RootChange, Verb,
     },
-    control::{Answer, CONTROL_VERSION, FoundRow, Handler, HostRow, Reply, Request, StreamName, serve},
+    control::{
+        Answer, CONTROL_VERSION, FoundRow, Handler, HostRow, ListAsk, Reply, Request, StreamName, serve,
+    },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, Kind, Operator, Root, SealPublic, SecretKey, Signed,
         Stream, Token, Transport, peek,
@@ -25,7 +27,7 @@ use crate::{
     journal::OperatorHome,
     replica::{
         Blob, Entry, FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Order, Outcome, Output, Packed,
-        ReadRequest, Replica, Report, ResultRecord,
+        ReadRequest, Replica, Report, ResultRecord, Seats,
     },
     services::run::{Interrupt, Interrupts, RunError, RunRequest, Streams, World, run},
     targets::Targets,
@@ -258,6 +260,10 @@ pub(super) struct State {
     pub(super) leaves: bool,
     /// Requests to read output whose signature and order hold.
     pub(super) reads: usize,
+    /// Lists that it has.
+    pub(super) lists: BTreeMap<ListId, Arc<MemberList>>,
+    /// Whether nobody answers any more.
+    pub(super) silent: bool,
     /// What was shipped.
     pub(super) shipped: BTreeMap<Blob, Vec<u8>>,
 }
@@ -330,10 +336,18 @@ impl Handler for Agent {
                         asked: state.asked,
                         cancelled: state.cancelled.contains(&order),
                     });
+                    let list = |seen: &Seen<'_>| {
+                        seen.order.roster.list().and_then(|list| state.lists.get(&list).cloned())
+                    };
+                    let hosts = |seen: &Seen<'_>| {
+                        let seats = Seats::of(&seen.order.roster, list(seen).as_deref()).map(|s| s.to_vec());
+                        seats.unwrap_or_default()
+                    };
                     seen.iter()
+                        .filter(|_| !state.silent)
                         .flat_map(|seen| {
-                            seen.order.roster.hosts().iter().flat_map(|host| {
-                                let member = fleet.members.iter().find(|member| member.id == *host);
+                            hosts(seen).into_iter().flat_map(|host| {
+                                let member = fleet.members.iter().find(|member| member.id == host);
                                 (self.answers)(seen, member.unwrap())
                             })
                         })
@@ -359,6 +373,25 @@ impl Handler for Agent {
                     answer.send(&Reply::Chunk { bytes: Bytes(piece) }).await?;
                 }
                 answer.send(&Reply::End {}).await
+            }
+            Request::List { list, ask } => {
+                let reply = {
+                    let mut state = self.state.lock().unwrap();
+                    match ask {
+                        ListAsk::Has {} if state.lists.contains_key(&list) => Reply::Accepted {},
+                        ListAsk::Has {} => Reply::List { hosts: None },
+                        ListAsk::Read {} => {
+                            Reply::List { hosts: state.lists.get(&list).map(|list| list.bytes()) }
+                        }
+                        ListAsk::Keep { hosts } => {
+                            let held = MemberList::read(&hosts.0).unwrap();
+                            assert_eq!(held.id(), list);
+                            state.lists.insert(list, Arc::new(held));
+                            Reply::Accepted {}
+                        }
+                    }
+                };
+                answer.send(&reply).await
             }
             Request::Ship { blob, at, bytes } => {
                 {

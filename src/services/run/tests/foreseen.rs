@@ -35,7 +35,9 @@ pub(super) fn order(fleet: &Fleet, change: impl FnOnce(&mut Order)) -> Signed<Or
 fn what_hosts_would_refuse_is_refused_before_it_is_sent() {
     let judge = |fleet: &Fleet, at: Timestamp| {
         let authority = fleet.replica.authority();
-        foresee(authority, order(fleet, |_| {}), at)?.accepted(authority)
+        let order = order(fleet, |_| {});
+        let hosts = order.body().roster.named().to_vec();
+        foresee(authority, order, &hosts, at)?.accepted(authority)
     };
     assert!(judge(&Fleet::of(HOSTS), NOW).is_ok());
 
@@ -58,7 +60,7 @@ fn what_hosts_would_refuse_is_refused_before_it_is_sent() {
     assert!(matches!(judge(&expired, NOW).unwrap_err().refusal, Refusal::CertificateExpired { .. }));
     let fleet = Fleet::of(HOSTS);
     let unknown = order(&fleet, |order| order.certificate = EntryId([9; 32]));
-    let refusal = foresee(fleet.replica.authority(), unknown, NOW).unwrap_err().refusal;
+    let refusal = foresee(fleet.replica.authority(), unknown, &[], NOW).unwrap_err().refusal;
     assert_eq!(refusal, Refusal::UnknownCertificate);
 }
 

@@ -32,7 +32,7 @@ fn shown_before(shown: &[&[u8]], said: &[u8]) -> (Vec<Value>, u8, String) {
     let id = order.id();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut streams = Streams::new(&mut out, &mut err, Format::Jsonl);
-    let mut job = Job::new(&order, &fleet.replica, NOW);
+    let mut job = Job::of(&order, order.body().roster.named(), &fleet.replica, NOW);
     job.begin(&mut streams, View::Auto).unwrap();
     let mut ledger = Ledger::default();
     let mut hear = |job: &mut Job<'_>, streams: &mut Streams<'_>, at: u64, bytes: &[u8]| {

@@ -180,7 +180,7 @@ async fn rerun_orders_exactly_those_that_did_not_succeed() {
     let new = orders(&desk)[1].clone();
     let mut hosts = vec![id(&desk, "db-1"), id(&desk, "web-2")];
     hosts.sort();
-    assert_eq!(new.body().roster.hosts(), hosts);
+    assert_eq!(new.body().roster.named(), hosts);
     let same = |order: &Signed<Order>| {
         let body = order.body().clone();
         (body.action, body.run_as, body.limits, body.selector, body.reason)
@@ -207,7 +207,7 @@ async fn what_a_budget_stopped_is_rerun_on_all_that_did_not_run_it() {
     assert_eq!(desk.run(&request).await.code(), 8);
     let said = rerun_of(&desk, orders(&desk)[0].id(), again()).await;
     assert_eq!(said.code.as_ref().unwrap(), &0, "{}", said.err);
-    assert_eq!(orders(&desk)[1].body().roster.hosts().len(), 3);
+    assert_eq!(orders(&desk)[1].body().roster.named().len(), 3);
     assert!(desk.state.lock().unwrap().cancelled.is_empty(), "nobody could start it any more");
 }
 

@@ -7,6 +7,7 @@ mod foreseen;
 mod jobs;
 mod live;
 mod managed;
+mod many;
 mod running;
 mod screens;
 mod waves;

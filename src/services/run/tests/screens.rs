@@ -202,8 +202,8 @@ async fn live(format: Format, said: &[&str], signed: &str) -> (String, String, u
 
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut streams = Streams::new(&mut out, &mut err, format);
-    let mut job = Job::new(&order, &desk.fleet.replica, NOW);
-    let mut tally = Tally::new(order.body().roster.hosts());
+    let mut job = Job::of(&order, order.body().roster.named(), &desk.fleet.replica, NOW);
+    let mut tally = Tally::new(order.body().roster.named());
     job.begin(&mut streams, View::Live).unwrap();
     for (seq, text) in said.iter().enumerate() {
         let data = text.as_bytes().to_vec();

@@ -22,7 +22,7 @@ fn batch(size: usize) -> RunRequest {
 /// The rosters of the orders that were handed over, in order.
 fn rosters(desk: &Desk) -> Vec<Vec<HostId>> {
     let state = desk.state.lock().unwrap();
-    state.orders.iter().map(|order| order.body().roster.hosts().to_vec()).collect()
+    state.orders.iter().map(|order| order.body().roster.named().to_vec()).collect()
 }
 
 fn sorted(desk: &Desk) -> Vec<HostId> {

@@ -71,15 +71,6 @@ pub(super) struct Live {
 }
 
 impl<'a> Job<'a> {
-    /// A job of this fleet, of one order.
-    pub(in crate::services::run) fn new(
-        order: &'a Signed<Order>,
-        replica: &'a Replica,
-        now: Timestamp,
-    ) -> Self {
-        Self::of(order, order.body().roster.hosts(), replica, now)
-    }
-
     /// A job of this fleet whose first order is `order`, on all of `roster`.
     pub(in crate::services::run) fn of(
         order: &'a Signed<Order>,
@@ -121,16 +112,16 @@ impl<'a> Job<'a> {
         exact.or_else(|| found.next().filter(|_| found.next().is_none()))
     }
 
-    /// Takes when the order for its hosts expires, which is not the same for each wave.
-    pub(in crate::services::run) fn expires(&mut self, order: &Signed<Order>) {
-        for host in order.body().roster.hosts() {
+    /// Takes when the order for these hosts expires, which is not the same for each wave.
+    pub(in crate::services::run) fn expires(&mut self, order: &Signed<Order>, hosts: &[HostId]) {
+        for host in hosts {
             self.ends.entry(*host).or_insert((order.body().expires, false));
         }
     }
 
-    /// Takes that the order for its hosts was cancelled.
-    pub(in crate::services::run) fn cancelled(&mut self, order: &Signed<Order>) {
-        for host in order.body().roster.hosts() {
+    /// Takes that the order for these hosts was cancelled.
+    pub(in crate::services::run) fn cancelled(&mut self, order: &Signed<Order>, hosts: &[HostId]) {
+        for host in hosts {
             self.ends.insert(*host, (order.body().expires, true));
         }
     }
