@@ -40,8 +40,8 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// And before the first time: receipts come within a fraction of a second, and a link that was given up on
 /// the way takes with it what it carried. Soon enough for who waits the five seconds that `run` does.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
-/// And so many moments, each of which a hop of a deep tree can cost.
-const RETRY_FIRST_MOMENTS: u32 = 10;
+/// And so many moments later where results are gathered: a deep tree takes about as long, and its receipts.
+const RETRY_FIRST_MOMENTS: u32 = 4;
 /// Keepers are dialled over so long a time for each host of a large roster: fifty hosts a second.
 const REACH_SPREAD: Duration = Duration::from_millis(20);
 /// And no later than this after the first try.
@@ -258,6 +258,11 @@ impl Returns {
     fn ways(&self, order: &EntryId, linked: &[HostId], but: Option<HostId>) -> Vec<HostId> {
         let ways = self.ways.get(order).into_iter().flatten();
         ways.copied().filter(|way| linked.contains(way) && Some(*way) != but).collect()
+    }
+
+    /// The neighbour that an order came from first.
+    pub(super) fn came_from(&self, order: &EntryId) -> Option<HostId> {
+        self.ways.get(order).and_then(|ways| ways.first()).copied()
     }
 
     /// The next stop for what belongs to an order: the issuer's host if it is linked, a way it came (another one
