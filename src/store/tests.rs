@@ -12,10 +12,10 @@ use std::{
 use super::*;
 use crate::{
     authority::{
-        AGENT_USER,
+        AGENT_USER, MemberList,
         sample::{Fleet, HOUR_MS, NOW, certificate, hlc, host_id, key, later},
     },
-    identity::{Operator, Signed, verifications_here},
+    identity::{HostId, Operator, Signed, verifications_here},
     replica::{
         Action, FACET_NODE, FacetHash, FacetRef, Head, Limits, NodeFacet, Order, Outcome, Output, Packed,
         ResultRecord, Roster, Table, Tables,
@@ -98,6 +98,15 @@ impl World {
             keepers: Vec::new(),
             reason: None,
         };
+        let signed = Signed::sign(self.fleet.id(), &key::<Operator>(1), body);
+        (signed.id(), Item::bare(signed.bytes()))
+    }
+
+    /// An order for all of a list, signed like the others.
+    fn order_of(&self, nonce: u8, list: &Arc<MemberList>) -> (EntryId, Item) {
+        let (_, item) = self.order(nonce);
+        let mut body = Signed::<Order>::verify(&item.entry.0, self.fleet.id()).unwrap().body().clone();
+        body.roster = Roster::of(list.hosts(), || Ok(Arc::clone(list))).unwrap();
         let signed = Signed::sign(self.fleet.id(), &key::<Operator>(1), body);
         (signed.id(), Item::bare(signed.bytes()))
     }
@@ -465,4 +474,65 @@ async fn what_was_verified_while_it_waited_is_merged_without_verifying_it_again(
     *forged.entry.0.last_mut().unwrap() ^= 1;
     let merging = store.merge_judged(Some(host_id(2)), vec![forged.into()], NOW);
     assert!(merging.forged && merging.new.is_empty(), "{merging:?}");
+}
+
+fn many(from: u32) -> Arc<MemberList> {
+    let stranger = |number: u32| HostId(*blake3::hash(&number.to_be_bytes()).as_bytes());
+    Arc::new(MemberList::of((from..from + 600).map(stranger).chain([host_id(1)])).unwrap())
+}
+
+fn lists_on(disk: &Disk) -> Vec<Vec<u8>> {
+    let (rows, _) = disk.clone().load().unwrap();
+    rows.into_iter().map(|(key, _)| key).filter(|key| crate::store::kind(key) == "list").collect()
+}
+
+#[tokio::test]
+async fn a_restart_has_the_lists_of_live_orders_and_no_others() {
+    let (world, disk) = (World::new(), Disk::default());
+    let (list, other) = (many(0), many(5000));
+    let store = world.start(&disk, NOW);
+    let (order, item) = world.order_of(1, &list);
+    store.merge(None, vec![item], NOW);
+    assert!(store.read(|replica| replica.seats(&order).is_none()));
+    let mut came = store.lists();
+    assert!(store.keep_list((*list).clone()) && store.keep_list((*other).clone()));
+    assert!(came.has_changed().unwrap(), "who waits for it hears of it");
+    came.mark_unchanged();
+    assert!(!store.keep_list((*list).clone()) && !came.has_changed().unwrap());
+    store.flushed().await.unwrap();
+    assert_eq!(lists_on(&disk).len(), 1);
+    drop(store);
+
+    let store = world.start(&disk, NOW);
+    assert_eq!(store.problems(), Vec::<String>::new());
+    assert_eq!(store.read(|replica| replica.seats(&order).map(|seats| seats.len())), Some(601));
+    assert!(store.read(|replica| replica.list(&other.id()).is_none()));
+    let checked = store.check(NOW).await.unwrap();
+    assert!(checked.is_whole(), "{checked:?}");
+    // Gone with the last order that names it.
+    store.sweep(Timestamp(later(HOUR_MS).0 + 4 * HOUR_MS));
+    store.flushed().await.unwrap();
+    assert_eq!(lists_on(&disk), Vec::<Vec<u8>>::new());
+}
+
+#[tokio::test]
+async fn a_list_whose_row_is_another_is_asked_for_again() {
+    let (world, disk) = (World::new(), Disk::default());
+    let (list, other) = (many(0), many(5000));
+    let store = world.start(&disk, NOW);
+    let (order, item) = world.order_of(1, &list);
+    store.keep_list((*list).clone());
+    store.merge(None, vec![item], NOW);
+    store.flushed().await.unwrap();
+    drop(store);
+    let row = lists_on(&disk).remove(0);
+    disk.clone().write(vec![(row, Some(other.bytes().0))]).unwrap();
+    let store = world.start(&disk, NOW);
+    assert!(store.problems().iter().any(|problem| problem.contains("1 rows")), "{:?}", store.problems());
+    assert!(store.read(|replica| replica.seats(&order).is_none()));
+    assert_eq!(store.read(|replica| replica.lacking_lists().collect::<Vec<_>>()), [list.id()]);
+    store.flushed().await.unwrap();
+    assert!(lists_on(&disk).is_empty());
+    assert!(store.keep_list((*list).clone()));
+    assert!(store.read(|replica| replica.seats(&order).is_some()));
 }

@@ -154,6 +154,34 @@ fn a_thousand_hosts_cost_a_stream_and_a_host_no_more_than_ten() {
     check(&figures);
 }
 
+#[test]
+fn an_order_for_more_hosts_than_can_be_named_runs_on_all_of_them_and_nowhere_else_and_comes_home() {
+    let hosts = 540;
+    let mut net = Network::new(Fleet::found(hosts), hosts, 1);
+    net.still = true;
+    (0..hosts).for_each(|at| net.start(at));
+    let mut dice = Dice::new(1);
+    for at in 0..hosts {
+        net.link(at, (at + 1) % hosts);
+        (0..2).for_each(|_| net.link(at, dice.below(hosts)));
+    }
+    net.run(2000);
+    let now = net.now();
+    let roster: Vec<usize> = (1..hosts).collect();
+    let order = net.fleet.order(&roster, &[0], now);
+    assert_eq!(order.body().roster.list(), Some(net.fleet.list().unwrap().id()));
+    assert!(net.submit_order(0, &order));
+    let home = |net: &mut Network| {
+        let missing = (1..hosts).filter(|at| !net.host(0).keeps(order.id(), net.fleet.id(*at)));
+        missing.count() == 0
+    };
+    assert!(net.until(60, home), "not all results are home");
+    assert!(!net.host(0).has_run(&order.id()) && net.host(1).has_run(&order.id()));
+    let asked = net.totals().received.get("want list").copied().unwrap_or_default();
+    assert_eq!(asked.messages, 0, "all know the members");
+    assert_eq!(net.violations(), Vec::<String>::new());
+}
+
 #[expect(clippy::print_stdout, reason = "figures, for who asks with --nocapture")]
 fn show(figures: &Figures) {
     println!("{figures}");
