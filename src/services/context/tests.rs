@@ -1,7 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use super::{
-    cache::{self, Entries, Known, Read},
+    cache::{self, Entries, Known, Read, words_kept},
     *,
 };
 use crate::{
@@ -140,16 +140,20 @@ fn rows_that_are_kept_say_nothing_of_now_and_only_of_hosts_that_the_entries_know
 #[test]
 fn words_of_ten_thousand_hosts_are_at_hand() {
     let dir = tempfile::tempdir().unwrap();
-    cache::write(&cache::kept_path(dir.path()), &kept(10_000)).unwrap();
-    let read = Kept::glance(dir.path()).unwrap();
-    assert_eq!(words_kept(&read, "host", "web-0999", 200).len(), 10);
-    assert_eq!(words_kept(&read, "tag", "", 200), ["rack=", "role="]);
-    assert_eq!(words_kept(&read, "tag", "role=", 200), ["role=web"]);
-    assert_eq!(words_kept(&read, "path", "tag.r", 200), ["tag.rack", "tag.role"]);
+    assert_eq!(words_at(dir.path(), "host", "", 200), None);
+    cache::keep(dir.path(), &kept(10_000)).unwrap();
+    let words = |kind: &str, start: &str| words_at(dir.path(), kind, start, 200).unwrap();
+    assert_eq!(words("host", "web-0999").len(), 10);
+    assert_eq!(words("host", "").len(), 200);
+    assert_eq!(words("tag", ""), ["rack=", "role="]);
+    assert_eq!(words("tag", "role="), ["role=web"]);
+    assert_eq!(words("path", "tag.r"), ["tag.rack", "tag.role"]);
     for (kind, word) in [("operator", "ana"), ("group", "prod"), ("job", "7f3k"), ("type", "mounts")] {
-        assert_eq!(words_kept(&read, kind, "", 200), [word]);
+        assert_eq!(words(kind, ""), [word]);
     }
-    assert_eq!(words_kept(&read, "nonsense", "", 200), [""; 0]);
+    assert_eq!(words("nonsense", ""), [""; 0]);
+    fs::set_permissions(dir.path().join("words"), fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(words_at(dir.path(), "host", "", 200), None, "others may have written it");
 }
 
 #[test]
