@@ -24,7 +24,7 @@ use crate::{
     journal::signer::{choose, ways},
     node::clock,
     services::context::{
-        self, AddRequest, ContextError, Contexts, Kept, Saved, SavedError, Session, Standing, With,
+        self, AddRequest, ContextError, Contexts, Saved, SavedError, Session, Standing, With,
     },
     terminal::{escape, prompt::Consequence, time},
 };
@@ -229,8 +229,7 @@ pub(super) fn words(context: &Context, kind: &str, start: &str, limit: u32) -> O
         return Some(names.into_iter().filter(|name| name.starts_with(start)).collect());
     }
     let name = meant(context).ok()??;
-    let kept = Kept::glance(&contexts.dir_of(&name))?;
-    Some(context::words_kept(&kept, kind, start, limit))
+    context::words_at(&contexts.dir_of(&name), kind, start, limit)
 }
 
 fn unreachable(name: &str, why: &str) -> Failure {

@@ -20,6 +20,7 @@ mod confinement;
 mod damage;
 mod evil;
 mod executor;
+mod guest;
 mod kills;
 mod liar;
 mod member;

@@ -1,5 +1,5 @@
-//! What was last fetched and verified, in two files of a context's directory: the entries, and rows made of them for
-//! lists and completion, which have no time to verify anything.
+//! What was last fetched and verified, in files of a context's directory: the entries, and rows and words made of them
+//! for lists and completion, which have no time to verify anything.
 //!
 //! Whoever reads the entries verifies them again like an agent's; a file that is not as it was written is moved
 //! aside. Rows say nothing of now: a host that was up is shown as unknown, last seen when they were made.
@@ -157,37 +157,47 @@ fn past(row: &HostRow, standing: Standing, at: Timestamp) -> HostRow {
     HostRow { host: row.host, state: state.to_owned(), seen, since: None, witnesses: None }
 }
 
-/// The words of a kind that begin with `start`, out of what is kept, as an agent gives them.
-pub fn words_kept(kept: &Kept, kind: &str, start: &str, limit: u32) -> Vec<String> {
-    let mut words = BTreeSet::new();
-    let mut add = |word: &str| {
-        if word.starts_with(start) {
-            words.insert(word.to_owned());
+/// Every word that a shell may finish, a line each: its kind, a tab, the word. A list of lines because it is read
+/// between two keys that a person presses.
+fn word_lines(kept: &Kept) -> String {
+    let mut words: BTreeSet<(&str, String)> = BTreeSet::new();
+    for line in kept.lines.iter().filter(|line| line.about.state == "unknown") {
+        words.insert(("host", line.name.clone()));
+        for (key, value) in &line.tags {
+            words.insert(("tag", format!("{key}=")));
+            words.insert(("pair", format!("{key}={value}")));
+            words.insert(("path", format!("tag.{key}")));
         }
-    };
-    let members = || kept.lines.iter().filter(|line| line.about.state == "unknown");
-    match kind {
-        "host" => members().for_each(|line| add(&line.name)),
-        "tag" => {
-            for (key, value) in members().flat_map(|line| &line.tags) {
-                add(&if start.contains('=') { format!("{key}={value}") } else { format!("{key}=") });
-            }
-        }
-        "path" => {
-            for root in Root::EVERY {
-                add(root.name());
-            }
-            for (key, _) in members().flat_map(|line| &line.tags) {
-                add(&format!("tag.{key}"));
-            }
-        }
-        "operator" => kept.operators.iter().for_each(|word| add(word)),
-        "group" => kept.groups.iter().for_each(|word| add(word)),
-        "job" => kept.jobs.iter().for_each(|word| add(word)),
-        "type" => kept.types.iter().for_each(|word| add(word)),
-        _ => {}
     }
-    words.into_iter().take(WORDS_MAX.min(limit as usize)).collect()
+    for root in Root::EVERY {
+        words.insert(("path", root.name().to_owned()));
+    }
+    for (kind, all) in
+        [("operator", &kept.operators), ("group", &kept.groups), ("job", &kept.jobs), ("type", &kept.types)]
+    {
+        words.extend(all.iter().map(|word| (kind, word.clone())));
+    }
+    let plain = |word: &str| !word.contains(char::is_control);
+    let lines = words.iter().filter(|(_, word)| plain(word)).map(|(kind, word)| format!("{kind}\t{word}\n"));
+    lines.collect()
+}
+
+fn words_in(lines: &str, kind: &str, start: &str, limit: u32) -> Vec<String> {
+    let kind = if kind == "tag" && start.contains('=') { "pair" } else { kind };
+    let of_kind = lines.lines().filter_map(|line| line.strip_prefix(kind)?.strip_prefix('\t'));
+    let begin = of_kind.filter(|word| word.starts_with(start));
+    begin.take(WORDS_MAX.min(limit as usize)).map(str::to_owned).collect()
+}
+
+/// The words of a kind that begin with `start`, out of what is kept, as an agent gives them.
+pub(super) fn words_kept(kept: &Kept, kind: &str, start: &str, limit: u32) -> Vec<String> {
+    words_in(&word_lines(kept), kind, start, limit)
+}
+
+/// The same for the context in `dir`, at once; nothing where nothing is kept.
+pub fn words_at(dir: &Path, kind: &str, start: &str, limit: u32) -> Option<Vec<String>> {
+    let bytes = read_own(&dir.join("words")).ok().flatten()?;
+    Some(words_in(std::str::from_utf8(&bytes).ok()?, kind, start, limit))
 }
 
 /// The file of rows of the context in `dir`.
@@ -222,23 +232,29 @@ pub(super) fn read<T: Wire>(path: &Path) -> Read<T> {
     }
 }
 
-fn read_whole<T: Wire>(path: &Path) -> io::Result<Option<T>> {
+/// The bytes of a file that this user alone may write.
+fn read_own(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     let file = match fs::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let damaged = || io::Error::from(io::ErrorKind::InvalidData);
     let about = file.metadata()?;
     let me = rustix::process::geteuid().as_raw();
-    // Nobody else may have written it; who else could, could as well write the key beside it.
+    // Who else could write it, could as well write the key beside it.
     let ours = about.is_file() && about.uid() == me && about.mode() & 0o022 == 0;
     if !ours || about.len() > FILE_BYTES_MAX as u64 {
-        return Err(damaged());
+        return Err(io::ErrorKind::InvalidData.into());
     }
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+fn read_whole<T: Wire>(path: &Path) -> io::Result<Option<T>> {
+    let damaged = || io::Error::from(io::ErrorKind::InvalidData);
+    let Some(bytes) = read_own(path)? else { return Ok(None) };
     let at = bytes.len().checked_sub(SUM_BYTES).ok_or_else(damaged)?;
     let (body, sum) = bytes.split_at_checked(at).ok_or_else(damaged)?;
     if blake3::hash(body).as_bytes() != sum {
@@ -248,21 +264,32 @@ fn read_whole<T: Wire>(path: &Path) -> io::Result<Option<T>> {
     wire::decode(body, FILE_BYTES_MAX).map(Some).map_err(|_| damaged())
 }
 
-/// Replaces a file in one step: a reader or a crash sees the old one or the new one.
+/// Keeps rows, and the words of them.
+pub(super) fn keep(dir: &Path, kept: &Kept) -> io::Result<()> {
+    write(&kept_path(dir), kept)?;
+    replace(&dir.join("words"), word_lines(kept).as_bytes())
+}
+
+/// Writes a value, whole or not at all.
 pub(super) fn write<T: Wire>(path: &Path, value: &T) -> io::Result<()> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&wire::encode(value));
-    if bytes.len() + SUM_BYTES > FILE_BYTES_MAX {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
     let sum = blake3::hash(&bytes);
     bytes.extend_from_slice(sum.as_bytes());
+    replace(path, &bytes)
+}
+
+/// Replaces a file in one step: a reader or a crash sees the old one or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     let new = path.with_extension(format!("new-{}", std::process::id()));
     let written = (|| {
         let flags = OFlags::NOFOLLOW.bits().cast_signed();
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600).custom_flags(flags);
-        options.open(&new)?.write_all(&bytes)?;
+        options.open(&new)?.write_all(bytes)?;
         fs::rename(&new, path)
     })();
     if written.is_err() {

@@ -20,7 +20,7 @@ mod tests;
 mod verb;
 mod way;
 
-pub use cache::{Kept, words_kept};
+pub use cache::{Kept, words_at};
 pub use saved::{Contexts, Saved, SavedError, read_shield};
 pub use session::{ContextError, Session, Standing, With};
 pub use verb::{AddRequest, Added, add, list, show};

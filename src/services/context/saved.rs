@@ -6,7 +6,8 @@
 //!   NAME/
 //!     context.toml the fleet, its shield, addresses; 0600: the shield is a secret of the fleet
 //!     replica      what was last fetched and verified, with when
-//!     hosts        the same as rows, for lists and completion
+//!     hosts        the same as rows, for lists
+//!     words        the same as words, for completion
 //! ```
 
 use std::{

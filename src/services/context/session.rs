@@ -439,7 +439,7 @@ impl Fetching {
         }
         if self.keeps {
             let written = cache::write(&cache::entries_path(&self.dir), &fetched.entries)
-                .and_then(|()| cache::write(&cache::kept_path(&self.dir), &fetched.kept));
+                .and_then(|()| cache::keep(&self.dir, &fetched.kept));
             if let Err(error) = written {
                 remarks.push(format!("what was fetched cannot be kept in {}: {error}", self.dir.display()));
             }

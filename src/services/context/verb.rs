@@ -89,7 +89,7 @@ pub fn add(contexts: &Contexts, operators: &Path, request: AddRequest<'_>) -> Re
 fn reached(operators: &Path, dir: &Path, request: AddRequest<'_>) -> Result<Added, ContextError> {
     let AddRequest { name, saved, key, dry_run, clock, seed, .. } = request;
     // What may be there of an earlier context of that name says nothing of this one.
-    for file in ["replica", "hosts"] {
+    for file in ["replica", "hosts", "words"] {
         match fs::remove_file(dir.join(file)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
