@@ -111,6 +111,7 @@ macro_rules! come_true {
     };
 }
 come_true! {
+    chain_of_neighbours_comes_true = "chain-of-neighbours",
     forged_order_comes_true = "forged-order",
     full_disk_comes_true = "full-disk",
     half_the_hosts_die_comes_true = "half-the-hosts-die",

@@ -23,7 +23,7 @@ fn root() -> bool {
 }
 
 /// Whether this machine lets a process have mounts of its own. If not, says so for the test `name`.
-fn has_mounts(name: &str) -> bool {
+pub(crate) fn has_mounts(name: &str) -> bool {
     if !root() {
         unavailable(name, format_args!("not root"));
         return false;
@@ -494,4 +494,52 @@ fn a_full_disk_keeps_a_host_from_joining_and_the_token_is_still_good() {
     fleet.begin_command(command).finish().ends(1).says(&["error: cannot use", "No space left"]);
     assert_eq!(fleet.states("a").len(), 1);
     fleet.muster("b", &join).ends(0);
+}
+
+/// A file with a script that says who runs it.
+fn script(fleet: &Fleet, name: &str, head: &str) -> String {
+    let path = fleet.dir().join(name);
+    fs::write(&path, format!("{head}echo runs\n")).expect("a script");
+    path.display().to_string()
+}
+
+#[test]
+fn where_nothing_may_be_run_from_the_state_a_script_says_so_and_one_for_the_shell_runs() {
+    let name = "where_nothing_may_be_run_from_the_state_a_script_says_so_and_one_for_the_shell_runs";
+    if !has_mounts(name) {
+        return;
+    }
+    let mut fleet = two();
+    fleet.stop("b");
+    let state = fleet.state("b");
+    let mounts = format!("mount --bind {0} {0}\nmount -o remount,bind,noexec {0}", state.display());
+    let mut command = fleet.among_mounts("b", &mounts);
+    command.arg("agent");
+    fleet.launch_as("b", command);
+    fleet.all_see_all();
+    let (own, shell) = (script(&fleet, "own", "#!/bin/sh\n"), script(&fleet, "shell", ""));
+    let run = |script: &str| fleet.muster("a", &["run", "-H", "b", "--script", script]);
+    run(&own).ends(126).says(&["not executable"]);
+    assert_eq!(run(&shell).ends(0).text(), "runs\n");
+    assert_eq!(fs::read_dir(state.join("executor/shipped")).expect("a directory").count(), 0);
+}
+
+#[test]
+fn a_script_of_a_user_who_may_not_walk_the_state_says_so_and_leaves_nothing() {
+    if !root() {
+        let name = "a_script_of_a_user_who_may_not_walk_the_state_says_so_and_leaves_nothing";
+        return unavailable(name, format_args!("not root"));
+    }
+    let fleet = two();
+    let (own, shell) = (script(&fleet, "own", "#!/bin/sh\n"), script(&fleet, "shell", ""));
+    let run = |script: &str| fleet.muster("a", &["run", "-H", "b", "--as", "nobody", "--script", script]);
+    assert_eq!(run(&own).ends(0).text(), "runs\n");
+    let executor = fleet.state("b").join("executor");
+    mode(&executor, 0o700);
+    run(&own).ends(126).says(&["not executable"]);
+    // Here it is the shell that cannot read it.
+    assert_ne!(run(&shell).code, 0);
+    assert_eq!(fs::read_dir(executor.join("shipped")).expect("a directory").count(), 0);
+    mode(&executor, 0o711);
+    assert_eq!(run(&shell).ends(0).text(), "runs\n");
 }

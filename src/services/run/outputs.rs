@@ -422,3 +422,70 @@ impl Sink for Remote<'_> {
             .map_err(|error| error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        control::testing::{NOW, TestFleet},
+        identity::SecretKey,
+    };
+
+    const ORDER: EntryId = EntryId([5; 32]);
+
+    fn request(fleet: &TestFleet, change: impl FnOnce(&mut ReadRequest)) -> ReadRequest {
+        let expires = NOW.after(Duration::from_secs(60));
+        let mut request = ReadRequest { certificate: fleet.certificate, order: ORDER, issued: NOW, expires };
+        change(&mut request);
+        request
+    }
+
+    /// What becomes of a request that the operator of `fleet` signed, at a host with this tag.
+    fn asked(
+        mut fleet: TestFleet,
+        tag: (&str, &str),
+        change: impl FnOnce(&mut ReadRequest),
+    ) -> Result<(), String> {
+        let host = fleet.host("web-1", &[tag]);
+        let signed = Signed::sign(fleet.chain.fleet(), &fleet.operator, request(&fleet, change));
+        may_read(&fleet.replica, &Bytes::from(signed.bytes()), ORDER, host, NOW)
+    }
+
+    fn refused(said: Result<(), String>, why: &str) {
+        let said = said.expect_err(why);
+        assert!(said.starts_with("reading the output is refused: ") && said.contains(why), "{said}");
+    }
+
+    #[test]
+    fn who_may_not_read_gets_no_output_live_or_whole() {
+        let web = ("role", "web");
+        assert_eq!(asked(TestFleet::acme(), web, |_| {}), Ok(()));
+        let without = || TestFleet::with(|certificate| certificate.verbs.retain(|verb| *verb != Verb::Read));
+        refused(asked(without(), web, |_| {}), "does not allow read");
+        let dbs = || TestFleet::with(|certificate| certificate.scope = "tag.role = db".to_owned());
+        refused(asked(dbs(), web, |_| {}), "does not cover this host");
+        assert_eq!(asked(dbs(), ("role", "db"), |_| {}), Ok(()));
+        refused(asked(TestFleet::acme(), web, |read| read.order = EntryId([6; 32])), "another order");
+        refused(
+            asked(TestFleet::acme(), web, |read| read.expires = read.issued.before(Duration::from_secs(1))),
+            "expired",
+        );
+        refused(
+            asked(TestFleet::acme(), web, |read| read.expires = read.issued.after(Duration::from_secs(3601))),
+            "expired",
+        );
+        refused(asked(TestFleet::acme(), web, |read| read.issued = NOW.after(SKEW_MAX * 2)), "in the future");
+        refused(asked(TestFleet::acme(), web, |read| read.certificate = ORDER), "");
+    }
+
+    #[test]
+    fn a_request_under_the_certificate_of_another_is_refused() {
+        let mut fleet = TestFleet::acme();
+        let host = fleet.host("web-1", &[]);
+        let thief = SecretKey::from_seed(&[77; 32]);
+        let signed = Signed::sign(fleet.chain.fleet(), &thief, request(&fleet, |_| {}));
+        refused(may_read(&fleet.replica, &Bytes::from(signed.bytes()), ORDER, host, NOW), "");
+        let other = Signed::sign(TestFleet::other().chain.fleet(), &fleet.operator, request(&fleet, |_| {}));
+        refused(may_read(&fleet.replica, &Bytes::from(other.bytes()), ORDER, host, NOW), "another fleet");
+    }
+}
