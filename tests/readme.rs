@@ -161,6 +161,12 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
+        // An SSH agent leaves the group of who started it, so only the shell knows it.
+        let _gone = self.input.write_all(b"ssh-agent -k >/dev/null 2>&1; exit\n");
+        let patience = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < patience && matches!(self.bash.try_wait(), Ok(None)) {
+            thread::yield_now();
+        }
         let group = rustix::process::Pid::from_child(&self.bash);
         let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -260,11 +260,6 @@ impl Returns {
         ways.copied().filter(|way| linked.contains(way) && Some(*way) != but).collect()
     }
 
-    /// The neighbour that an order came from first.
-    pub(super) fn came_from(&self, order: &EntryId) -> Option<HostId> {
-        self.ways.get(order).and_then(|ways| ways.first()).copied()
-    }
-
     /// The next stop for what belongs to an order: the issuer's host if it is linked, a way it came (another one
     /// each turn), else another keeper that is linked.
     fn next_stop(

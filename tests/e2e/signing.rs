@@ -19,7 +19,10 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use muster::identity::ssh::{OperatorKey, SK_ED25519, SshReader, put_string};
 use sha2::{Digest as _, Sha256};
 
-use crate::fleet::{DEADLINE, Fleet, Reach};
+use crate::{
+    fleet::{DEADLINE, Fleet, Reach},
+    schema,
+};
 
 /// OpenSSH's agent. It ends with the test.
 struct SshAgent {
@@ -107,6 +110,8 @@ fn an_order_that_ssh_agent_signed_runs_and_ssh_keygen_verifies_it() {
 
     // What was signed is proved without this program, and no other bytes are.
     let exported = fleet.muster("a", &["key", "export", &ran.job, "proof", "-o", "json"]).ends(0).json();
+    let promised = fleet.muster("a", &["schema", "key-export"]).ends(0).json();
+    assert_eq!(schema::fault(&promised, &exported), None);
     let text = |key: &str| exported[key].as_str().expect("text").to_owned();
     let check = ["sh".to_owned(), "-c".to_owned(), text("check")];
     let check: Vec<&str> = check.iter().map(String::as_str).collect();

@@ -9,7 +9,10 @@ use crate::{
         sample::{self, HOUR_MS, NOW, host_id, key, later, tag},
     },
     executor::message::ToExecutor,
-    identity::{FleetId, HostId, Operator, Signed},
+    identity::{
+        FleetId, HostId, Operator, SecretKey, Signed, SignedError,
+        ssh::{Proof, sample::SoftToken},
+    },
     replica::{Action, Handed, Outcome, Roster},
     time::Timestamp,
     wire::Bytes,
@@ -39,6 +42,37 @@ fn an_order_by_a_key_without_a_certificate_is_counted_and_nothing_else() {
     assert_eq!(mesh.counter("orders_dropped"), 5);
     assert_eq!(host.runs(), 0);
     assert!(!host.log().contains('\x1b'));
+}
+
+#[test]
+fn an_order_by_a_token_runs_if_it_was_touched_for_it_and_no_other_signature_stands_in() {
+    let mut token = SoftToken::new(2, "ssh:");
+    let host = Host::with(|eve| eve.key = token.key(), 1);
+    let (_agent, mut mesh) = host.start();
+    let name = token.key().name();
+    let body = |host: &Host| host.order_of(2, "exit 0", |_| {}).body().clone();
+    // Software that has the token's secret: its key is another, which has no certificate.
+    let software = SecretKey::<Operator>::from_seed(&[2; 32]);
+    assert_eq!(token.key().blob()[34..66], software.public().bytes());
+    mesh.order(&Signed::sign(host.fleet.id(), &software, body(&host)));
+    let signed_by = |token: &mut SoftToken| {
+        Signed::sign_by::<SignedError>(host.fleet.id(), name, body(&host), |bytes| {
+            Ok(Proof::SkEd25519(token.prove(bytes)))
+        })
+    };
+    let touched = signed_by(&mut token).unwrap();
+    // Nobody makes the others by way of `sign_by`: it is their bytes that differ, as a liar makes them.
+    let point = touched.bytes().windows(4).position(|part| part == b"ssh:").unwrap();
+    for (at, to) in [(point + 4, 0), (point + 3, b'x'), (point + 5, 9)] {
+        let mut bytes = touched.bytes().to_vec();
+        bytes[at] = to;
+        mesh.send(&ToExecutor::Order { order: Bytes(bytes) });
+    }
+    assert_eq!(mesh.counter("orders_dropped") + mesh.counter("orders_malformed"), 4);
+    assert_eq!(host.runs(), 0);
+    mesh.order(&touched);
+    assert_eq!(mesh.outcome(&touched), OK);
+    assert_eq!(host.runs(), 1);
 }
 
 #[test]
