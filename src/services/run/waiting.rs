@@ -24,6 +24,7 @@ use crate::{
     identity::{EntryId, HostId, Signed},
     journal::OperatorHome,
     replica::Order,
+    time::Timestamp,
 };
 
 /// How long after the first Ctrl-C a second one cancels.
@@ -262,9 +263,31 @@ pub(super) struct Showing {
 }
 
 impl Showing {
+    /// Makes ready to read what `orders` left on hosts, and to listen to what hosts write now, if `live`.
+    pub(super) async fn of<'a>(
+        orders: impl IntoIterator<Item = &'a Signed<Order>>,
+        live: bool,
+        home: &OperatorHome,
+        socket: &Path,
+        now: Timestamp,
+    ) -> Self {
+        let live = live.then(|| (Live::default(), Ledger::default()));
+        let mut showing = Self { reader: Reader::sign(home, socket, [], now), live };
+        for order in orders {
+            showing.add(home, socket, order, now).await;
+        }
+        showing
+    }
+
     /// Listens to an order. That there is nothing to be heard is no error: all is shown, later.
-    pub(super) async fn add(&mut self, home: &OperatorHome, socket: &Path, order: &Signed<Order>) {
-        let read = self.reader.add(home, order, order.body().issued);
+    pub(super) async fn add(
+        &mut self,
+        home: &OperatorHome,
+        socket: &Path,
+        order: &Signed<Order>,
+        now: Timestamp,
+    ) {
+        let read = self.reader.add(home, order, now);
         if let Some((live, _)) = &mut self.live {
             let _shown_later = live.add(socket, read, order.id()).await;
         }
