@@ -22,6 +22,7 @@ mod members;
 mod orders;
 mod places;
 mod presence;
+mod shells;
 mod shipped;
 mod tokens;
 mod words;
