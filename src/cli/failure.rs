@@ -374,8 +374,8 @@ impl Explain for PickError {
             Self::Ambiguous { .. } => Failure::usage(message)
                 .hint("write more of the name, or the beginning of the id: muster host ls -o wide"),
             Self::Selector { text, error } => selector_failure(&text, &error),
-            Self::NoTag { near, .. } => Failure::new(ExitCode::NoHost, message)
-                .hint(format!("did you mean tag.{near}?"))
+            Self::Mistyped { mistyped, .. } => Failure::new(ExitCode::NoHost, message)
+                .hint(format!("did you mean {}?", escape::line(&mistyped.near)))
                 .hint("the tags that there are: muster host ls"),
             Self::NoMatch { selector } => {
                 let hint = looked_up_first(&selector);

@@ -24,9 +24,9 @@ use crate::{
     replica::BLOB_BYTES_MAX,
     services::run::{
         self, CancelRequest, ExitMode, Interrupt, Interrupts, JOBS_SHOWN_DEFAULT, OutputRequest,
-        RerunRequest, RunRequest, Share, Streams, View, WatchRequest, World,
+        PauseRequest, RerunRequest, ResumeRequest, RunRequest, Streams, View, WatchRequest, World,
     },
-    targets::Targets,
+    targets::{Share, Targets},
     terminal::{escape, prompt},
 };
 
@@ -234,6 +234,19 @@ pub(super) fn job(context: &mut Context, job: &Job) -> Result<ExitCode, Failure>
             Job::Cancel(cancel) => {
                 let request = CancelRequest { job: cancel.job.clone(), dry_run: cancel.dry_run };
                 run::cancel(&request, &home, socket, &mut streams, &clock::now, &mut interrupts).await
+            }
+            Job::Pause(pause) => {
+                let request = PauseRequest { job: pause.job.clone(), dry_run: pause.dry_run };
+                run::pause(&request, &home, socket, &mut streams, now).await
+            }
+            Job::Resume(resume) => {
+                let mut request = ResumeRequest::new(resume.job.clone(), view(resume.view));
+                (request.run.wait, request.run.dry_run) = (resume.wait, resume.dry_run);
+                request.run.yes = context.global.yes;
+                request.exit = exit_mode(resume.exit);
+                let ask = &mut prompt::ask_terminal;
+                let mut world = World { clock: &clock::now, nonce, ask, listen: &mut interrupts };
+                run::resume(&request, &home, socket, &mut streams, &mut world).await
             }
             Job::Rerun(rerun) => {
                 let request = rerun_request(rerun, context.global.yes);

@@ -38,7 +38,7 @@ pub struct TargetFlags {
     #[arg(long)]
     pub all: bool,
     /// A part of them, such as 10% or 5: the same each time for the same selector
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = Share::some)]
     pub sample: Option<Share>,
     /// So many at most, the first by name
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

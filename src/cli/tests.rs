@@ -307,7 +307,7 @@ fn a_failure_points_and_says_what_to_do_next() {
     let code = run_words(words, home.around(Box::new(Sink::default()), Box::new(err.clone())));
     let err = String::from_utf8(err.0.borrow().clone()).unwrap();
     assert_eq!(code, ExitCode::NoHost);
-    assert!(err.contains("none has a tag rol\nhint: did you mean tag.role?\n"), "{err}");
+    assert!(err.contains("none has tag.rol\nhint: did you mean tag.role?\n"), "{err}");
     let said = home.run("muster run -- true");
     assert_eq!(said.code.number(), 2);
     assert!(said.err.starts_with("error: no target") && said.err.contains("\nhint: "), "{}", said.err);

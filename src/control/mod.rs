@@ -29,7 +29,7 @@ pub use message::{
     CONTROL_VERSION, FoundRow, HostRow, JobRow, ListAsk, MESSAGE_BYTES_MAX, PeerRow, Reply, Request,
     StatusReport, StoreCheck, StoreProblem, StoreRows, StreamName, TablePart, TruthCount, TypeRow,
 };
-pub use pick::{PickError, did_you_mean, host_named, hosts_selected};
+pub use pick::{Mistyped, PickError, did_you_mean, host_named, hosts_selected, mistyped, nobody};
 pub use remote::{Remote, serve_remote};
 pub use server::{Answer, Caller, Handler, serve};
 pub use verified::Verified;

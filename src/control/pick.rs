@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    authority::{Host, Standing},
+    authority::{Host, Standing, TagState},
     replica::Replica,
-    selector::{Selector, SelectorError},
+    selector::{Root, Selector, SelectorError},
 };
 
 /// Most names that an error lists.
@@ -39,16 +39,14 @@ pub enum PickError {
         /// What is wrong with it.
         error: SelectorError,
     },
-    /// The selector is true for no host, and looks at a tag that none has, which is spelled nearly as one that
-    /// some have.
-    #[error("no host matches {selector}: none has a tag {key}")]
-    NoTag {
+    /// The selector is true for no host, and asks for something that none has, which is spelled nearly as
+    /// something that some have.
+    #[error("no host matches {selector}: none has {}", mistyped.typed)]
+    Mistyped {
         /// The selector.
         selector: String,
-        /// The key that no host has.
-        key: String,
-        /// The key that comes nearest.
-        near: String,
+        /// What that is.
+        mistyped: Mistyped,
     },
     /// The selector is true for no host.
     #[error("no host matches {selector}")]
@@ -110,7 +108,7 @@ pub fn host_named<'a>(replica: &'a Replica, name: &str) -> Result<&'a Host, Pick
 /// The hosts that `selector` is true for, members or not, in order of their names.
 ///
 /// # Errors
-/// [`PickError::NoMatch`] or [`PickError::NoTag`] when there is none.
+/// [`PickError::NoMatch`] or [`PickError::Mistyped`] when there is none.
 pub fn hosts_selected<'a>(replica: &'a Replica, selector: &Selector) -> Result<Vec<&'a Host>, PickError> {
     let mut hosts: Vec<&Host> =
         replica.authority().hosts().filter(|host| selector.selects(&replica.known(host))).collect();
@@ -121,19 +119,57 @@ pub fn hosts_selected<'a>(replica: &'a Replica, selector: &Selector) -> Result<V
     Ok(hosts)
 }
 
-/// Why a selector is true for no host: perhaps a key was mistyped.
-fn nobody(replica: &Replica, selector: &Selector) -> PickError {
-    let keys: BTreeSet<&str> =
-        replica.authority().hosts().flat_map(|host| host.tags().keys().map(String::as_str)).collect();
+/// Why a selector is true for no host: perhaps a word in it was mistyped.
+pub fn nobody(replica: &Replica, selector: &Selector) -> PickError {
     let text = selector.text().to_owned();
-    let mistyped = selector.paths().into_iter().filter_map(|path| path.tag()).find_map(|key| {
-        let near = (!keys.contains(key)).then(|| did_you_mean(key, keys.iter().copied())).flatten()?;
-        Some((key.to_owned(), near.to_owned()))
-    });
-    match mistyped {
-        Some((key, near)) => PickError::NoTag { selector: text, key, near },
+    match mistyped(replica, selector) {
+        Some(mistyped) => PickError::Mistyped { selector: text, mistyped },
         None => PickError::NoMatch { selector: text },
     }
+}
+
+/// What a selector that is true for nobody asks for, and what was probably meant: as it is written in a selector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistyped {
+    /// What no host has.
+    pub typed: String,
+    /// What comes nearest of what some have.
+    pub near: String,
+}
+
+/// The first tag, value of a tag, or name in `selector` that no host has and that is spelled nearly as one that
+/// some have.
+pub fn mistyped(replica: &Replica, selector: &Selector) -> Option<Mistyped> {
+    let hosts = || replica.authority().hosts();
+    let keys: BTreeSet<&str> = hosts().flat_map(|host| host.tags().keys().map(String::as_str)).collect();
+    let near = |typed: &str, known: &BTreeSet<&str>| {
+        if known.contains(typed) {
+            None
+        } else {
+            did_you_mean(typed, known.iter().copied()).map(str::to_owned)
+        }
+    };
+    let key = selector.paths().into_iter().filter_map(|path| path.tag()).find_map(|key| {
+        let near = near(key, &keys)?;
+        Some(Mistyped { typed: format!("tag.{key}"), near: format!("tag.{near}") })
+    });
+    key.or_else(|| {
+        selector.wanted().into_iter().find_map(|(path, value)| {
+            let known: BTreeSet<String> = match path.tag() {
+                Some(key) => {
+                    let set = |host: &'_ Host| match host.tags().get(key) {
+                        Some(TagState::Set(value)) => Some(value.clone()),
+                        _ => None,
+                    };
+                    hosts().filter_map(set).collect()
+                }
+                None if path.root() == Root::Name => hosts().map(|host| host.name().to_owned()).collect(),
+                None => return None,
+            };
+            let near = near(value, &known.iter().map(String::as_str).collect())?;
+            Some(Mistyped { typed: format!("{path} = {value}"), near: format!("{path} = {near}") })
+        })
+    })
 }
 
 /// The candidate that `typed` was probably meant to be: a third of its letters may be wrong, missing,

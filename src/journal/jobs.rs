@@ -6,6 +6,7 @@
 //! jobs/ID/pacing     locked by the command line that signs the waves, for as long as it lives
 //! jobs/ID/step       locked for each step: a wave is signed, or the job is cancelled, but not both at once
 //! jobs/ID/cancelled  nobody signs another wave
+//! jobs/ID/paused     nobody signs another wave for now
 //! ```
 
 use std::{
@@ -118,6 +119,34 @@ impl OperatorHome {
     pub fn is_cancelled(&self, job: &EntryId) -> bool {
         self.job_dir(job).join("cancelled").exists()
     }
+
+    /// Remembers that nobody is to sign another wave of a job for now.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep_paused(&self, job: &EntryId) -> Result<(), OperatorError> {
+        make_dir(&self.job_dir(job))?;
+        write_file(&self.job_dir(job).join("paused"), &true, true)
+    }
+
+    /// Takes that back. That it never was is no error.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn lift_pause(&self, job: &EntryId) -> Result<(), OperatorError> {
+        let path = self.job_dir(job).join("paused");
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(OperatorError::Io { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is paused.
+    pub fn is_paused(&self, job: &EntryId) -> bool {
+        self.job_dir(job).join("paused").exists()
+    }
 }
 
 fn make_dir(dir: &Path) -> Result<(), OperatorError> {
@@ -168,6 +197,12 @@ mod tests {
         assert!(!home.is_cancelled(&job));
         home.keep_cancelled(&job).unwrap();
         assert!(home.is_cancelled(&job) && !home.is_cancelled(&other));
+        assert!(!home.is_paused(&job));
+        home.keep_paused(&job).unwrap();
+        assert!(home.is_paused(&job) && !home.is_paused(&other));
+        home.lift_pause(&job).unwrap();
+        home.lift_pause(&job).unwrap();
+        assert!(!home.is_paused(&job));
         assert!(home.orders().unwrap().is_empty(), "none of this is an order");
     }
 

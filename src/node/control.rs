@@ -429,6 +429,11 @@ impl Node {
         let mut sent = HashSet::new();
         let mut fresh = |report: &Report| sent.insert(blake3::hash(&wire::encode(report)));
         let mut catch_up = true;
+        if follow {
+            for host in self.runs.at_work(&order) {
+                answer.send(&Reply::Running { order, host }).await?;
+            }
+        }
         loop {
             if catch_up {
                 catch_up = false;

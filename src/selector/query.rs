@@ -118,6 +118,23 @@ impl Selector {
         paths
     }
 
+    /// The values that it wants something to have, each with what that is.
+    pub fn wanted(&self) -> Vec<(&Path, &str)> {
+        let mut leaves = Vec::new();
+        self.expression.gather_leaves(&mut leaves);
+        let mut wanted = Vec::new();
+        for leaf in leaves {
+            match leaf {
+                Expression::Compare(left, Test::Equal(value)) => wanted.push((&left.path, value.as_str())),
+                Expression::Compare(left, Test::In(values)) => {
+                    wanted.extend(values.iter().map(|value| (&left.path, value.as_str())));
+                }
+                _ => {}
+            }
+        }
+        wanted
+    }
+
     pub(super) fn expression(&self) -> &Expression {
         &self.expression
     }

@@ -1,6 +1,7 @@
 //! Why it cannot be told which hosts are meant.
 
 use crate::{
+    control::Mistyped,
     selector::{SelectorError, TagError},
     terminal::{escape, nodeset::NodesetError},
 };
@@ -95,7 +96,7 @@ pub enum TargetError {
         hosts: Vec<String>,
     },
     /// The target is clear, and no member is in it.
-    #[error("no host matches {selector}")]
+    #[error("no host matches {selector}{}", mistyped.as_ref().map(|it| format!(": none has {}", escape::line(&it.typed))).unwrap_or_default())]
     NoHost {
         /// The selector's text.
         selector: String,
@@ -103,6 +104,8 @@ pub enum TargetError {
         unknown: usize,
         /// Whether it asks for what hosts say of themselves.
         facts: bool,
+        /// What in it was probably mistyped.
+        mistyped: Option<Mistyped>,
     },
     /// More hosts than the command takes.
     #[error("{hosts} hosts, where one order can name {limit}")]
@@ -151,6 +154,9 @@ impl TargetError {
                     "write what it shall be: muster group set {} 'tag.role = web'",
                     escape::line(name)
                 )]
+            }
+            Self::NoHost { mistyped: Some(Mistyped { near, .. }), .. } => {
+                vec![format!("did you mean {}?", escape::line(near)), "muster host ls".to_owned()]
             }
             Self::NoHost { unknown, .. } if *unknown > 0 => vec![
                 format!("it cannot be told for {unknown} hosts, since they lack what it asks for"),

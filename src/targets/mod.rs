@@ -20,4 +20,4 @@ pub use error::TargetError;
 pub use find::{group_selector, with_groups};
 pub use given::{Asked, Targets};
 pub use resolve::{Resolved, resolve};
-pub use share::Share;
+pub use share::{Share, ShareError};

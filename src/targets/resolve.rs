@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Asked, Share, TargetError};
 use crate::{
     authority::Host,
+    control::mistyped,
     identity::HostId,
     replica::Replica,
     selector::{Look, Path, Root, Selector, Subject, Truth, version},
@@ -78,7 +79,13 @@ pub fn resolve<'a>(
     }
     if hosts.is_empty() {
         let text = if asked.text.is_empty() { asked.selector.to_string() } else { asked.text.clone() };
-        return Err(TargetError::NoHost { selector: escape::line(&text), unknown, facts: told.is_some() });
+        let mistyped = mistyped(replica, &asked.selector);
+        return Err(TargetError::NoHost {
+            selector: escape::line(&text),
+            unknown,
+            facts: told.is_some(),
+            mistyped,
+        });
     }
     let matched = hosts.len();
     let mut hosts = thinned(hosts, asked);

@@ -1,7 +1,7 @@
 //! Targets in the words of AWS Systems Manager: `Key=tag:role,Values=web,api`.
 //!
 //! All keys must hold, and any value of a key suffices, as there. The bounds of five keys and five values are not
-//! kept: what a selector may say is the bound. `InstanceIds` are names of hosts here (`*` is all of them), since
+//! kept: what a selector may say is the bound. A value with a comma or white space stands in quotes. `InstanceIds` are names of hosts here (`*` is all of them), since
 //! there are no instances. Resource groups and what else only AWS knows are refused by name.
 
 use super::TargetError;
@@ -27,13 +27,17 @@ pub(super) fn translate(text: &str) -> Result<Translated, TargetError> {
     };
     let mut translated = Translated::default();
     let mut some = false;
-    for target in text.split_whitespace() {
+    for target in parts(text, char::is_whitespace).filter(|part| !part.is_empty()) {
         some = true;
-        let parts = target.strip_prefix("Key=").and_then(|rest| rest.split_once(",Values="));
-        let Some((key, values)) = parts else {
+        let pair = target.strip_prefix("Key=").and_then(|rest| rest.split_once(",Values="));
+        let Some((key, values)) = pair else {
             return Err(wrong(target, "a target is Key=…,Values=…".to_owned(), HINT));
         };
-        let values: Vec<&str> = values.split(',').collect();
+        let values: Vec<&str> = parts(values, |c| c == ',').collect();
+        if let Some(open) = values.iter().find(|value| !is_closed(value)) {
+            return Err(wrong(open, "quotes stand around a whole value, and are closed".to_owned(), HINT));
+        }
+        let values: Vec<&str> = values.into_iter().map(bare).collect();
         if let Some(empty) = values.iter().find(|value| value.is_empty()) {
             return Err(wrong(empty, "a value is empty".to_owned(), HINT));
         }
@@ -73,6 +77,29 @@ pub(super) fn translate(text: &str) -> Result<Translated, TargetError> {
         }
     }
     if some { Ok(translated) } else { Err(wrong(text, "no target was given".to_owned(), HINT)) }
+}
+
+/// The parts of a text between separators, none of which stands in quotes. A quote opens where a value begins,
+/// and is a letter like others elsewhere.
+fn parts(text: &str, is_separator: impl Fn(char) -> bool) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut before) = (false, None);
+    text.split(move |c| {
+        let begins = matches!(before, None | Some(',' | '='));
+        quoted = if quoted { c != '"' } else { c == '"' && begins };
+        before = Some(c);
+        !quoted && is_separator(c)
+    })
+}
+
+/// Whether a value does not begin with a quote, or is in quotes.
+fn is_closed(value: &str) -> bool {
+    let Some(rest) = value.strip_prefix('"') else { return true };
+    rest.strip_suffix('"').is_some_and(|inner| !inner.contains('"'))
+}
+
+/// A value without the quotes around it.
+fn bare(value: &str) -> &str {
+    if value.starts_with('"') { value.trim_matches('"') } else { value }
 }
 
 /// The path of a tag. What a key may be needs no quotes but where it is more than one word.

@@ -120,6 +120,7 @@ fn every_way_to_say_it_finds_the_same_hosts() {
         ssm("Key=tag-key,Values=role,x Key=tag:role,Values=web"),
         ssm("Key=InstanceIds,Values=web-1,web-2"),
         ssm("Key=InstanceIds,Values=* Key=tag:role,Values=web"),
+        ssm("Key=tag:role,Values=\"web\",\"no, such role\" Key=tag-key,Values=role"),
     ] {
         assert_eq!(fleet.names(&targets).unwrap(), ["web-1", "web-2"], "{targets:?}");
     }
@@ -185,6 +186,8 @@ fn ssms_words_that_mean_nothing_here_are_pointed_at() {
         ("role=web", "a target is Key=…,Values=…", 0),
         ("Key=tag:role", "a target is", 0),
         ("Key=tag:role,Values=web,", "a value is empty", 24),
+        ("Key=tag:role,Values=\"web", "quotes stand around a whole value", 20),
+        ("Key=tag:role,Values=web,\"a\"b", "quotes stand around a whole value", 24),
         ("Key=tag:Role,Values=web", "a key is made of small letters", 8),
         ("Key=tag:role,Values=web Key=Name,Values=x", "the keys that are known are", 28),
         ("Key=resource-groups:Name,Values=Prod", "kept by AWS", 4),
@@ -205,6 +208,9 @@ fn ssms_words_that_mean_nothing_here_are_pointed_at() {
 fn values_of_ssm_are_values_and_not_language() {
     let mut fleet = Saved::of(&[("web-1", "a\"] or all or x in [\"b\\"), ("web-2", "web")]);
     assert_eq!(fleet.names(&ssm("Key=tag:role,Values=a\"]")).unwrap_err().code(), 3);
+    fleet.fleet.host("hall", &[("role", "web server, old")]);
+    let quoted = "Key=tag:role,Values=\"web server, old\",db Key=InstanceIds,Values=*";
+    assert_eq!(fleet.names(&ssm(quoted)).unwrap(), ["hall"]);
     fleet.fleet.host("odd", &[("role", "a\"]b\\")]);
     assert_eq!(fleet.names(&ssm("Key=tag:role,Values=a\"]b\\")).unwrap(), ["odd"]);
 }
@@ -214,6 +220,27 @@ fn a_set_of_names_that_does_not_fit_is_refused_before_it_is_expanded() {
     let fleet = Saved::web();
     let error = fleet.names(&hosts(&["web-[1-99999999]"])).unwrap_err();
     assert!(error.to_string().starts_with("this names 99999999 hosts, over the limit of 512"), "{error}");
+}
+
+#[test]
+fn what_matches_nobody_names_the_tag_value_or_name_that_is_nearest() {
+    let fleet = Saved::web();
+    for (text, typed, near) in [
+        ("tag.rol = web", "tag.rol", "tag.role"),
+        ("tag.role = wbe", "tag.role = wbe", "tag.role = web"),
+        ("tag.role in [nothing, wbe]", "tag.role = wbe", "tag.role = web"),
+        ("name = wbe-1", "name = wbe-1", "name = web-1"),
+        ("tag.role = nothing-like-it", "", ""),
+    ] {
+        let error = fleet.names(&expression(text)).unwrap_err();
+        if near.is_empty() {
+            assert!(!error.to_string().contains("none has"), "{error}");
+            continue;
+        }
+        assert!(error.to_string().ends_with(&format!("none has {typed}")), "{error}");
+        assert_eq!(error.hints("muster run", "")[0], format!("did you mean {near}?"));
+        assert_eq!(error.code(), 3);
+    }
 }
 
 #[test]
@@ -313,7 +340,7 @@ fn shares_are_written_as_people_do() {
         "1e3",
         "99999999999%",
     ] {
-        assert!(text.parse::<Share>().is_err(), "{text}");
+        assert!(Share::some(text).is_err(), "{text}");
     }
 }
 

@@ -191,3 +191,68 @@ fn a_job_in_waves_is_watched_from_another_terminal_and_cancelled_there() {
     let watched = watch.finish().ends(6).json();
     assert_eq!(watched["counts"]["not_started"], 2, "{watched}");
 }
+
+#[test]
+fn a_paused_job_begins_no_other_wave_and_goes_on_when_it_is_resumed() {
+    let fleet = three();
+    let (argv, go, pids) = held(&fleet);
+    let ran = fleet.begin_order("a", &["--all", "--batch", "1"], &argv);
+    running(&fleet, &pids, 1);
+    let job = newest(&fleet);
+    fleet.muster("a", &["job", "pause", &job]).ends(0).says(&["2 hosts of later waves are held back"]);
+    fs::write(&go, "").expect("the word to go");
+    fleet.until("the one who orders says that it waits", |_| {
+        if ran.said().contains("paused: 2 hosts") { Ok(()) } else { Err(ran.said()) }
+    });
+    assert_eq!(fleet.all_spawns().len(), 1);
+    fleet.muster("a", &["job", "resume", &job]).ends(0).says(&["resumed: 2 hosts"]);
+    let ran = Fleet::ran(ran).ends(0);
+    assert_eq!(ran.summary["counts"]["ok"], 3, "{ran:?}");
+    assert_eq!(fleet.all_spawns().len(), 3);
+}
+
+#[test]
+fn the_waves_of_a_closed_laptop_are_taken_up_by_another_command_line() {
+    let fleet = three();
+    let (argv, go, pids) = held(&fleet);
+    let ran = fleet.begin_order("a", &["--all", "--batch", "1"], &argv);
+    running(&fleet, &pids, 1);
+    let job = newest(&fleet);
+    ran.signal(Signal::HUP);
+    Fleet::ran(ran).ends(130).output.says(&["muster job resume"]);
+    fs::write(&go, "").expect("the word to go");
+    let resumed = fleet.muster("a", &["job", "resume", &job, "-o", "json"]).ends(0).json();
+    assert_eq!((&resumed["counts"]["ok"], text(&resumed["job"])), (&3.into(), job), "{resumed}");
+    let mut hosts: Vec<String> = fleet.all_spawns().into_iter().map(|(_, host)| host).collect();
+    hosts.sort();
+    assert_eq!(hosts, ["a", "b", "c"], "each once");
+}
+
+#[test]
+fn who_comes_to_watch_a_job_sees_what_it_writes_from_its_start_and_live() {
+    let fleet = two();
+    let (go, pids) = (fleet.dir().join("go"), fleet.dir().join("pids"));
+    let script = format!(
+        "echo first; echo $$ >> {}; until [ -e {} ]; do sleep 0.02; done; echo last",
+        pids.display(),
+        go.display()
+    );
+    let ran = fleet.begin_order("a", &["--all"], &fleet.counted(&["sh", "-c", &script]));
+    running(&fleet, &pids, 2);
+    ran.signal(Signal::TERM);
+    let job = Fleet::ran(ran).ends(130).job;
+    let watch = fleet.begin("a", &["job", "watch", &job, "-o", "jsonl"]);
+    // Before it ends: so it is live.
+    fleet.until("both say the first line", |_| {
+        let firsts = watch.so_far().matches("\"data\":\"first").count();
+        if firsts == 2 { Ok(()) } else { Err(watch.so_far()) }
+    });
+    fs::write(&go, "").expect("the word to go");
+    let events = watch.finish().ends(0).jsonl();
+    let data = |host: &str| -> String {
+        let chunks = events.iter().filter(|event| event["event"] == "chunk" && event["host"] == host);
+        chunks.map(|chunk| text(&chunk["data"])).collect()
+    };
+    assert_eq!((data("a").as_str(), data("b").as_str()), ("first\nlast\n", "first\nlast\n"), "{events:?}");
+    assert_eq!(events.last().expect("a summary")["counts"]["ok"], 2);
+}

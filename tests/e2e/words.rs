@@ -71,7 +71,7 @@ const WRONG: &[Wrong] = &[
     wrong(&["select", "all", "-t", "all"], 2, &["cannot be used with"]),
     wrong(&["select", "--all", "-H", "b"], 2, &["contradict", "leave out --all"]),
     wrong(&["select", "--sample", "10%"], 2, &["no target"]),
-    wrong(&["select", "--all", "--sample", "0%"], 2, &["--sample", "10% or 5"]),
+    wrong(&["select", "--all", "--sample", "0%"], 2, &["--sample", "such as 20%"]),
     wrong(&["select", "--all", "--limit", "0"], 2, &["--limit"]),
     wrong(&["select", "-H", "b-[1-99999999]"], 2, &["99999999 hosts", "^"]),
     wrong(&["select", "-g", "nobody"], 2, &["no group is called nobody"]),

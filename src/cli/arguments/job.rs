@@ -20,6 +20,10 @@ pub enum Job {
     Watch(JobWatch),
     /// End an order on its hosts: what has not begun will not, what runs is ended
     Cancel(JobCancel),
+    /// Hold back the later waves of an order
+    Pause(JobPause),
+    /// Let the later waves of an order go on
+    Resume(JobResume),
     /// Give an order again
     Rerun(JobRerun),
 }
@@ -90,6 +94,54 @@ pub struct JobCancel {
     /// Show where it stands and end nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `job pause`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Waves are ordered one after the other by the command line that runs the job; this keeps it from ordering
+the next. What was ordered goes on: job cancel ends that. It works for the user who ordered the job, on the same
+machine, and only for jobs in waves (run --batch, --waves, --max-errors).
+
+Examples:
+  muster job pause 7f3k
+  muster job resume 7f3k"
+)]
+pub struct JobPause {
+    /// The job, by unique beginning of its id
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// Show where it stands and hold nothing back
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `job resume`.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "After job pause the command line that runs the job goes on. Where that is gone (Ctrl-C, a closed
+laptop), this one takes its place: it orders the rest of the waves under the same limits, and waits like run.
+
+Examples:
+  muster job resume 7f3k
+  muster job resume 7f3k --dry-run"
+)]
+pub struct JobResume {
+    /// The job, by unique beginning of its id
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// How long to wait for hosts that do not answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub wait: Duration,
+    /// Show what would be ordered and order nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What text output looks like: auto, live, group, raw or quiet
+    #[arg(long, value_name = "VIEW", default_value = "auto", hide_default_value = true)]
+    pub view: RunView,
+    /// What the exit code is made of: summary or max
+    #[arg(long, value_name = "WHAT", default_value = "summary")]
+    pub exit: RunExit,
 }
 
 /// `job rerun`.

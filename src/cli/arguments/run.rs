@@ -5,9 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::Args;
 
 use crate::{
-    cli::targeting::TargetFlags,
-    services::run::{Pace, Share},
-    terminal::time::parse_duration,
+    cli::targeting::TargetFlags, services::run::Pace, targets::Share, terminal::time::parse_duration,
 };
 
 /// `run`.

@@ -9,11 +9,11 @@ use super::{
     verb::{self, Asked, InventoryError},
 };
 use crate::{
-    control::{Anchor, Client, PickError, Reply, Request, TruthCount, fleet},
+    control::{Anchor, Client, PickError, Reply, Request, TruthCount, fleet, nobody},
     identity::HostId,
     selector::{Selector, Truth},
     targets::{self, Targets},
-    terminal::{Column, Format, Kind, Output, Sheet, Talk},
+    terminal::{Column, Format, Kind, Output, Sheet, Talk, escape},
 };
 
 /// Hosts that can be named.
@@ -97,7 +97,15 @@ pub async fn select<W: Write>(
         && *targets == (Targets { expression: Some(text.clone()), ..Targets::default() })
     {
         let selector = expanded(client, operators, text, talk).await?;
-        return verb::search(client, &search(&selector), output, talk).await;
+        let found = verb::search(client, &search(&selector), output, talk).await;
+        let Err(InventoryError::Pick(PickError::NoMatch { .. })) = found else { return found };
+        // Only the whole fleet tells what was probably meant.
+        let anchor = Anchor::find(client, operators)?;
+        let (replica, _) = fleet(client, anchor.chain().clone(), false).await?;
+        return match nobody(&replica, &selector) {
+            PickError::NoMatch { .. } => found,
+            mistyped => Err(mistyped.into()),
+        };
     }
     let anchor = Anchor::find(client, operators)?;
     let (replica, left_out) = fleet(client, anchor.chain().clone(), false).await?;
@@ -130,6 +138,9 @@ pub async fn explain<W: Write>(
     talk: &mut Talk,
 ) -> Result<(), InventoryError> {
     let selector = expanded(client, operators, expression, talk).await?;
+    if selector.text() != expression {
+        talk.say(&format!("with its groups it is: {}", escape::line(selector.text())));
+    }
     client.send(&Request::Explain { expression: selector.text().to_owned() }).await?;
     let (counts, left_out) = match client.reply_within(verb::PART_WITHIN).await? {
         Reply::Explained { counts, left_out } => (counts, left_out),

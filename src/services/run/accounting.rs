@@ -100,6 +100,8 @@ impl Status {
 pub enum Withheld {
     /// The waves before its own are still under way.
     Later,
+    /// The job is paused.
+    Paused,
     /// More hosts failed than may.
     Budget,
     /// The command line that signs the waves left, or is gone.
@@ -115,6 +117,7 @@ impl Withheld {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Later => "not started: its wave has not begun",
+            Self::Paused => "not started: the job is paused",
             Self::Budget => "not started (budget): too many failed before its wave",
             Self::Left => "not started: the command line that orders the waves left before its own",
             Self::Cancelled => "not started: cancelled before its wave",

@@ -1,16 +1,15 @@
 //! A job under way: wave after wave is signed, handed over and waited for, and all of it accounted for.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Event, ExitMode, Note, Patience, RunError, Status, Streams, Tally, Withheld, ending, listing,
-    live::{Ledger, Live},
     output::Reader,
     rollout::Rollout,
     shipment,
     verb::{CANCELLED_WITHIN, INTERRUPTED, SUBMIT_WITHIN, Work},
     view::{self, Job},
-    waiting::{self, Ended, Interrupts, Showing, Watcher},
+    waiting::{self, Ended, Followed, Interrupts, Showing, Watcher},
 };
 use crate::{
     control::{Client, ControlError, Reply, Request},
@@ -19,6 +18,9 @@ use crate::{
     replica::{Item, Order},
     time::Timestamp,
 };
+
+/// How often it is looked whether a paused job goes on.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A job under way.
 pub(super) struct Course<'a> {
@@ -39,6 +41,34 @@ impl<'a> Course<'a> {
     pub(super) fn new(work: &'a Work<'a>, rollout: Rollout, client: Client, interrupts: Interrupts) -> Self {
         let watcher = Watcher::new(work.replica.authority(), rollout.tally(), interrupts);
         Self { work, rollout, watcher, client, up: BTreeSet::new(), stopped: None, pacing: None }
+    }
+
+    /// Takes up a job whose later waves nobody signs any more; `tally` is what came of the earlier ones, `pacing`
+    /// keeps others from doing the same.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked.
+    pub(super) async fn taken_up(
+        work: &'a Work<'a>,
+        rollout: Rollout,
+        tally: Tally,
+        pacing: JobLock,
+        client: Client,
+        interrupts: Interrupts,
+    ) -> Result<Self, RunError> {
+        let mut course = Self::new(work, rollout, client, interrupts);
+        course.watcher.tally = tally;
+        course.watcher.followed = Followed::open(work.socket, &course.rollout, &course.watcher.tally).await?;
+        course.pacing = Some(pacing);
+        shipment::ship(&mut course.client, work.request, work.draft.action()).await?;
+        // Whoever looks sees from now on that it goes on.
+        course.remember()?;
+        Ok(course)
+    }
+
+    /// Shows what came of it until now.
+    pub(super) fn known(&mut self, job: &mut Job<'_>, streams: &mut Streams<'_>) -> Result<(), RunError> {
+        job.known(streams, &mut self.watcher.tally)
     }
 
     /// Every host, in order of ids.
@@ -105,7 +135,7 @@ impl<'a> Course<'a> {
         let id = order.id();
         if let Some(showing) = &mut self.watcher.showing {
             let hosts = self.rollout.signed().next_back().map_or(&[][..], |(_, hosts)| hosts);
-            showing.add(self.work.home, self.work.socket, order, hosts).await?;
+            showing.add(self.work.home, self.work.socket, order, hosts, order.body().issued).await?;
         }
         if let Some(list) = self.work.draft.list().filter(|list| order.body().roster.marks(list)) {
             listing::hand_over(&mut self.client, list).await.map_err(RunError::NotTaken)?;
@@ -127,14 +157,8 @@ impl<'a> Course<'a> {
     /// Without the right to read, what came of it is shown all the same.
     pub(super) async fn listen(&mut self, live: bool, streams: &mut Streams<'_>) {
         let (home, socket) = (self.work.home, self.work.socket);
-        let live = live.then(|| (Live::default(), Ledger::default()));
-        let mut showing = Showing { reader: Reader::new(socket), live };
-        for (order, hosts) in self.rollout.signed() {
-            if let Err(error) = showing.add(home, socket, order, hosts).await {
-                streams.say(&format!("warning: its output cannot be read: {error}"));
-            }
-        }
-        self.watcher.showing = Some(showing);
+        self.watcher.showing =
+            Some(Showing::of(self.rollout.signed(), live, home, socket, now, streams).await);
     }
 
     /// Wave after wave, until all have ended or no other may begin.
@@ -167,6 +191,12 @@ impl<'a> Course<'a> {
                 self.call_off(job, streams, clock()).await;
                 break Ended::Answered;
             }
+            if self.is_paused() {
+                match self.hold_back(job, streams).await? {
+                    Ended::Answered => continue,
+                    ended => break ended,
+                }
+            }
             match self.next_wave(job, streams, clock()).await {
                 Ok(true) => {}
                 Ok(false) => {
@@ -193,6 +223,29 @@ impl<'a> Course<'a> {
             Ended::Cancelled => self.cancel(job, streams, clock()).await?,
         }
         Ok(ended)
+    }
+
+    /// Whether the next wave is to be held back. What was cancelled is not: that is found when it is due.
+    fn is_paused(&self) -> bool {
+        let home = self.work.home;
+        self.rollout.id().is_some_and(|id| home.is_paused(&id) && !home.is_cancelled(&id))
+    }
+
+    /// Waits until the job is resumed, or cancelled, or somebody has had enough.
+    async fn hold_back(&mut self, job: &mut Job<'_>, streams: &mut Streams<'_>) -> Result<Ended, RunError> {
+        let (held, id) = (view::counted(self.rollout.rest().len()), job.id.short());
+        let text = format!("paused: {held} of later waves are held back; go on: muster job resume {id}");
+        self.note(Note::warning(text), job, streams)?;
+        while self.is_paused() {
+            let until = self.watcher.elapsed().saturating_add(LOOK_EVERY);
+            let look = |_: &Tally, elapsed| (elapsed < until).then_some(until);
+            match self.watcher.wait(job, streams, look).await? {
+                Ended::Answered => {}
+                ended => return Ok(ended),
+            }
+        }
+        self.note(Note::remark("goes on"), job, streams)?;
+        Ok(Ended::Answered)
     }
 
     /// Answers to earlier waves that came while nobody listened.
@@ -365,8 +418,8 @@ impl<'a> Course<'a> {
         }
         let mut next = vec![format!("muster job watch {id}")];
         if later > 0 {
-            parts.push(format!("{later} of later waves will not start it"));
-            next.push(format!("muster job rerun {id} --failed"));
+            parts.push(format!("{later} of later waves do not start it"));
+            next.push(format!("muster job resume {id}"));
         }
         format!("{}\ncome back: {}", parts.join("; "), next.join(" · "))
     }

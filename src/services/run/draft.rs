@@ -125,14 +125,7 @@ impl Draft {
 
     /// The first wave's is the one that was drawn; the others follow from it.
     fn nonce_of(&self, wave: usize) -> [u8; 16] {
-        if wave == 0 {
-            return self.nonce;
-        }
-        let mut hasher = blake3::Hasher::new_derive_key("muster/wave/v1");
-        hasher.update(&self.nonce).update(&(wave as u64).to_be_bytes());
-        let mut nonce = [0; 16];
-        hasher.finalize_xof().fill(&mut nonce);
-        nonce
+        if wave == 0 { self.nonce } else { wave_nonce(&self.nonce, wave) }
     }
 }
 
@@ -145,4 +138,13 @@ fn fits(order: Signed<Order>) -> Result<Signed<Order>, RunError> {
         });
     }
     Ok(order)
+}
+
+/// The nonce of a later wave, counted from 0. By it whoever holds the orders knows that they are one job.
+pub(super) fn wave_nonce(first: &[u8; 16], wave: usize) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_derive_key("muster/wave/v1");
+    hasher.update(first).update(&(wave as u64).to_be_bytes());
+    let mut nonce = [0; 16];
+    hasher.finalize_xof().fill(&mut nonce);
+    nonce
 }

@@ -1,7 +1,7 @@
 //! `muster job ls`, `show` and `output`: what was ordered, and what came of it.
 //!
 //! A job is the orders that this operator's directory remembers as one; what others ordered is known by its
-//! orders alone, each of which is a job then.
+//! orders alone, which tell by their nonces which of them are one job.
 
 use std::{
     cmp::Reverse,
@@ -117,18 +117,22 @@ impl Jobs {
             // What a damaged file says of waves is passed over: the orders stand for themselves.
             let Ok(Some(waves)) = home.waves(id) else { continue };
             let find = |id: &EntryId| own.contains(id).then(|| orders.get(id).cloned()).flatten();
-            if let Some(job) = Rollout::remembered(&waves, home.is_paced(id), find) {
+            if let Some(job) = Rollout::remembered(&waves, home.is_paced(id), home.is_paused(id), find) {
                 parts.extend(job.orders().iter().map(Signed::id));
                 jobs.insert(*id, job);
             }
         }
-        for (id, order) in orders {
-            if !parts.contains(&id) {
-                // Without its list nobody can say whom it is for.
-                match replica.seats_of(order.body()).map(|seats| seats.to_vec()) {
-                    Some(hosts) => drop(jobs.insert(id, Rollout::of(order, hosts))),
-                    None => unlisted += 1,
-                }
+        let mut others = Vec::new();
+        for (_, order) in orders.into_iter().filter(|(id, _)| !parts.contains(id)) {
+            // Without its list nobody can say whom it is for.
+            match replica.seats_of(order.body()).map(|seats| seats.to_vec()) {
+                Some(hosts) => others.push((order, hosts)),
+                None => unlisted += 1,
+            }
+        }
+        for job in Rollout::grouped(&others) {
+            if let Some(id) = job.id() {
+                jobs.insert(id, job);
             }
         }
         Ok(Self { client, replica, all: jobs, own, unlisted })

@@ -14,7 +14,7 @@ use super::{
     rollout::Rollout,
     verb::{CANCELLED_WITHIN, INTERRUPTED, Work},
     view::{self, Job},
-    waiting::{self, Ended, Followed, Interrupts, Watcher},
+    waiting::{self, Ended, Followed, Interrupts, Showing, Watcher},
 };
 use crate::{
     control::Client,
@@ -90,6 +90,8 @@ pub async fn watch(
 
     let mut watcher = Watcher::new(replica.authority(), tally, listen());
     watcher.followed = Followed::open(socket, &rollout, &watcher.tally).await?;
+    let is_live = shown.wants_live(streams) && (rollout.goes_on() || waiting::unanswered(&watcher.tally) > 0);
+    watcher.showing = Some(Showing::of(rollout.orders(), is_live, home, socket, clock()).await);
     let ended = loop {
         let (goes_on, left) = (rollout.goes_on(), left(&rollout, clock()));
         let whole = request.wait.map_or(left, |wait| wait.saturating_sub(watcher.elapsed()).min(left));
@@ -105,6 +107,7 @@ pub async fn watch(
             ended => break ended,
         }
         if goes_on {
+            shown.now = clock();
             refresh(&mut rollout, home, &replica, &mut watcher, socket, &mut shown).await?;
         }
         if rollout.orders().len() > 1 {
@@ -145,7 +148,11 @@ async fn account(
         return Ok(INTERRUPTED);
     }
     shown.seen = view::last_seen(socket, &tally).await;
-    let reader = Reader::sign(home, socket, rollout.signed(), shown.now)?;
+    let ready = match watcher.showing.take().map(|showing| showing.reader) {
+        Some(mut reader) => reader.renew(home, shown.now).map(|()| reader),
+        None => Reader::sign(home, socket, rollout.signed(), shown.now),
+    };
+    let reader = ready?;
     let whole = tokio::select! {
         whole = shown.show(streams, &mut tally, &reader) => whole?,
         () = watcher.interrupt() => false,
@@ -194,6 +201,9 @@ async fn refresh(
     for (order, hosts) in rollout.signed().skip(known) {
         watcher.tally.ask(hosts, watcher.elapsed());
         watcher.followed.add(socket, order.id()).await?;
+        if let Some(showing) = &mut watcher.showing {
+            showing.add(home, socket, order, hosts, shown.now).await?;
+        }
         shown.expires(order, hosts);
     }
     watcher.tally.withhold(rollout.rest(), rollout.withheld());
@@ -201,17 +211,18 @@ async fn refresh(
 }
 
 /// A job in waves as this operator's directory has it now.
-fn remembered(home: &OperatorHome, replica: &Replica, id: &EntryId) -> Option<Rollout> {
+pub(super) fn remembered(home: &OperatorHome, replica: &Replica, id: &EntryId) -> Option<Rollout> {
     // Before the file is read: who let go of the lock meanwhile has written why.
     let is_paced = home.is_paced(id);
     let waves = home.waves(id).ok()??;
-    Rollout::remembered(&waves, is_paced, |order| {
+    Rollout::remembered(&waves, is_paced, home.is_paused(id), |order| {
         let bytes = home.order(order).ok()??;
         Signed::<Order>::verify(&bytes.0, replica.fleet()).ok()
     })
 }
 
-fn only_ours(home: &OperatorHome, replica: &Replica, rollout: &Rollout) -> Result<(), RunError> {
+/// Refuses what somebody else ordered.
+pub(super) fn only_ours(home: &OperatorHome, replica: &Replica, rollout: &Rollout) -> Result<(), RunError> {
     let other = rollout.orders().iter().find(|order| order.signer() != home.name());
     let Some(order) = other else { return Ok(()) };
     let by = replica.authority().certificate_of(&order.body().certificate, order.signer());
@@ -281,6 +292,7 @@ pub async fn cancel(
     let mut shown = job::shown(&replica, &first, clock())?;
     let open = waiting::unanswered(&tally);
     if open == 0 && !rollout.goes_on() {
+        streams.rows(shown.now, &view::HOSTS, &shown.rows(&tally))?;
         streams.say("nothing to cancel: every host that was asked has answered");
         return Ok(0);
     }
@@ -332,6 +344,8 @@ pub async fn rerun(
     }
     let hosts = again(request.failed, &tally, &jobs.replica, streams);
     if hosts.is_empty() {
+        let rows = job::shown(&jobs.replica, &rollout, now)?.rows(&tally);
+        streams.rows(now, &view::HOSTS, &rows)?;
         streams.say(&format!("nothing to rerun: every host of job {id} succeeded"));
         return Ok(0);
     }

@@ -265,7 +265,7 @@ impl Runs {
         }
     }
 
-    /// Sends what the commands of an order write on all hosts that say from now on that they work on it; ends
+    /// Sends what the commands of an order write on all hosts that work on it, or say so from now on; ends
     /// when nobody takes it any more. `read` is the signed `ReadRequest`.
     pub async fn follow(
         &self,
@@ -275,10 +275,16 @@ impl Runs {
         pieces: mpsc::Sender<(HostId, LivePiece)>,
     ) {
         let (mut news, mut tasks, mut followed) = (self.news(), JoinSet::new(), HashSet::new());
+        // After the news: who begins meanwhile is in one of them.
+        let mut at_work = self.at_work(&order);
         loop {
-            let item = tokio::select! {
-                () = pieces.closed() => return,
-                item = news.recv() => item,
+            let item = if let Some(host) = at_work.pop_first() {
+                Ok(News::Running(order, host))
+            } else {
+                tokio::select! {
+                    () = pieces.closed() => return,
+                    item = news.recv() => item,
+                }
             };
             while tasks.try_join_next().is_some() {}
             match item {

@@ -12,48 +12,12 @@
 //! begun: then the waves grow as Systems Manager's do, 1, 2, 4 … [`RAMP_MAX`] hosts. Its budget is taken over as it
 //! is: a stop comes when *more* than N failed, and a percentage of hosts is rounded down.
 
-use std::{fmt, str::FromStr};
+use crate::targets::{Share, ShareError};
 
 /// The largest wave where only a budget was given, in hosts.
 pub const RAMP_MAX: usize = 50;
 /// Stages that `--waves` may have.
 const STAGES_MAX: usize = 64;
-
-/// A number of hosts, or a part of the roster in percent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// So many.
-    Hosts(usize),
-    /// So many of each hundred, at most 100.
-    Percent(u8),
-}
-
-impl Share {
-    /// How many of `hosts` that is, a part of a host counted as one: a wave is never empty.
-    fn at_least(self, hosts: usize) -> usize {
-        match self {
-            Self::Hosts(count) => count,
-            Self::Percent(percent) => hosts.saturating_mul(usize::from(percent)).div_ceil(100),
-        }
-    }
-
-    /// How many of `hosts` that is, a part of a host not counted: 10 % of 19 hosts may fail is one.
-    pub fn at_most(self, hosts: usize) -> usize {
-        match self {
-            Self::Hosts(count) => count,
-            Self::Percent(percent) => hosts.saturating_mul(usize::from(percent)) / 100,
-        }
-    }
-}
-
-impl fmt::Display for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hosts(count) => write!(f, "{count}"),
-            Self::Percent(percent) => write!(f, "{percent}%"),
-        }
-    }
-}
 
 /// What is no share, or no list of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,20 +49,9 @@ pub enum PaceError {
     TooMany(usize),
 }
 
-impl FromStr for Share {
-    type Err = PaceError;
-
-    fn from_str(text: &str) -> Result<Self, PaceError> {
-        let no = || PaceError::NoShare(text.chars().take(32).collect());
-        let digits = text.strip_suffix('%').unwrap_or(text);
-        // No sign: "+5" parses as a number.
-        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(no());
-        }
-        if digits.len() == text.len() {
-            return digits.parse().map(Self::Hosts).map_err(|_| no());
-        }
-        digits.parse().ok().filter(|percent| *percent <= 100).map(Self::Percent).ok_or_else(no)
+impl From<ShareError> for PaceError {
+    fn from(error: ShareError) -> Self {
+        Self::NoShare(error.0)
     }
 }
 
@@ -140,8 +93,8 @@ impl Pace {
             let share = some(part.parse()?)?;
             // A number and a percentage can be compared only once the roster is known.
             let falls = match (stages.last(), share) {
-                (Some(Share::Hosts(before)), Share::Hosts(after)) => after <= *before,
-                (Some(Share::Percent(before)), Share::Percent(after)) => after <= *before,
+                (Some(Share::Hosts(before)), Share::Hosts(after))
+                | (Some(Share::Percent(before)), Share::Percent(after)) => after <= *before,
                 _ => false,
             };
             if let Some(before) = stages.last().copied().filter(|_| falls) {
@@ -169,14 +122,14 @@ impl Pace {
         match self {
             Self::AtOnce => push(hosts, &mut waves, &mut done),
             Self::Batch(share) => {
-                let size = share.at_least(hosts).max(1);
+                let size = share.of(hosts).max(1);
                 while done < hosts {
                     push(size, &mut waves, &mut done);
                 }
             }
             Self::Stages(stages) => {
                 for stage in stages {
-                    let reached = stage.at_least(hosts);
+                    let reached = stage.of(hosts);
                     push(reached.saturating_sub(done), &mut waves, &mut done);
                 }
                 if done < hosts {
@@ -261,8 +214,8 @@ mod tests {
 
     #[test]
     fn what_is_no_pace_is_refused_with_its_reason() {
-        for text in ["", "x", "-1", "+1", "1.5", "5 %", "101%", "%", "99999999999999999999999"] {
-            assert!(matches!(text.parse::<Share>(), Err(PaceError::NoShare(_))), "{text:?}");
+        for text in ["", "x", "-1", "+1", "1.5", "1.555%", "5 %", "101%", "%", "99999999999999999999999"] {
+            assert!(matches!(text.parse::<Share>(), Err(ShareError(_))), "{text:?}");
         }
         assert_eq!(Pace::batch("0"), Err(PaceError::Nobody(Share::Hosts(0))));
         assert_eq!(Pace::batch("0%"), Err(PaceError::Nobody(Share::Percent(0))));
@@ -279,10 +232,10 @@ mod tests {
             pace in prop_oneof![
                 Just(Pace::AtOnce),
                 Just(Pace::Ramp),
-                (1_usize..700).prop_map(|size| Pace::Batch(Share::Hosts(size))),
-                (1_u8..=100).prop_map(|percent| Pace::Batch(Share::Percent(percent))),
-                prop::collection::vec(1_u8..100, 0..5).prop_map(|percents| {
-                    let percents = percents.into_iter().chain([100]);
+                (1_u32..700).prop_map(|size| Pace::Batch(Share::Hosts(size))),
+                (1_u32..=10_000).prop_map(|percent| Pace::Batch(Share::Percent(percent))),
+                prop::collection::vec(1_u32..10_000, 0..5).prop_map(|percents| {
+                    let percents = percents.into_iter().chain([10_000]);
                     Pace::Stages(percents.map(Share::Percent).collect())
                 }),
             ],

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Pace, RunError, Share};
+use super::{Pace, RunError};
 use crate::{
     authority::{AGENT_USER, ORDER_VALID_MAX},
     replica::BLOB_BYTES_MAX,
-    targets::Targets,
+    targets::{Share, Targets},
     terminal::time::size,
 };
 

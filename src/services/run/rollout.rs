@@ -11,19 +11,33 @@
 //! what has not been signed cannot run, whoever is lost:
 //!
 //! - The command line is killed, or its machine goes away: the wave under way ends on the hosts, the later
-//!   ones never start. They are accounted as not started, and `job rerun ID --failed` orders them.
+//!   ones do not start. They are accounted as not started, and `job resume ID` takes them up.
 //! - Ctrl-C once, a hang-up or SIGTERM: the same. Nobody is left who would look at failures before going on.
+//! - `job pause`: the command line stays, and signs no other wave until `job resume`.
 //! - Ctrl-C twice, or `job cancel`: the wave under way is cancelled too.
 //!
-//! What it costs: an operator stays until the last wave has begun, and other operators see each wave as a job of
-//! its own. The operator's own directory knows that they are one; its id is that of the first order.
+//! What it costs: an operator stays until the last wave has begun. The operator's own directory knows which waves
+//! are to come; the job's id is that of the first order.
+//!
+//! # Why other operators need not be told which orders are one job
+//!
+//! The nonce of a later wave follows from the first one's ([`wave_nonce`](super::draft::wave_nonce)), so whoever
+//! holds the orders finds the waves of one job by themselves ([`Rollout::grouped`]), also those that were signed
+//! before anybody looked for that. A field in the order would say the same once more, and a host that does not
+//! know it would refuse to run the order. What they do not see is the waves to come, nor a job whose first order
+//! is held no longer.
 
-use super::{Tally, Withheld};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Tally, Withheld, draft::wave_nonce};
 use crate::{
     identity::{EntryId, HostId, Signed},
     journal::{Stop, Waves},
     replica::{Order, Roster},
 };
+
+/// Waves in a row that may be missing among the orders of a job before no other is looked for.
+const WAVES_MISSED_MAX: usize = 4;
 
 /// The orders of one job.
 #[derive(Clone, Debug)]
@@ -44,6 +58,48 @@ impl Rollout {
         Self { sizes: vec![roster.len()], roster, orders: vec![order], stop: None }
     }
 
+    /// The jobs that orders make up, as far as the orders tell it: those of one signer whose nonces follow from
+    /// the first one's, and whose rosters follow each other in order of ids.
+    pub(super) fn grouped(orders: &[(Signed<Order>, Vec<HostId>)]) -> Vec<Self> {
+        let at: BTreeMap<[u8; 16], usize> =
+            orders.iter().enumerate().map(|(at, (order, _))| (order.body().nonce, at)).collect();
+        let mut later = BTreeSet::new();
+        let mut jobs = Vec::new();
+        for (place, (first, hosts)) in orders.iter().enumerate() {
+            let mut job = Self::of(first.clone(), hosts.clone());
+            let (mut wave, mut missed) = (1, 0);
+            while missed < WAVES_MISSED_MAX {
+                let next = at.get(&wave_nonce(&first.body().nonce, wave)).filter(|next| **next != place);
+                match next.and_then(|next| orders.get(*next).map(|order| (*next, order))) {
+                    Some((next, (order, hosts))) if job.follows(order, hosts) => {
+                        later.insert(next);
+                        job.add(order.clone(), hosts);
+                        missed = 0;
+                    }
+                    _ => missed += 1,
+                }
+                wave += 1;
+            }
+            jobs.push(job);
+        }
+        jobs.into_iter().enumerate().filter(|(place, _)| !later.contains(place)).map(|(_, job)| job).collect()
+    }
+
+    /// Whether an order can be that of the next wave.
+    fn follows(&self, order: &Signed<Order>, hosts: &[HostId]) -> bool {
+        let is_same = |first: &Signed<Order>| {
+            first.signer() == order.signer() && first.body().action == order.body().action
+        };
+        self.orders.first().is_some_and(is_same) && self.roster.last() < hosts.first()
+    }
+
+    /// Takes the order of a wave that nobody announced.
+    fn add(&mut self, order: Signed<Order>, hosts: &[HostId]) {
+        self.sizes.push(hosts.len());
+        self.roster.extend(hosts);
+        self.orders.push(order);
+    }
+
     /// A job whose first wave is to be signed.
     pub(super) fn begin(roster: Vec<HostId>, sizes: Vec<usize>) -> Self {
         Self { orders: Vec::new(), roster, sizes, stop: None }
@@ -55,6 +111,7 @@ impl Rollout {
     pub(super) fn remembered(
         waves: &Waves,
         is_paced: bool,
+        is_paused: bool,
         find: impl Fn(&EntryId) -> Option<Signed<Order>>,
     ) -> Option<Self> {
         let sizes = waves.sizes.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<_>>>()?;
@@ -63,6 +120,7 @@ impl Rollout {
             Some(Stop::Budget {}) => Withheld::Budget,
             Some(Stop::Cancelled {}) => Withheld::Cancelled,
             Some(Stop::Broken { .. }) => Withheld::Broken,
+            None if is_paced && is_paused => Withheld::Paused,
             None if is_paced => Withheld::Later,
             Some(Stop::Detached {}) | None => Withheld::Left,
         };
@@ -140,9 +198,19 @@ impl Rollout {
         self.stop = Some(Withheld::Cancelled);
     }
 
+    /// Takes that this process signs the waves that are left.
+    pub(super) fn take_up(&mut self) {
+        self.stop = None;
+    }
+
+    /// The waves that are left, as if they were all.
+    pub(super) fn remainder(&self) -> Self {
+        Self::begin(self.rest().to_vec(), self.sizes.iter().skip(self.orders.len()).copied().collect())
+    }
+
     /// Whether another wave may still be signed by somebody.
     pub(super) fn goes_on(&self) -> bool {
-        self.stop == Some(Withheld::Later) && !self.rest().is_empty()
+        matches!(self.stop, Some(Withheld::Later | Withheld::Paused)) && !self.rest().is_empty()
     }
 
     /// Why the hosts of the waves that were not signed are not started.

@@ -5,7 +5,7 @@
 //! the way back.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -32,6 +32,8 @@ use crate::{
     wire::Bytes,
 };
 
+/// Orders of which it is remembered who works on them. What is forgotten shows when it is done.
+const AT_WORK_MAX: usize = 1024;
 /// News on orders that a slow watcher may be behind.
 const NEWS_MAX: usize = 4096;
 /// Bytes of entries in one message to the executor.
@@ -93,6 +95,8 @@ pub struct Runs {
     news: broadcast::Sender<News>,
     counters: watch::Sender<Vec<(String, u64)>>,
     unsaid: Arc<Mutex<Vec<Kept>>>,
+    /// Who works on what, of what this host keeps the results of.
+    at_work: Arc<Mutex<BTreeMap<EntryId, BTreeSet<HostId>>>>,
 }
 
 impl Runs {
@@ -104,6 +108,7 @@ impl Runs {
             news: broadcast::channel(NEWS_MAX).0,
             counters: watch::channel(Vec::new()).0,
             unsaid: Arc::default(),
+            at_work: Arc::default(),
         }
     }
 
@@ -294,10 +299,19 @@ impl Runs {
     pub fn keep(&self, reports: Vec<Report>, tasks: &mut JoinSet<()>) {
         let (new, held) = self.parts.store.keep(reports);
         for report in new {
+            {
+                let mut at_work = lock(&self.at_work);
+                if let Some(hosts) = at_work.get_mut(&report.order) {
+                    hosts.remove(&report.host);
+                    if hosts.is_empty() {
+                        at_work.remove(&report.order);
+                    }
+                }
+            }
             let _nobody_watches = self.news.send(News::Report(report));
         }
         let first = {
-            let mut unsaid = self.unsaid();
+            let mut unsaid = lock(&self.unsaid);
             let first = unsaid.is_empty() && !held.is_empty();
             unsaid.extend(held);
             first
@@ -306,15 +320,10 @@ impl Runs {
             let this = self.clone();
             tasks.spawn(async move {
                 sleep(RECEIPTS_EVERY).await;
-                let held = std::mem::take(&mut *this.unsaid());
+                let held = std::mem::take(&mut *lock(&this.unsaid));
                 this.acknowledge(held).await;
             });
         }
-    }
-
-    /// Reports that are kept and will be acknowledged.
-    fn unsaid(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn acknowledge(&self, held: Vec<Kept>) {
@@ -331,15 +340,32 @@ impl Runs {
 
     /// Hosts work on an order.
     pub fn running(&self, order: EntryId, hosts: Vec<HostId>) {
+        {
+            let mut at_work = lock(&self.at_work);
+            if at_work.len() >= AT_WORK_MAX && !at_work.contains_key(&order) {
+                at_work.pop_first();
+            }
+            at_work.entry(order).or_default().extend(&hosts);
+        }
         for host in hosts {
             let _nobody_watches = self.news.send(News::Running(order, host));
         }
+    }
+
+    /// The hosts that said that they work on an order and have not said what came of it. For whoever comes to
+    /// watch it later; who watches from the start has heard of each.
+    pub fn at_work(&self, order: &EntryId) -> BTreeSet<HostId> {
+        lock(&self.at_work).get(order).cloned().unwrap_or_default()
     }
 
     /// A keeper holds this host's result.
     pub async fn settled(&self, order: EntryId) {
         let _stopping = self.parts.executor.send(ToExecutor::Settled { order }).await;
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What takes away that this host is a member: its own departure, and the certificates of those who redeemed

@@ -7,7 +7,7 @@
 use std::{io, path::Path, time::Duration};
 
 use super::{
-    ExitMode, Pace, RunError, RunRequest, Streams,
+    ExitMode, Pace, RunError, RunRequest, Streams, Tally,
     course::Course,
     draft::Draft,
     facts, foresee,
@@ -20,7 +20,7 @@ use crate::{
     authority::MEMBERS_MAX,
     control::{self, Client},
     identity::HostId,
-    journal::OperatorHome,
+    journal::{JobLock, OperatorHome},
     replica::{Item, Replica},
     targets::resolve,
     terminal::prompt::{self, Consequence, Decision, Question},
@@ -117,30 +117,8 @@ impl Work<'_> {
         let mode = self.exit_mode(hosts.len())?;
         let sizes = self.sizes(hosts.len())?;
         let rollout = Rollout::begin(hosts, sizes);
-        let authority = self.replica.authority();
-        let now = (world.clock)();
-        // Judged as the one order that it amounts to: waves do not get around a certificate's cap.
-        let whole = self.draft.foreseen(self.home, rollout.roster(), now)?;
-        let forecast = foresee(authority, whole, rollout.roster(), now)?;
-        let decision = self.decide(rollout.roster().len(), streams);
-        {
-            let job = Job::of(forecast.order.signed(), rollout.roster(), self.replica, now);
-            let errors_max = self.errors_max(rollout.roster().len());
-            let plan =
-                Plan { job: &job, forecast: &forecast, rollout: &rollout, errors_max, replica: self.replica };
-            if self.request.dry_run {
-                return plan.show(streams);
-            }
-            if let Decision::Ask(_) = decision {
-                streams.say(&plan.lines().join("\n"));
-            }
-        }
-        forecast.accepted(authority)?;
-        match decision {
-            Decision::Go => {}
-            Decision::Refuse => return Err(RunError::NobodyToAsk),
-            Decision::Ask(question) if (world.ask)(question, "Run this?")? => {}
-            Decision::Ask(_) => return Err(RunError::Declined),
+        if let Some(code) = self.shown_or_agreed(&rollout, streams, world)? {
+            return Ok(code);
         }
         let mut course = Course::new(&self, rollout, client, (world.listen)());
         let first = course.first((world.clock)()).await?;
@@ -151,6 +129,70 @@ impl Work<'_> {
         course.keep(streams);
         job.now = (world.clock)();
         course.account(ended?, &mut job, streams, mode).await
+    }
+
+    /// Orders the waves of a job that are left, or shows them. Returns the exit code.
+    pub(super) async fn take_up(
+        self,
+        rollout: Rollout,
+        tally: Tally,
+        pacing: JobLock,
+        client: Client,
+        streams: &mut Streams<'_>,
+        world: &mut World<'_>,
+    ) -> Result<u8, RunError> {
+        let mode = self.exit_mode(rollout.roster().len())?;
+        let Some(first) = rollout.orders().first().cloned() else {
+            return Err(RunError::NoJob(String::new()));
+        };
+        let left = rollout.remainder();
+        if let Some(code) = self.shown_or_agreed(&left, streams, world)? {
+            return Ok(code);
+        }
+        let interrupts = (world.listen)();
+        let mut course = Course::taken_up(&self, rollout, tally, pacing, client, interrupts).await?;
+        let mut job = Job::of(&first, course.roster(), self.replica, (world.clock)());
+        job.begin(streams, self.request.view)?;
+        course.known(&mut job, streams)?;
+        course.listen(job.wants_live(streams), job.now).await;
+        let ended = course.run(&mut job, streams, world.clock).await;
+        course.keep(streams);
+        job.now = (world.clock)();
+        course.account(ended?, &mut job, streams, mode).await
+    }
+
+    /// Finds out that what is to be ordered may be: every host would take it, and whoever has to be asked agrees.
+    /// Where it is only to be shown, it is, and this is the exit code.
+    fn shown_or_agreed(
+        &self,
+        rollout: &Rollout,
+        streams: &mut Streams<'_>,
+        world: &mut World<'_>,
+    ) -> Result<Option<u8>, RunError> {
+        let authority = self.replica.authority();
+        let now = (world.clock)();
+        // Judged as the one order that it amounts to: waves do not get around a certificate's cap.
+        let whole = self.draft.foreseen(self.home, rollout.roster(), now)?;
+        let forecast = foresee(authority, whole, rollout.roster(), now)?;
+        let decision = self.decide(rollout.roster().len(), streams);
+        {
+            let job = Job::of(forecast.order.signed(), rollout.roster(), self.replica, now);
+            let errors_max = self.errors_max(rollout.roster().len());
+            let plan = Plan { job: &job, forecast: &forecast, rollout, errors_max, replica: self.replica };
+            if self.request.dry_run {
+                return plan.show(streams).map(Some);
+            }
+            if let Decision::Ask(_) = decision {
+                streams.say(&plan.lines().join("\n"));
+            }
+        }
+        forecast.accepted(authority)?;
+        match decision {
+            Decision::Go => Ok(None),
+            Decision::Refuse => Err(RunError::NobodyToAsk),
+            Decision::Ask(question) if (world.ask)(question, "Run this?")? => Ok(None),
+            Decision::Ask(_) => Err(RunError::Declined),
+        }
     }
 
     /// The sizes of the waves of so many hosts. Where there is only a budget, they ramp up: else all would have

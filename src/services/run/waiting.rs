@@ -24,6 +24,7 @@ use crate::{
     identity::{EntryId, HostId, Signed},
     journal::{OperatorError, OperatorHome},
     replica::Order,
+    time::Timestamp,
 };
 
 /// How long after the first Ctrl-C a second one cancels.
@@ -256,6 +257,26 @@ pub(super) struct Showing {
 }
 
 impl Showing {
+    /// Makes ready to read what `orders` left on hosts, and to listen to what hosts write now, if `live`. Without the
+    /// right to read, what came of them is shown all the same.
+    pub(super) async fn of<'a>(
+        orders: impl IntoIterator<Item = (&'a Signed<Order>, &'a [HostId])>,
+        live: bool,
+        home: &OperatorHome,
+        socket: &Path,
+        now: Timestamp,
+        streams: &mut Streams<'_>,
+    ) -> Self {
+        let live = live.then(|| (Live::default(), Ledger::default()));
+        let mut showing = Self { reader: Reader::new(socket), live };
+        for (order, hosts) in orders {
+            if let Err(error) = showing.add(home, socket, order, hosts, now).await {
+                streams.say(&format!("warning: its output cannot be read: {error}"));
+            }
+        }
+        showing
+    }
+
     /// Listens to an order and its hosts. That there is nothing to be heard is no error: all is shown, later.
     ///
     /// # Errors
@@ -266,8 +287,9 @@ impl Showing {
         socket: &Path,
         order: &Signed<Order>,
         hosts: &[HostId],
+        now: Timestamp,
     ) -> Result<(), OperatorError> {
-        let read = self.reader.add(home, order, hosts, order.body().issued)?;
+        let read = self.reader.add(home, order, hosts, now)?;
         if let Some((live, _)) = &mut self.live {
             let _shown_later = live.add(socket, read, order.id()).await;
         }

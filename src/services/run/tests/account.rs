@@ -135,6 +135,7 @@ fn whom_nobody_asked_is_not_started_and_is_not_waited_for() {
     let at = Duration::from_secs;
     for (why, code) in [
         (Withheld::Later, 6),
+        (Withheld::Paused, 6),
         (Withheld::Budget, 8),
         (Withheld::Left, 6),
         (Withheld::Cancelled, 6),
@@ -200,5 +201,73 @@ proptest! {
                 prop_assert_eq!(tally.code(mode) == 0, clean, "0 is success of all and nothing else");
             }
         }
+    }
+}
+
+/// A name, what makes it so, the exit code of the summary, and that of the host by itself.
+type Standing<'a> = (String, Box<dyn Fn(&mut Tally) + 'a>, u8, u8);
+
+/// All that can stand of a host in an accounting.
+fn standings(fleet: &Fleet) -> Vec<Standing<'_>> {
+    let host = fleet.members[0].id;
+    let mut all: Vec<Standing<'_>> = Vec::new();
+    let codes = [(0, 0), (6, 3), (6, 255), (6, 137), (6, 6), (6, 6), (6, 6), (6, 6), (6, 127)];
+    for (outcome, (summary, remote)) in outcomes().into_iter().zip(codes) {
+        let name = format!("{outcome:?}");
+        let settle = move |tally: &mut Tally| {
+            tally.report(host, Ok(verified(fleet, 0, outcome.clone())));
+        };
+        all.push((name, Box::new(settle), summary, remote));
+    }
+    all.push(("silent".to_owned(), Box::new(|_| {}), 7, 7));
+    all.push(("running".to_owned(), Box::new(move |tally| tally.running(host, Duration::ZERO)), 7, 7));
+    let claim = move |tally: &mut Tally| {
+        tally.report(host, Err(Claim::Signer));
+    };
+    all.push(("claimed".to_owned(), Box::new(claim), 6, 6));
+    let contradict = move |tally: &mut Tally| {
+        for code in [0, 1] {
+            tally.report(host, Ok(verified(fleet, 0, Outcome::Exited { code })));
+        }
+    };
+    all.push(("contradicted".to_owned(), Box::new(contradict), 6, 6));
+    let spoil = move |tally: &mut Tally| {
+        tally.report(host, Ok(verified(fleet, 0, Outcome::Exited { code: 0 })));
+        tally.spoil(host);
+    };
+    all.push(("spoilt".to_owned(), Box::new(spoil), 6, 6));
+    for (why, code) in [
+        (Withheld::Later, 6),
+        (Withheld::Paused, 6),
+        (Withheld::Budget, 8),
+        (Withheld::Left, 6),
+        (Withheld::Cancelled, 6),
+        (Withheld::Broken, 6),
+    ] {
+        let withhold = move |tally: &mut Tally| tally.withhold(&[host], why);
+        all.push((format!("withheld: {why:?}"), Box::new(withhold), code, code));
+    }
+    all
+}
+
+#[test]
+fn the_exit_code_of_every_standing_in_every_mode_alone_and_beside_others() {
+    let fleet = Fleet::of(&HOSTS[..2]);
+    let other = fleet.members[1].id;
+    for (name, stand, summary, remote) in standings(&fleet) {
+        let codes =
+            |tally: &Tally| [ExitMode::Summary, ExitMode::Max, ExitMode::Remote].map(|mode| tally.code(mode));
+        let mut alone = Tally::new(&[fleet.members[0].id]);
+        stand(&mut alone);
+        assert_eq!(codes(&alone), [summary, remote, remote], "{name}, alone");
+        // A remote code is of one host, so the command line asks for it with no more.
+        for (code, beside_summary) in [(0, summary), (3, if summary == 8 { 8 } else { 6 })] {
+            let mut beside = tally(&fleet);
+            stand(&mut beside);
+            beside.report(other, Ok(verified(&fleet, 1, Outcome::Exited { code })));
+            let max = if summary == 8 { 8 } else { remote.max(u8::try_from(code).unwrap()) };
+            assert_eq!(codes(&beside)[..2], [beside_summary, max], "{name}, beside {code}");
+        }
+        assert!(alone.code(ExitMode::Summary) != 0 || name.contains("code: 0"), "{name} is no success");
     }
 }

@@ -7,10 +7,10 @@ use crate::{
     journal::{Stop, Waves},
     replica::{Order, Outcome},
     services::run::{
-        CancelRequest, ExitMode, Interrupt, Pace, RerunRequest, RunError, RunRequest, Share, Streams, View,
-        WatchRequest, World, cancel, rerun, watch,
+        CancelRequest, ExitMode, Interrupt, Pace, PauseRequest, RerunRequest, ResumeRequest, RunError,
+        RunRequest, Streams, View, WatchRequest, World, cancel, pause, rerun, resume, watch,
     },
-    targets::Targets,
+    targets::{Share, Targets},
     terminal::Format,
 };
 
@@ -237,6 +237,88 @@ async fn a_job_whose_command_line_was_killed_is_accounted_for() {
     let stopped = Desk::new(Fleet::of(THREE), |seen, member| told(seen.ok(member, "x")));
     let job = begun(&stopped, Some(Stop::Budget {}));
     assert_eq!(watched(&stopped, job, None, &[]).await.code.unwrap(), 8);
+}
+
+async fn paused(desk: &Desk, job: EntryId) -> Said {
+    let request = PauseRequest { job: job.to_string(), dry_run: false };
+    said(Format::Json, async |streams| pause(&request, &desk.home, &desk.socket, streams, NOW).await).await
+}
+
+async fn resumed(desk: &Desk, job: EntryId) -> Said {
+    let request = ResumeRequest::new(job.to_string(), View::Auto);
+    said(Format::Json, async |streams| {
+        let (ask, listen) = (&mut |_, _: &str| Ok(false), &mut || interrupts(&[]));
+        let mut world = World { clock: &|| NOW, nonce: [4; 16], ask, listen };
+        resume(&request, &desk.home, &desk.socket, streams, &mut world).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_job_whose_command_line_is_gone_is_taken_up_where_it_stopped() {
+    for stop in [None, Some(Stop::Detached {}), Some(Stop::Broken { why: "the agent stopped".to_owned() })] {
+        let desk = Desk::new(Fleet::of(THREE), |seen, member| told(seen.ok(member, "x")));
+        let job = begun(&desk, stop.clone());
+        desk.home.keep_paused(&job).unwrap();
+        let nobody = paused(&desk, job).await;
+        assert!(nobody.err.contains("take them up: muster job resume"), "{}", nobody.err);
+        let said = resumed(&desk, job).await;
+        assert_eq!(said.code.as_ref().unwrap(), &0, "{stop:?}: {}", said.err);
+        assert_eq!(said.json()["counts"]["ok"], 3);
+        let orders = orders(&desk);
+        let rosters: Vec<HostId> =
+            orders.iter().flat_map(|order| order.body().roster.hosts().to_vec()).collect();
+        let waves = desk.home.waves(&job).unwrap().unwrap();
+        assert_eq!((orders.len(), &rosters, waves.stop), (3, &waves.roster, None), "each host once");
+        assert!(orders.iter().all(|order| order.body().action == orders[0].body().action));
+        assert!(!desk.home.is_paced(&job) && !desk.home.is_paused(&job));
+        let again = resumed(&desk, job).await;
+        assert!(again.err.contains("every wave was ordered"), "{}", again.err);
+        assert_eq!(again.json()["schema"], "muster.job-host/v1");
+    }
+}
+
+#[tokio::test]
+async fn what_was_stopped_for_good_is_not_resumed_and_a_budget_still_holds() {
+    for stop in [Stop::Budget {}, Stop::Cancelled {}] {
+        let desk = Desk::new(Fleet::of(THREE), |seen, member| told(seen.ok(member, "x")));
+        let job = begun(&desk, Some(stop));
+        let error = resumed(&desk, job).await.code.unwrap_err();
+        assert!(error.hints()[0].contains("--failed"), "{error}");
+        assert_eq!(orders(&desk).len(), 1);
+    }
+    let desk = Desk::new(Fleet::of(THREE), |seen, member| {
+        told(seen.report(member, Outcome::Exited { code: 1 }, b"", b""))
+    });
+    let job = begun(&desk, None);
+    let waves = Waves { errors_max: Some(1), ..desk.home.waves(&job).unwrap().unwrap() };
+    desk.home.keep_waves(&job, &waves).unwrap();
+    let said = resumed(&desk, job).await;
+    assert_eq!((said.code.as_ref().unwrap(), orders(&desk).len()), (&8, 2), "{}", said.err);
+}
+
+#[tokio::test]
+async fn a_pause_holds_the_next_wave_back_until_it_is_lifted() {
+    let desk = Desk::new(Fleet::of(THREE), |seen, member| told(seen.ok(member, "x")));
+    let job = begun(&desk, None);
+    let pacing = desk.home.pace(&job).unwrap();
+    let said = paused(&desk, job).await;
+    assert!(said.err.contains("paused: 2 hosts of later waves are held back"), "{}", said.err);
+    assert!(said.out.contains("not started: the job is paused"), "{}", said.out);
+    assert!(desk.home.is_paused(&job));
+    assert!(paused(&desk, job).await.err.contains("it is paused already"));
+    let waits = watched(&desk, job, Some(Duration::from_millis(200)), &[]).await;
+    assert_eq!(waits.code.unwrap(), 124, "it may still go on");
+    let said = resumed(&desk, job).await;
+    assert!(said.err.contains("resumed: 2 hosts"), "{}", said.err);
+    assert!(!desk.home.is_paused(&job));
+    assert_eq!(orders(&desk).len(), 1, "who paces it signs, nobody else");
+    drop(pacing);
+    // All at once has nothing to hold back.
+    let desk = Desk::new(Fleet::of(THREE), |seen, member| told(seen.ok(member, "x")));
+    let job = left(&desk).await;
+    let error = paused(&desk, job).await.code.unwrap_err();
+    assert!(error.to_string().contains("has no waves"), "{error}");
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use crate::{
     control::{Reply, StreamName},
     identity::{EntryId, Executor, SecretKey},
     replica::{Outcome, Output, Report},
-    services::run::{ExitMode, Interrupt, Pace, RunError, RunRequest, Share, Streams, View, World, run},
-    targets::Targets,
+    services::run::{ExitMode, Interrupt, Pace, RunError, RunRequest, Streams, View, World, run},
+    targets::{Share, Targets},
     terminal::{Format, prompt::Question},
     wire::Bytes,
 };
@@ -297,7 +297,7 @@ async fn a_dry_run_shows_which_hosts_would_refuse_and_why() {
     let desk = Desk::new(fleet, ok);
     let mut request = all();
     (request.dry_run, request.pace) = (true, Pace::batch("2").unwrap());
-    request.errors_max = Some(Share::Percent(50));
+    request.errors_max = Some(Share::Percent(5_000));
     let ran = desk.run(&request).await;
     assert_eq!(ran.code(), 4, "what a script asks before it dares");
     for line in [

@@ -5,7 +5,8 @@ use crate::{
     identity::HostId,
     journal::Stop,
     replica::Outcome,
-    services::run::{Interrupt, Pace, RunRequest, Share},
+    services::run::{Interrupt, Pace, RunRequest, rollout::Rollout},
+    targets::Share,
     terminal::Format,
 };
 
@@ -15,7 +16,7 @@ fn fleet(hosts: usize) -> Fleet {
     Fleet::of(&names.iter().map(|name| (name.as_str(), "n")).collect::<Vec<_>>())
 }
 
-fn batch(size: usize) -> RunRequest {
+fn batch(size: u32) -> RunRequest {
     RunRequest { pace: Pace::Batch(Share::Hosts(size)), ..all() }
 }
 
@@ -120,8 +121,8 @@ async fn who_leaves_leaves_the_later_waves_unsigned_and_accounted_for() {
     assert_eq!((&job["counts"]["silent"], &job["counts"]["not_started"]), (&1.into(), &2.into()));
     let id = desk.state.lock().unwrap().orders[0].id();
     assert_eq!(desk.home.waves(&id).unwrap().unwrap().stop, Some(Stop::Detached {}));
-    assert!(ran.err.contains("2 of later waves will not start it\n"), "{}", ran.err);
-    let back = format!("come back: muster job watch {0} · muster job rerun {0} --failed\n", id.short());
+    assert!(ran.err.contains("2 of later waves do not start it\n"), "{}", ran.err);
+    let back = format!("come back: muster job watch {0} · muster job resume {0}\n", id.short());
     assert!(ran.err.contains(&back), "{}", ran.err);
 }
 
@@ -167,4 +168,39 @@ async fn the_cap_of_a_certificate_holds_for_all_waves_together() {
     let desk = Desk::new(capped, |seen, member| told(seen.ok(member, "x")));
     assert_eq!(desk.run(&batch(1)).await.error().code(), 4);
     assert_eq!(desk.submitted(), 0);
+}
+
+#[tokio::test]
+async fn the_orders_of_a_job_tell_others_that_they_are_one() {
+    let desk = Desk::new(fleet(6), |seen, member| told(seen.ok(member, "x")));
+    assert_eq!(desk.run(&batch(2)).await.code(), 0);
+    let mut orders = desk.state.lock().unwrap().orders.clone();
+    let (first, roster) = (orders[0].id(), sorted(&desk));
+    let other = super::foreseen::order(&desk.fleet, |body| {
+        body.nonce = [77; 16];
+        body.roster = crate::replica::Roster::Inline { hosts: vec![roster[5]] };
+    });
+    orders.push(other.clone());
+    // Whatever the order in which they came.
+    orders.rotate_left(2);
+    let jobs = Rollout::grouped(&orders);
+    assert_eq!(jobs.len(), 2);
+    let job = jobs.iter().find(|job| job.id() == Some(first)).unwrap();
+    assert_eq!((job.orders().len(), job.roster(), job.waves_total()), (3, roster.as_slice(), 3));
+    assert!(!job.goes_on(), "nothing is known of waves to come");
+    assert!(jobs.iter().any(|job| job.id() == Some(other.id()) && job.orders().len() == 1));
+    // One that is lost in between hides no other, and without the first each stands alone.
+    let known = |left_out: usize| -> Vec<_> {
+        let all = desk.state.lock().unwrap().orders.clone();
+        all.into_iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, order)| order).collect()
+    };
+    assert_eq!(Rollout::grouped(&known(1)).len(), 1);
+    assert_eq!(Rollout::grouped(&known(0)).len(), 2);
+    // A wave's nonce on somebody else's order, or on hosts out of turn, makes no part of it.
+    let stranger = super::foreseen::order(&desk.fleet, |body| {
+        body.nonce = orders.iter().find(|order| order.id() != first).unwrap().body().nonce;
+        body.roster = crate::replica::Roster::Inline { hosts: vec![roster[0]] };
+    });
+    let first = desk.state.lock().unwrap().orders[0].clone();
+    assert_eq!(Rollout::grouped(&[first, stranger]).len(), 2);
 }
