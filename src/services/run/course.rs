@@ -154,8 +154,7 @@ impl<'a> Course<'a> {
 
     /// Makes ready to show output; as it is written, if `live`. Soon enough when the first order was handed over just
     /// now: hosts say that they work on it only once that takes a while.
-    /// Without the right to read, what came of it is shown all the same.
-    pub(super) async fn listen(&mut self, live: bool, streams: &mut Streams<'_>) {
+    pub(super) async fn listen(&mut self, live: bool, now: Timestamp, streams: &mut Streams<'_>) {
         let (home, socket) = (self.work.home, self.work.socket);
         self.watcher.showing =
             Some(Showing::of(self.rollout.signed(), live, home, socket, now, streams).await);

@@ -91,7 +91,7 @@ pub async fn watch(
     let mut watcher = Watcher::new(replica.authority(), tally, listen());
     watcher.followed = Followed::open(socket, &rollout, &watcher.tally).await?;
     let is_live = shown.wants_live(streams) && (rollout.goes_on() || waiting::unanswered(&watcher.tally) > 0);
-    watcher.showing = Some(Showing::of(rollout.orders(), is_live, home, socket, clock()).await);
+    watcher.showing = Some(Showing::of(rollout.signed(), is_live, home, socket, clock(), streams).await);
     let ended = loop {
         let (goes_on, left) = (rollout.goes_on(), left(&rollout, clock()));
         let whole = request.wait.map_or(left, |wait| wait.saturating_sub(watcher.elapsed()).min(left));

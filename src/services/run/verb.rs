@@ -124,7 +124,7 @@ impl Work<'_> {
         let first = course.first((world.clock)()).await?;
         let mut job = Job::of(&first, course.roster(), self.replica, (world.clock)());
         job.begin(streams, self.request.view)?;
-        course.listen(job.wants_live(streams), streams).await;
+        course.listen(job.wants_live(streams), job.now, streams).await;
         let ended = course.run(&mut job, streams, world.clock).await;
         course.keep(streams);
         job.now = (world.clock)();
@@ -154,7 +154,7 @@ impl Work<'_> {
         let mut job = Job::of(&first, course.roster(), self.replica, (world.clock)());
         job.begin(streams, self.request.view)?;
         course.known(&mut job, streams)?;
-        course.listen(job.wants_live(streams), job.now).await;
+        course.listen(job.wants_live(streams), job.now, streams).await;
         let ended = course.run(&mut job, streams, world.clock).await;
         course.keep(streams);
         job.now = (world.clock)();
