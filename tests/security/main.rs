@@ -22,6 +22,7 @@ mod evil;
 mod executor;
 mod kills;
 mod liar;
+mod listed;
 mod member;
 mod network;
 mod outsider;
