@@ -88,9 +88,18 @@ impl Marks<'_> {
         Ok(())
     }
 
+    /// The bits, 64 at a time: an accounting of thousands asks for each of their places.
+    fn words(&self) -> impl Iterator<Item = u64> {
+        let word = |bytes: &[u8]| {
+            let whole = bytes.try_into().map(u64::from_le_bytes);
+            whole.unwrap_or_else(|_| bytes.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)))
+        };
+        self.bits.chunks(8).map(word)
+    }
+
     /// How many are marked.
     pub fn count(&self) -> usize {
-        self.bits.iter().map(|byte| byte.count_ones() as usize).sum()
+        self.words().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Whether the host at a place of the list is marked.
@@ -101,20 +110,21 @@ impl Marks<'_> {
 
     /// How many are marked before a place of the list: where that one stands among the marked.
     pub fn before(&self, index: u32) -> u32 {
-        let whole = usize::try_from(index / 8).unwrap_or(usize::MAX);
-        let count: u32 = self.bits.iter().take(whole).map(|byte| byte.count_ones()).sum();
-        let within = self.bits.get(whole).map_or(0, |byte| (byte & ((1 << (index % 8)) - 1)).count_ones());
-        count + within
+        let mut words = self.words();
+        let whole = usize::try_from(index / 64).unwrap_or(usize::MAX);
+        let count: u32 = words.by_ref().take(whole).map(u64::count_ones).sum();
+        count + words.next().map_or(0, |word| (word & ((1 << (index % 64)) - 1)).count_ones())
     }
 
     /// The place in the list of the one that stands at `nth` among the marked.
     pub fn nth(&self, nth: u32) -> Option<u32> {
         let mut left = nth;
-        for (at, byte) in (0_u32..).zip(self.bits) {
-            let ones = byte.count_ones();
+        for (at, mut word) in (0_u32..).zip(self.words()) {
+            let ones = word.count_ones();
             if left < ones {
-                let mut set = (0..8).filter(|bit| byte & (1 << bit) != 0);
-                return set.nth(usize::try_from(left).ok()?).map(|bit| at * 8 + bit);
+                // Without those before it, it is the lowest.
+                (0..left).for_each(|_| word &= word - 1);
+                return Some(at * 64 + word.trailing_zeros());
             }
             left -= ones;
         }

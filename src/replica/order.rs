@@ -78,7 +78,7 @@ impl Roster {
         self.meant().count()
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "agent"))]
     pub(crate) fn named(&self) -> &[HostId] {
         let Self::Inline { hosts } = self else { panic!("it marks hosts of a list") };
         hosts

@@ -11,7 +11,8 @@
 //! is checked (Demers et al., "Epidemic Algorithms for Replicated Database Maintenance", 1987: push,
 //! with anti-entropy behind it). Commands and what gives rights are pushed; heads, of which every change of any
 //! host makes one, are announced and asked for once (`feed`, `wants`, `arrivals`). Who was away is told what
-//! came since it was here last; who is new here compares roots and exchanges tips (`compare`).
+//! came since it was here last; who is new here compares roots and exchanges tips (`compare`). The lists that orders
+//! for many mark hosts of are no entries: who lacks one asks for it (`lists`).
 //!
 //! `tests/` runs whole networks in virtual time; a failing run prints its seed, and
 //! `MUSTER_SEEDS=5..6 cargo test --lib sync::` repeats it.

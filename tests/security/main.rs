@@ -23,6 +23,7 @@ mod executor;
 mod guest;
 mod kills;
 mod liar;
+mod listed;
 mod member;
 mod network;
 mod outsider;

@@ -13,8 +13,8 @@ use std::{
 
 use muster::{
     authority::{
-        Departure, Enrolment, HostCertificate, HostKeys, Invitation, Op, OpAction, RootChange, RootUpdate,
-        TagChange, Verb,
+        Departure, Enrolment, HostCertificate, HostKeys, Invitation, ListId, Op, OpAction, RootChange,
+        RootUpdate, TagChange, Verb,
     },
     identity::{
         Cosigned, EntryId, HostId, JoinToken, Operator, Payload, Root, SealPublic, SecretKey, Signed, Stream,
@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// `a`, `b` tagged `role=web` and `c` tagged `role=db`, all honest.
-fn three() -> (Fleet, Vec<HostId>) {
+pub(crate) fn three() -> (Fleet, Vec<HostId>) {
     let mut fleet = Fleet::found("acme");
     fleet.join("b", &["role=web"], Reach::Fixed);
     fleet.join("c", &["role=db"], Reach::Listens);
@@ -60,7 +60,7 @@ async fn an_honest_order_runs(fleet: &Fleet, signer: &Signer, hosts: &[HostId]) 
 
 /// The spawns of this fleet are exactly these: job and host.
 #[track_caller]
-fn spawned_exactly(fleet: &Fleet, expected: &[(EntryId, &[&str])]) {
+pub(crate) fn spawned_exactly(fleet: &Fleet, expected: &[(EntryId, &[&str])]) {
     let mut expected: Vec<(String, String)> = expected
         .iter()
         .flat_map(|(job, hosts)| hosts.iter().map(|host| (job.to_string(), (*host).to_owned())))
@@ -328,6 +328,13 @@ fn expired_early_and_out_of_scope_orders_start_nothing_and_are_refused_by_signat
                 with(&signer, &[b, c], &|order| {
                     let Roster::Inline { hosts } = &mut order.roster else { unreachable!() };
                     hosts.reverse();
+                }),
+            ),
+            (
+                "a roster that marks so few hosts of a list that it must name them",
+                with(&signer, &[b], &|order| {
+                    let (list, bits) = (ListId([7; 32]), Bytes(vec![0xff]));
+                    order.roster = Roster::Bitmap { list, members: 8, bits };
                 }),
             ),
             (
