@@ -335,12 +335,10 @@ fn add(context: &mut Context, contexts: &Contexts, request: &ContextAdd) -> Resu
         context.talk.warn(&escape::line(remark));
     }
     let fleet = escape::cell(&added.fleet);
-    let seen = match (added.hosts, &added.member) {
-        (Some(hosts), Some(member)) => {
-            let hosts = if hosts == 1 { "1 host".to_owned() } else { format!("{hosts} hosts") };
-            format!(" · {hosts} · asked {}", escape::cell(member))
-        }
-        _ => " · nobody was asked".to_owned(),
+    let seen = match added.hosts {
+        Some(1) => " · 1 host".to_owned(),
+        Some(hosts) => format!(" · {hosts} hosts"),
+        None => " · nobody was asked".to_owned(),
     };
     if request.dry_run {
         context

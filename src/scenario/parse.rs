@@ -501,8 +501,8 @@ impl Reader<'_> {
         match names {
             Names::One(one) if is_operator(&one) => Ok(vec![one]),
             Names::Many(many) if many.iter().any(is_operator) => {
-                let hosts = many.iter().filter(|name| !is_operator(name));
-                hosts.map(|name| self.known("at", name)).collect::<Result<(), Wrong>>()?;
+                let mut hosts = many.iter().filter(|name| !is_operator(name));
+                hosts.try_for_each(|name| self.known("at", name))?;
                 Ok(many)
             }
             names => self.names("at", names),

@@ -122,6 +122,12 @@ fn every_document_is_what_its_schema_says() {
     hold(&fleet, "join", &joined.ends(0).json());
     let founded = fleet.muster("z", &["-o", "json", "init", "other", "--host-name", "z", "--no-listen"]);
     hold(&fleet, "init", &founded.ends(0).json());
+    // Where a fleet is found from outside: the token need not be good any more.
+    fleet.muster("a", &["context", "add", "acme", "--token", token.trim()]).ends(0);
+    for words in [&["context", "ls", "-o", "json"][..], &["context", "show", "acme", "-o", "json"]] {
+        hold(&fleet, "context", &fleet.muster("a", words).ends(0).json());
+    }
+    fleet.muster("a", &["context", "show", "acm"]).ends(2).says(&["did you mean acme?", "muster context ls"]);
     // What is watched goes on until somebody ends it.
     for words in WATCHED {
         let mut watching = fleet.command("a");

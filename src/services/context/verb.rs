@@ -46,8 +46,6 @@ pub struct Added {
     pub fleet: String,
     /// How many members it has; nothing if nobody was asked.
     pub hosts: Option<usize>,
-    /// The member that was asked.
-    pub member: Option<String>,
     /// The operator's directory that was made.
     pub operator: Option<PathBuf>,
     /// What a person should be told.
@@ -70,7 +68,7 @@ pub fn add(contexts: &Contexts, operators: &Path, request: AddRequest<'_>) -> Re
             contexts.add(request.name, request.saved)?;
         }
         let fleet = home.chain.genesis().name.clone();
-        return Ok(Added { fleet, hosts: None, member: None, operator: None, remarks: Vec::new() });
+        return Ok(Added { fleet, hosts: None, operator: None, remarks: Vec::new() });
     }
     let is_new = !dir.exists();
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(io)?;
@@ -112,7 +110,6 @@ fn reached(operators: &Path, dir: &Path, request: AddRequest<'_>) -> Result<Adde
     Ok(Added {
         fleet: fetched.kept.fleet.clone(),
         hosts: Some(fetched.kept.known.len()),
-        member: Some(fetched.kept.member.clone()),
         operator,
         remarks: session.remarks.clone(),
     })
