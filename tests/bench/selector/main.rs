@@ -141,9 +141,9 @@ impl Subject for Host {
             wanted.columns.iter().map(|name| columns.iter().position(|known| known == name)).collect();
         let named = wanted.only.filter(|(at, _)| places.get(*at) == Some(&Some(0)));
         let rows = named.map_or(&rows[..], |(_, name)| {
-            let first = |row: &Vec<String>| row.first().map_or("", String::as_str);
-            let start = rows.partition_point(|row| first(row) < name);
-            let end = rows.partition_point(|row| first(row) <= name);
+            let before = |row: &Vec<String>| row.first().is_some_and(|first| first.as_str() < name);
+            let until = |row: &Vec<String>| row.first().is_some_and(|first| first.as_str() <= name);
+            let (start, end) = (rows.partition_point(before), rows.partition_point(until));
             rows.get(start..end).unwrap_or_default()
         });
         for row in rows {
