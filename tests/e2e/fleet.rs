@@ -242,8 +242,19 @@ impl Fleet {
     /// Founds a fleet with the first host `a`.
     #[track_caller]
     pub(crate) fn found_with(name: &str, reach: Reach) -> Self {
+        Self::founded(name, reach, &[])
+    }
+
+    /// Founds a fleet of so many root keys, with the first host `a`, which listens.
+    #[track_caller]
+    pub(crate) fn found_with_roots(name: &str, roots: &str) -> Self {
+        Self::founded(name, Reach::Listens, &["--roots", roots])
+    }
+
+    #[track_caller]
+    fn founded(name: &str, reach: Reach, more: &[&str]) -> Self {
         let mut fleet = Self::empty();
-        fleet.init(name, reach, &[]).ends(0);
+        fleet.init(name, reach, more).ends(0);
         fleet.start("a");
         fleet
     }
