@@ -52,6 +52,8 @@ pub enum Kind {
     Departure = 12,
     /// A keeper's word that it has results.
     Receipt = 13,
+    /// One record of a host's audit chain.
+    AuditRecord = 18,
 }
 
 impl Kind {
@@ -71,6 +73,7 @@ impl Kind {
             Self::Read,
             Self::Departure,
             Self::Receipt,
+            Self::AuditRecord,
         ]
         .into_iter()
         .find(|kind| *kind as u16 == number)

@@ -16,7 +16,7 @@ pub(super) use hosts::{Host, HostTag, HostUntag, Select};
 pub(super) use inventory::{Inventory, InventoryCompare, InventorySearch, InventoryShow};
 pub(super) use job::{Job, JobRerun};
 pub(super) use membership::{Agent, Demo, Init, Invite, Join, Leave, Listen};
-pub(super) use mesh::{Scenario, ScenarioRun, ScenarioSimulate, Store};
+pub(super) use mesh::{Audit, Scenario, ScenarioRun, ScenarioSimulate, Store};
 pub(super) use program::{Complete, Config, Schema, Shell};
 pub(super) use run::{Pacing, Run, RunExit, RunView};
 pub use tree::{Arguments, command};

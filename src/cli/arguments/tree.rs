@@ -10,7 +10,7 @@ use super::{
     inventory::Inventory,
     job::Job,
     membership::{Agent, Demo, Init, Invite, Join, Leave},
-    mesh::{Scenario, Store},
+    mesh::{Audit, Scenario, Store},
     program::{Complete, Completion, Config, Man, Schema},
     run::Run,
 };
@@ -23,7 +23,7 @@ use crate::{
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "config"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
-    ("Fleet", &["select", "group"]),
+    ("Fleet", &["select", "group", "audit"]),
     ("Mesh", &["store", "scenario"]),
     ("This program", &["schema", "completion", "man", "version"]),
 ];
@@ -115,6 +115,9 @@ pub enum Verb {
     /// List, save and remove selectors that have a name
     #[command(subcommand)]
     Group(targeting::Group),
+    /// See and verify what this host was asked to do
+    #[command(subcommand)]
+    Audit(Audit),
     /// Look after what the agent keeps on disk
     #[command(subcommand)]
     Store(Store),

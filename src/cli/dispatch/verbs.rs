@@ -7,7 +7,7 @@ use crate::{
     cli::{
         agent,
         arguments::{Host, Store, Verb},
-        complete, config, demo, doctor,
+        audit, complete, config, demo, doctor,
         failure::{ExitCode, Explain as _, Failure},
         hosts, inventory, manual, membership, run, scenario, schema, targeting, upkeep,
     },
@@ -31,6 +31,7 @@ pub(super) fn dispatch(context: &mut Context, verb: Verb) -> Result<ExitCode, Fa
         Verb::Inventory(verb) => inventory::inventory(context, &verb),
         Verb::Select(select) => targeting::select(context, &select),
         Verb::Group(verb) => targeting::group(context, &verb),
+        Verb::Audit(verb) => wait(audit::audit(context, verb)),
         Verb::Store(Store::Check) => wait(upkeep::store_check(context)),
         Verb::Scenario(verb) => scenario::scenario(context, &verb),
         Verb::Completion(completion) => text(context, complete::script(completion.shell).as_bytes()),
