@@ -18,6 +18,8 @@ use crate::{
 
 /// By name, in order.
 const SCHEMAS: &[(&str, &str)] = &[
+    ("audit", include_str!("schemas/audit.json")),
+    ("audit-record", include_str!("schemas/audit-record.json")),
     ("config", include_str!("schemas/config.json")),
     ("context", include_str!("schemas/context.json")),
     ("demo", include_str!("schemas/demo.json")),

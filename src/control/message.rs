@@ -180,6 +180,8 @@ pub enum Request {
     },
     /// What the agent alone can say of its health; asks some linked hosts. Answered by [`Reply::Health`].
     Health {},
+    /// The agent's own audit chain, as it is on disk. Answered by [`Reply::Chunk`]s and [`Reply::End`].
+    AuditChain {},
 }
 wire_choice!(Request {
     0 = Hello { version },
@@ -205,6 +207,7 @@ wire_choice!(Request {
     36 = Words { kind, start, limit },
     37 = Health {},
     40 = StoreCheck {},
+    58 = AuditChain {},
 });
 
 /// What an agent answers.

@@ -354,7 +354,8 @@ impl Script {
             Request::StoreCheck {} => {
                 self.check.clone().map_or_else(|| no("not in this test"), |check| Reply::StoreCheck { check })
             }
-            Request::Orders {}
+            Request::AuditChain {}
+            | Request::Orders {}
             | Request::Watch { .. }
             | Request::Output { .. }
             | Request::Ship { .. }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     authority::Departure,
     identity::{self, EntryId, Executor as ExecutorPurpose, Kind, SecretKey, Signed},
-    journal::{Claims, HostHome, HostHomeError, JournalError, shipped::SHIPPED, spool},
+    journal::{AuditLog, Claims, HostHome, HostHomeError, JournalError, shipped::SHIPPED, spool},
     replica::{Cancellation, Cancelled, Handed, Waiting},
     time::Timestamp,
     wire::Bytes,
@@ -48,6 +48,8 @@ const RESULTS_LEAVE_WITHIN: Duration = Duration::from_secs(2);
 const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
 /// How often results that could not be recorded are tried again.
 const OWED_EVERY: Duration = Duration::from_secs(5);
+/// Where the audit chain is, in the executor's directory.
+const AUDIT: &str = "audit";
 /// Bytes that wait for the mesh process before it is offered more results.
 const OFFER_BYTES: usize = 256 * 1024;
 
@@ -101,6 +103,7 @@ pub struct Executor {
     pub(super) key: SecretKey<ExecutorPurpose>,
     pub(super) trust: Trust,
     pub(super) claims: Claims,
+    pub(super) audit: AuditLog,
     pub(super) spool: PathBuf,
     pub(super) limits: Limits,
     pub(super) groups: Option<Groups>,
@@ -154,7 +157,11 @@ impl Executor {
             let problem = "it is not the key that the host's certificate names".to_owned();
             return Err(HostHomeError::Damaged { path, problem }.into());
         }
-        let claims = Claims::open(&dir.join("claims"))?;
+        let mut claims = Claims::open(&dir.join("claims"))?;
+        let audit = AuditLog::open(&dir.join(AUDIT), &claims.take_audits())?;
+        if audit.damaged() {
+            log("the audit chain was damaged; it is set aside, and begins anew");
+        }
         let signals = os::take_signals(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
             .map_err(system("cannot take signals"))?;
         // Where files may not grow, writing fails and is said to have; it ends nothing.
@@ -179,6 +186,7 @@ impl Executor {
             key,
             trust,
             claims,
+            audit,
             spool,
             limits,
             groups: Groups::take(),
@@ -291,6 +299,10 @@ impl Executor {
     fn sweep(&mut self) {
         if self.signed_now == Timestamp(0) {
             return;
+        }
+        // What the claims hold of the audit chain goes with them.
+        if let Err(error) = self.audit.sync() {
+            return log(&format!("the audit chain cannot be synced: {error}"));
         }
         if let Err(error) = self.claims.compact(self.signed_now, CLAIM_MARGIN) {
             log(&format!("the journal of claims cannot be compacted: {error}"));

@@ -1,5 +1,5 @@
 //! What a service manager is told of this agent: that it serves, that it lives, that it stops. By
-//! sd_notify(3): datagrams to a socket that it names. Without one, nobody is told and nothing is done for it.
+//! `sd_notify(3)`: datagrams to a socket that it names. Without one, nobody is told and nothing is done for it.
 //!
 //! Always holds: "alive" is said only in answer to a mesh process that said so itself a moment before, so a
 //! process of either kind that hangs is missed.
@@ -26,7 +26,7 @@ pub(super) struct Notify {
 }
 
 impl Notify {
-    /// By the variables of sd_notify(3) and sd_watchdog_enabled(3), if they are for this process.
+    /// By the variables of `sd_notify(3)` and `sd_watchdog_enabled(3)`, if they are for this process.
     pub(super) fn from_environment() -> Self {
         let address = env::var("NOTIFY_SOCKET").ok().and_then(|name| match name.strip_prefix('@') {
             Some(name) => SocketAddr::from_abstract_name(name).ok(),

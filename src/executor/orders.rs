@@ -15,18 +15,22 @@ use super::{
     supervisor::{self, Spawn, Stage, Supervised, uptime},
 };
 use crate::{
-    authority::Refusal,
+    authority::{Asks as _, Refusal},
     identity::{self, EntryId, Operator, PublicKey, Signed},
     journal::{
-        Claimed,
+        Claimed, JournalError,
         shipped::{NotShipped, Script, Shipped},
         spool,
     },
-    replica::{Handed, Order, Outcome, Output, Report, ResultRecord, WAITING_MAX},
+    replica::{
+        AuditEvent, AuditRecord, Audited, Handed, Order, Outcome, Output, Report, ResultRecord, WAITING_MAX,
+    },
     time::Timestamp,
     wire::Bytes,
 };
 
+/// Longest text in a record of the audit chain, in characters.
+const SHORT_CHARS_MAX: usize = 256;
 /// Results that wait in memory for the journal.
 const OWED_MAX: usize = 1024;
 /// How long a command may run at most, whatever the order says.
@@ -52,10 +56,12 @@ pub(super) struct Running {
 }
 
 /// A signed result that is not on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Owed {
     expires: Timestamp,
     pub(super) record: Vec<u8>,
+    /// What the audit chain is still to say of it.
+    event: AuditEvent,
 }
 
 impl Executor {
@@ -108,7 +114,13 @@ impl Executor {
                         return self.refuse(&order, &Refusal::NotShipped(why), now);
                     }
                 };
-                match self.claims.claim(id.0, order.body().expires, now) {
+                let event = AuditEvent::Accepted {
+                    order: id,
+                    issuer: order.signer(),
+                    verb: order.body().ask().verb,
+                    run_as: short(&order.body().run_as),
+                };
+                match self.claim(id, order.body().expires, now, Some(event)) {
                     Ok(Claimed::New) => {
                         self.signed_now = self.signed_now.max(order.body().issued);
                         if self.cancelled.take(id, order.signer()) {
@@ -169,7 +181,7 @@ impl Executor {
     /// Refuses for good: the refusal is a result like any other, so a repeat meets it.
     fn refuse(&mut self, order: &Signed<Order>, refusal: &Refusal, now: Timestamp) {
         let id = order.id();
-        match self.claims.claim(id.0, order.body().expires, now) {
+        match self.claim(id, order.body().expires, now, Some(refused(order, refusal))) {
             Ok(Claimed::New) => {
                 self.finish(id, now, Outcome::Refused { why: refusal.to_string() }, None);
             }
@@ -186,16 +198,16 @@ impl Executor {
         let record = self.sign(order.id(), now, Outcome::Refused { why: refusal.to_string() }, None);
         match refusal {
             Refusal::BelowFloor => self.say(order.id(), record),
-            _ => self.owe(order.id(), order.body().expires, record),
+            _ => self.owe(order.id(), order.body().expires, record, refused(order, refusal)),
         }
     }
 
     /// Remembers a result that is not on disk, and says it.
-    fn owe(&mut self, order: EntryId, expires: Timestamp, record: Vec<u8>) {
+    fn owe(&mut self, order: EntryId, expires: Timestamp, record: Vec<u8>, event: AuditEvent) {
         if self.owed.len() >= OWED_MAX {
             return self.complain("results_unrecorded", "results cannot be recorded, and are not said");
         }
-        self.owed.insert(order, Owed { expires, record: record.clone() });
+        self.owed.insert(order, Owed { expires, record: record.clone(), event });
         self.say(order, record);
     }
 
@@ -203,11 +215,16 @@ impl Executor {
     pub(super) fn record_owed(&mut self) {
         let now = (self.clock)();
         while let Some((order, owed)) = self.owed.first_key_value() {
-            let (order, expires) = (*order, owed.expires);
-            match self.claims.claim(order.0, expires, now) {
+            let (order, Owed { expires, record, event }) = (*order, owed.clone());
+            let (refused, ended) = match event {
+                event @ AuditEvent::Ended { .. } => (None, Some(event)),
+                event => (Some(event), None),
+            };
+            match self.claim(order, expires, now, refused) {
                 // Refused for ever as it is.
                 Ok(Claimed::BelowFloor) => {}
-                Ok(Claimed::New | Claimed::Already) if self.claims.finish(order.0, &owed.record).is_ok() => {}
+                Ok(Claimed::New | Claimed::Already)
+                    if self.keep(order, &record, now, ended.clone()).is_ok() => {}
                 _ => return,
             }
             self.owed.remove(&order);
@@ -267,18 +284,73 @@ impl Executor {
         outcome: Outcome,
         report: Option<&supervisor::Report>,
     ) {
-        let record = self.sign(order, started, outcome, report);
-        if let Err(error) = self.claims.finish(order.0, &record) {
+        let record = self.sign(order, started, outcome.clone(), report);
+        // That it was refused stands in the chain as such.
+        let event = (!matches!(outcome, Outcome::Refused { .. })).then(|| ended(order, outcome, &record));
+        if let Err(error) = self.keep(order, &record, (self.clock)(), event) {
             // It stays claimed: after a restart it is indeterminate, and it is never run again.
             log(&format!("the result of {order} cannot be recorded: {error}"));
             let why = format!("the result cannot be recorded on the host: {error}");
-            let record = self.sign(order, started, Outcome::Indeterminate { why }, report);
-            return self.owe(order, Timestamp(0), record);
+            let outcome = Outcome::Indeterminate { why };
+            let record = self.sign(order, started, outcome.clone(), report);
+            let event = ended(order, outcome, &record);
+            return self.owe(order, Timestamp(0), record, event);
         }
         if self.stopping.is_some() {
             self.leaving.insert(order);
         }
         self.say(order, record);
+    }
+
+    /// Claims an order, and with the same sync says in the audit chain what becomes of it.
+    fn claim(
+        &mut self,
+        order: EntryId,
+        expires: Timestamp,
+        now: Timestamp,
+        event: Option<AuditEvent>,
+    ) -> Result<Claimed, JournalError> {
+        let record = event.map(|event| self.audited(now, event));
+        let bytes = record.as_ref().map(Signed::bytes);
+        let claimed = self.claims.claim(order.0, expires, now, bytes)?;
+        if let Some(record) = record.filter(|_| claimed == Claimed::New) {
+            self.audit.append(&record);
+        }
+        Ok(claimed)
+    }
+
+    /// Keeps a result, and with the same sync says in the audit chain that the order has ended.
+    fn keep(
+        &mut self,
+        order: EntryId,
+        result: &[u8],
+        now: Timestamp,
+        event: Option<AuditEvent>,
+    ) -> Result<(), JournalError> {
+        let record = event.map(|event| self.audited(now, event));
+        self.claims.finish(order.0, result, record.as_ref().map(Signed::bytes))?;
+        if let Some(record) = record {
+            self.audit.append(&record);
+        }
+        Ok(())
+    }
+
+    /// The next record of the audit chain. It is in the chain once it is on disk and was appended.
+    fn audited(&mut self, at: Timestamp, event: AuditEvent) -> Signed<AuditRecord> {
+        if self.audit.is_full() {
+            let rotated = self.next_record(at, AuditEvent::Rotated {});
+            if let Err(error) = self.audit.rotate(&rotated) {
+                log(&format!("the audit chain cannot go on in another file: {error}"));
+            }
+        }
+        self.next_record(at, event)
+    }
+
+    fn next_record(&self, at: Timestamp, event: AuditEvent) -> Signed<AuditRecord> {
+        let (sequence, previous) = self.audit.next();
+        let dropped = self.counters.get("orders_dropped").copied().unwrap_or_default();
+        let record = AuditRecord { sequence, previous, at, dropped, what: Audited::Known(event) };
+        Signed::sign(self.trust.fleet(), &self.key, record)
     }
 
     fn sign(
@@ -310,6 +382,31 @@ impl Executor {
         let report = Report { order, host: self.trust.host(), record: Bytes(record), stdout, stderr };
         self.tell(&ToMesh::Report { report });
     }
+}
+
+fn refused(order: &Signed<Order>, refusal: &Refusal) -> AuditEvent {
+    AuditEvent::Refused {
+        order: order.id(),
+        issuer: order.signer(),
+        verb: order.body().ask().verb,
+        why: short(&refusal.to_string()),
+    }
+}
+
+fn ended(order: EntryId, outcome: Outcome, result: &[u8]) -> AuditEvent {
+    let outcome = match outcome {
+        Outcome::Indeterminate { why } => Outcome::Indeterminate { why: short(&why) },
+        Outcome::NotStarted { code, why } => Outcome::NotStarted { code, why: short(&why) },
+        outcome => outcome,
+    };
+    // Made a moment before.
+    let result = identity::peek(result).map_or(order, |header| header.id);
+    AuditEvent::Ended { order, outcome, result }
+}
+
+/// As much as a record of the audit chain has room for.
+fn short(text: &str) -> String {
+    text.chars().take(SHORT_CHARS_MAX).collect()
 }
 
 fn outcome_of(outcome: supervisor::Outcome) -> Outcome {

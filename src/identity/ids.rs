@@ -119,6 +119,25 @@ impl HostId {
 }
 
 impl EntryId {
+    /// Reads the whole text of an id; none for anything else.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut id = [0_u8; 32];
+        let (mut held, mut bits, mut digits) = (0_u32, 0_u32, text.bytes());
+        for byte in &mut id {
+            while bits < 8 {
+                let digit = digits.next()?;
+                let value = ALPHABET.iter().position(|known| *known == digit)?;
+                held = held << 5 | u32::try_from(value).ok()?;
+                bits += 5;
+            }
+            bits -= 8;
+            *byte = u8::try_from(held >> bits).ok()?;
+            held &= (1 << bits) - 1;
+        }
+        // Each id has one text.
+        Some(Self(id)).filter(|id| id.to_string() == text)
+    }
+
     /// The characters people see and type; a unique prefix is accepted.
     pub fn short(&self) -> String {
         short(&self.0, 6)
@@ -150,6 +169,19 @@ mod tests {
         assert_eq!(FleetId::from_text(&format!("{}p", &text[..51])), None, "bits beyond the last byte");
         assert_eq!(FleetId::from_text("bio1"), None);
         assert_eq!(FleetId::from_text(""), None);
+    }
+
+    #[test]
+    fn an_id_is_read_from_its_own_text_alone() {
+        for id in [[0; 32], [0xff; 32], *blake3::hash(b"id").as_bytes()] {
+            let text = EntryId(id).to_string();
+            assert_eq!(EntryId::from_text(&text), Some(EntryId(id)));
+            for other in [&text[1..], &text[..51], &format!("{text}y"), &text.to_uppercase(), ""] {
+                assert_eq!(EntryId::from_text(other), None, "{other}");
+            }
+            // Bits beyond the last byte.
+            assert_eq!(EntryId::from_text(&format!("{}9", &text[..51])), None);
+        }
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub enum Kind {
     Halt = 15,
     /// A certificate that is passed on.
     Grant = 16,
+    /// One record of a host's audit chain.
+    AuditRecord = 18,
 }
 
 impl Kind {
@@ -85,6 +87,7 @@ impl Kind {
             Self::Suspension,
             Self::Halt,
             Self::Grant,
+            Self::AuditRecord,
         ]
         .into_iter()
         .find(|kind| *kind as u16 == number)

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disk::{self, CHECK_BYTES, JournalError, Locked, failed};
+use crate::identity::Payload;
+use crate::replica::AuditRecord;
 use crate::time::Timestamp;
 use crate::wire::{Bytes, WireError, decode, encode};
 use crate::wire_choice;
@@ -28,7 +30,9 @@ pub const RESULT_BYTES_MAX: usize = 64 * 1024;
 const FILE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Acknowledgements that ride in one record.
 const RIDERS_MAX: usize = 512;
-const RECORD_BYTES_MAX: usize = RESULT_BYTES_MAX + RIDERS_MAX * 40 + 256;
+const RECORD_BYTES_MAX: usize = RESULT_BYTES_MAX + RIDERS_MAX * 40 + AUDIT_BYTES_MAX + 256;
+/// The longest record of the audit chain.
+const AUDIT_BYTES_MAX: usize = <AuditRecord as Payload>::BYTES_MAX;
 
 const MAGIC: [u8; 8] = *b"mustercl";
 const FORMAT: u32 = 1;
@@ -41,17 +45,18 @@ const SECTOR_BYTES: usize = 512;
 
 type Order = [u8; 32];
 
-/// One record of the file. `settled` are acknowledgements that came since the record before.
+/// One record of the file. `settled` are acknowledgements that came since the record before; `audit` is a record
+/// of the audit chain that is synced with it, and stands here until it is on disk in its own file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Record {
-    Claim { order: Order, expires: Timestamp, at: Timestamp, settled: Vec<Order> },
-    Finish { order: Order, result: Bytes, settled: Vec<Order> },
+    Claim { order: Order, expires: Timestamp, at: Timestamp, settled: Vec<Order>, audit: Option<Bytes> },
+    Finish { order: Order, result: Bytes, settled: Vec<Order>, audit: Option<Bytes> },
     Settled { settled: Vec<Order> },
     Floor { expires: Timestamp },
 }
 wire_choice!(Record {
-    0 = Claim { order, expires, at, settled },
-    1 = Finish { order, result, settled },
+    0 = Claim { order, expires, at, settled, audit },
+    1 = Finish { order, result, settled, audit },
     2 = Settled { settled },
     3 = Floor { expires },
 });
@@ -95,6 +100,8 @@ pub struct Claims {
     floor: Timestamp,
     /// Acknowledged, but not yet on disk.
     riders: Vec<Order>,
+    /// What the file holds of the audit chain, as it was when it was opened.
+    audits: Vec<Bytes>,
     torn: bool,
     poisoned: bool,
     #[cfg(test)]
@@ -120,6 +127,7 @@ impl Claims {
             places: BTreeMap::new(),
             floor: Timestamp::default(),
             riders: Vec::new(),
+            audits: Vec::new(),
             torn: false,
             poisoned: false,
             #[cfg(test)]
@@ -153,6 +161,11 @@ impl Claims {
                         }
                         _ => self.corrupt(at),
                     })?;
+                    if let Record::Claim { audit: Some(audit), .. }
+                    | Record::Finish { audit: Some(audit), .. } = &record
+                    {
+                        self.audits.push(audit.clone());
+                    }
                     self.apply(record, at, body.len()).ok_or_else(|| self.corrupt(at))?;
                     offset += HEADER_BYTES + body.len();
                 }
@@ -174,11 +187,11 @@ impl Claims {
     /// Takes a record that is on disk. `None` if it contradicts those before it.
     fn apply(&mut self, record: Record, offset: u64, bytes: usize) -> Option<()> {
         let settled = match record {
-            Record::Claim { order, expires, at, settled } => {
+            Record::Claim { order, expires, at, settled, audit: _ } => {
                 self.claims.insert(order, Claim { expires, at, result: None }).is_none().then_some(())?;
                 settled
             }
-            Record::Finish { order, result, settled } => {
+            Record::Finish { order, result, settled, audit: _ } => {
                 let claim = self.claims.get_mut(&order)?;
                 claim.result.replace(Outcome::Unsettled(result.0)).is_none().then_some(())?;
                 self.places.insert(order, (offset, bytes));
@@ -226,13 +239,20 @@ impl Claims {
         self.claims.is_empty()
     }
 
-    /// Claims an order: with [`Claimed::New`] the claim is on disk (one sync). If it fails, nothing is
-    /// claimed.
+    /// The records of the audit chain that the file held when it was opened, in their order. Taken once, before
+    /// anything is compacted.
+    pub fn take_audits(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.audits)
+    }
+
+    /// Claims an order: with [`Claimed::New`] the claim is on disk (one sync), and `audit` with it. If it fails,
+    /// nothing is claimed.
     pub fn claim(
         &mut self,
         order: Order,
         expires: Timestamp,
         now: Timestamp,
+        audit: Option<&[u8]>,
     ) -> Result<Claimed, JournalError> {
         if self.claims.contains_key(&order) {
             return Ok(Claimed::Already);
@@ -244,12 +264,12 @@ impl Claims {
             return Err(JournalError::TooMany { claims: self.claims.len() });
         }
         let settled = self.next_riders();
-        self.write(Record::Claim { order, expires, at: now, settled })?;
+        self.write(Record::Claim { order, expires, at: now, settled, audit: audit.map(Bytes::from) })?;
         Ok(Claimed::New)
     }
 
-    /// Keeps the result of a claimed order (one sync). If it fails, the order has no result.
-    pub fn finish(&mut self, order: Order, result: &[u8]) -> Result<(), JournalError> {
+    /// Keeps the result of a claimed order (one sync), and `audit` with it. If it fails, the order has no result.
+    pub fn finish(&mut self, order: Order, result: &[u8], audit: Option<&[u8]>) -> Result<(), JournalError> {
         if result.len() > RESULT_BYTES_MAX {
             return Err(JournalError::TooLong { bytes: result.len(), limit: RESULT_BYTES_MAX });
         }
@@ -259,7 +279,7 @@ impl Claims {
             Some(_) => {}
         }
         let settled = self.next_riders();
-        self.write(Record::Finish { order, result: result.into(), settled })
+        self.write(Record::Finish { order, result: result.into(), settled, audit: audit.map(Bytes::from) })
     }
 
     /// Notes that a keeper has the order's result. Costs no sync: after a crash the result may be among
@@ -338,13 +358,13 @@ impl Claims {
         let mut records = vec![Record::Floor { expires: floor }];
         for (order, claim) in self.claims.iter().filter(|(_, claim)| !goes(claim)) {
             let (order, settled) = (*order, Vec::new());
-            records.push(Record::Claim { order, expires: claim.expires, at: claim.at, settled });
+            records.push(Record::Claim { order, expires: claim.expires, at: claim.at, settled, audit: None });
             if let Some(outcome) = &claim.result {
                 let result = Bytes(self.result(&order)?.unwrap_or_default());
                 let acknowledged = matches!(outcome, Outcome::Settled { .. });
                 // Its own acknowledgement may ride with it: it is applied after the result.
                 let settled = if acknowledged { vec![order] } else { Vec::new() };
-                records.push(Record::Finish { order, result, settled });
+                records.push(Record::Finish { order, result, settled, audit: None });
             }
         }
         let mut bytes = file_header(FORMAT).to_vec();

@@ -47,11 +47,11 @@ fn place() -> Place {
 fn some(path: &Path) -> Claims {
     let mut claims = Claims::open(path).unwrap();
     for number in 1..=3 {
-        assert_eq!(claims.claim(order(number), HOUR, Timestamp(number.into())).unwrap(), Claimed::New);
+        assert_eq!(claims.claim(order(number), HOUR, Timestamp(number.into()), None).unwrap(), Claimed::New);
     }
-    claims.finish(order(1), b"one").unwrap();
+    claims.finish(order(1), b"one", None).unwrap();
     claims.settle(order(1));
-    claims.finish(order(2), b"two").unwrap();
+    claims.finish(order(2), b"two", None).unwrap();
     claims
 }
 
@@ -71,13 +71,13 @@ fn what_was_acknowledged_is_there_after_a_restart() {
     let mut claims = Claims::open(&place.path).unwrap();
     assert!(!claims.torn());
     assert_some(&claims);
-    assert_eq!(claims.claim(order(1), HOUR, HOUR).unwrap(), Claimed::Already);
-    assert_eq!(claims.claim(order(3), HOUR, HOUR).unwrap(), Claimed::Already);
-    assert!(matches!(claims.finish(order(2), b"again"), Err(JournalError::AlreadyFinished)));
-    assert!(matches!(claims.finish(order(9), b"never"), Err(JournalError::NotClaimed)));
+    assert_eq!(claims.claim(order(1), HOUR, HOUR, None).unwrap(), Claimed::Already);
+    assert_eq!(claims.claim(order(3), HOUR, HOUR, None).unwrap(), Claimed::Already);
+    assert!(matches!(claims.finish(order(2), b"again", None), Err(JournalError::AlreadyFinished)));
+    assert!(matches!(claims.finish(order(9), b"never", None), Err(JournalError::NotClaimed)));
     let long = vec![0; RESULT_BYTES_MAX + 1];
-    assert!(matches!(claims.finish(order(3), &long), Err(JournalError::TooLong { .. })));
-    claims.finish(order(3), &long[1..]).unwrap();
+    assert!(matches!(claims.finish(order(3), &long, None), Err(JournalError::TooLong { .. })));
+    claims.finish(order(3), &long[1..], None).unwrap();
     assert_eq!(std::fs::metadata(&place.path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(matches!(Claims::open(&place.path), Err(JournalError::InUse { .. })));
 }
@@ -87,11 +87,11 @@ fn an_order_costs_two_syncs_and_its_acknowledgement_none() {
     let place = place();
     let mut claims = Claims::open(&place.path).unwrap();
     claims.fault = Some(Fault::default());
-    claims.claim(order(1), HOUR, HOUR).unwrap();
+    claims.claim(order(1), HOUR, HOUR, None).unwrap();
     assert_eq!(claims.fault.as_ref().unwrap().syncs, 1);
-    claims.claim(order(1), HOUR, HOUR).unwrap();
+    claims.claim(order(1), HOUR, HOUR, None).unwrap();
     assert_eq!(claims.fault.as_ref().unwrap().syncs, 1);
-    claims.finish(order(1), b"one").unwrap();
+    claims.finish(order(1), b"one", None).unwrap();
     claims.settle(order(1));
     claims.settle(order(1));
     assert_eq!(claims.fault.as_ref().unwrap().syncs, 2);
@@ -110,7 +110,7 @@ fn a_failed_write_claims_nothing_and_the_journal_goes_on() {
     let mut claims = some(&place.path);
     for (through, errno) in [(0, libc::ENOSPC), (1, libc::ENOSPC), (30, libc::EDQUOT), (9999, libc::EIO)] {
         claims.fault = Some(Fault { write: Some((through, errno)), ..Fault::default() });
-        let error = claims.claim(order(4), HOUR, HOUR).unwrap_err();
+        let error = claims.claim(order(4), HOUR, HOUR, None).unwrap_err();
         assert_eq!(matches!(error, JournalError::DiskFull { .. }), errno != libc::EIO, "{error}");
         assert_some(&claims);
     }
@@ -118,7 +118,7 @@ fn a_failed_write_claims_nothing_and_the_journal_goes_on() {
     let mut claims = Claims::open(&place.path).unwrap();
     assert!(!claims.torn());
     assert_some(&claims);
-    assert_eq!(claims.claim(order(4), HOUR, HOUR).unwrap(), Claimed::New);
+    assert_eq!(claims.claim(order(4), HOUR, HOUR, None).unwrap(), Claimed::New);
 }
 
 #[test]
@@ -126,9 +126,9 @@ fn a_failed_sync_poisons_the_journal_until_it_is_opened_again() {
     let place = place();
     let mut claims = some(&place.path);
     claims.fault = Some(Fault { sync: Some(libc::EIO), ..Fault::default() });
-    assert!(matches!(claims.claim(order(4), HOUR, HOUR), Err(JournalError::Io { .. })));
-    assert!(matches!(claims.claim(order(5), HOUR, HOUR), Err(JournalError::Poisoned { .. })));
-    assert!(matches!(claims.finish(order(3), b""), Err(JournalError::Poisoned { .. })));
+    assert!(matches!(claims.claim(order(4), HOUR, HOUR, None), Err(JournalError::Io { .. })));
+    assert!(matches!(claims.claim(order(5), HOUR, HOUR, None), Err(JournalError::Poisoned { .. })));
+    assert!(matches!(claims.finish(order(3), b"", None), Err(JournalError::Poisoned { .. })));
     assert!(matches!(claims.compact(HOUR, Duration::ZERO), Err(JournalError::Poisoned { .. })));
     drop(claims);
     assert_some(&Claims::open(&place.path).unwrap());
@@ -195,10 +195,10 @@ fn compaction_forgets_only_what_is_finished_acknowledged_and_expired_by_signed_t
     let mut claims = Claims::open(&place.path).unwrap();
     let expires = |number: u8| Timestamp(u64::from(number) * 1_000);
     for number in 1..=6 {
-        claims.claim(order(number), expires(number), Timestamp(1)).unwrap();
+        claims.claim(order(number), expires(number), Timestamp(1), None).unwrap();
     }
     for number in [1, 2, 3, 5] {
-        claims.finish(order(number), &[number]).unwrap();
+        claims.finish(order(number), &[number], None).unwrap();
     }
     for number in [1, 2, 5] {
         claims.settle(order(number));
@@ -214,15 +214,15 @@ fn compaction_forgets_only_what_is_finished_acknowledged_and_expired_by_signed_t
     };
     check(&claims);
     // A forgotten order, and any other that expires no later, is never taken again.
-    assert_eq!(claims.claim(order(1), expires(1), Timestamp(1)).unwrap(), Claimed::BelowFloor);
-    assert_eq!(claims.claim(order(9), expires(2), Timestamp(1)).unwrap(), Claimed::BelowFloor);
+    assert_eq!(claims.claim(order(1), expires(1), Timestamp(1), None).unwrap(), Claimed::BelowFloor);
+    assert_eq!(claims.claim(order(9), expires(2), Timestamp(1), None).unwrap(), Claimed::BelowFloor);
     drop(claims);
     let mut claims = Claims::open(&place.path).unwrap();
     check(&claims);
-    assert_eq!(claims.claim(order(2), expires(2), Timestamp(1)).unwrap(), Claimed::BelowFloor);
-    assert_eq!(claims.claim(order(4), expires(4), Timestamp(1)).unwrap(), Claimed::Already);
-    assert_eq!(claims.claim(order(7), expires(7), Timestamp(1)).unwrap(), Claimed::New);
-    claims.finish(order(4), b"four").unwrap();
+    assert_eq!(claims.claim(order(2), expires(2), Timestamp(1), None).unwrap(), Claimed::BelowFloor);
+    assert_eq!(claims.claim(order(4), expires(4), Timestamp(1), None).unwrap(), Claimed::Already);
+    assert_eq!(claims.claim(order(7), expires(7), Timestamp(1), None).unwrap(), Claimed::New);
+    claims.finish(order(4), b"four", None).unwrap();
     assert_eq!(claims.result(&order(4)).unwrap().unwrap(), b"four");
     assert!(matches!(Claims::open(&place.path), Err(JournalError::InUse { .. })));
 }
@@ -238,7 +238,7 @@ fn a_compaction_that_cannot_be_written_leaves_the_old_file() {
     std::fs::remove_dir(&aside).unwrap();
     std::fs::write(&aside, b"left by a crash").unwrap();
     assert_eq!(claims.compact(Timestamp(u64::MAX), Duration::ZERO).unwrap(), 1);
-    assert_eq!(claims.claim(order(4), HOUR.after(Duration::from_secs(1)), HOUR).unwrap(), Claimed::New);
+    assert_eq!(claims.claim(order(4), HOUR.after(Duration::from_secs(1)), HOUR, None).unwrap(), Claimed::New);
     drop(claims);
     assert_eq!(Claims::open(&place.path).unwrap().unfinished(), [order(3), order(4)]);
 }
@@ -252,7 +252,7 @@ fn claims_are_bounded() {
         order[..8].copy_from_slice(&number.to_be_bytes());
         claims.claims.insert(order, Claim { expires: HOUR, at: HOUR, result: None });
     }
-    assert!(matches!(claims.claim(order(255), HOUR, HOUR), Err(JournalError::TooMany { .. })));
+    assert!(matches!(claims.claim(order(255), HOUR, HOUR, None), Err(JournalError::TooMany { .. })));
 }
 
 #[derive(Clone, Debug)]
@@ -276,8 +276,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn perform(claims: &mut Claims, step: &Step) {
     let expires = |number: u8| Timestamp(u64::from(number) * 1_000);
     match *step {
-        Step::Claim(number) => drop(claims.claim(order(number), expires(number), Timestamp(1)).unwrap()),
-        Step::Finish(number, bytes) => drop(claims.finish(order(number), &vec![number; bytes])),
+        Step::Claim(number) => {
+            claims.claim(order(number), expires(number), Timestamp(1), None).unwrap();
+        }
+        Step::Finish(number, bytes) => drop(claims.finish(order(number), &vec![number; bytes], None)),
         Step::Settle(number) => claims.settle(order(number)),
         Step::Compact(now) => drop(claims.compact(Timestamp(now), Duration::from_secs(1)).unwrap()),
     }
@@ -324,7 +326,7 @@ proptest! {
         prop_assert!(found == before || found == after, "found {found:?}, before {before:?}");
         prop_assert_eq!(claims.expiry_floor(), floor);
         for (order, _) in before {
-            let again = claims.claim(order, Timestamp(u64::MAX), Timestamp(1)).unwrap();
+            let again = claims.claim(order, Timestamp(u64::MAX), Timestamp(1), None).unwrap();
             prop_assert_eq!(again, Claimed::Already);
         }
     }

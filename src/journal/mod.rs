@@ -7,6 +7,7 @@
 //! know what an order means, nor a clock. After the habits of `SQLite` and LMDB: append and check, write
 //! aside and rename, two slots in turn. Beside that it keeps, with less ado, what commands read and wrote.
 
+mod audit;
 mod claims;
 mod disk;
 mod host;
@@ -26,6 +27,7 @@ pub mod spool;
 #[cfg(feature = "agent")]
 mod stream;
 
+pub use audit::{AuditLog, files as audit_files};
 pub use claims::{CLAIMS_MAX, Claimed, Claims, RESULT_BYTES_MAX};
 pub use disk::JournalError;
 pub use host::{Candidate, HostHome, HostHomeError, Member, MeshHome, is_full_disk};

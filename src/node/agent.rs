@@ -237,11 +237,14 @@ fn open_socket(path: &Path, group: Option<u32>, own_dir: bool) -> io::Result<Own
     Ok(listener.into())
 }
 
-/// Gives the mesh process its own directory and lets it read the spool, and nothing else.
+/// Gives the mesh process its own directory and lets it read the spool and the audit chain, and nothing else.
 fn share_directories(home: &HostHome, mesh_user: Option<(u32, u32)>) -> io::Result<()> {
     let spool = &home.executor_dir().join("spool");
-    if !spool.exists() {
-        fs::create_dir(spool)?;
+    let audit = &home.executor_dir().join("audit");
+    for read in [spool, audit] {
+        if !read.exists() {
+            fs::create_dir(read)?;
+        }
     }
     // Scripts that an agent left behind which was killed: their commands ended with it.
     let shipped = &home.executor_dir().join("shipped");
@@ -249,13 +252,16 @@ fn share_directories(home: &HostHome, mesh_user: Option<(u32, u32)>) -> io::Resu
     fs::create_dir(shipped)?;
     let Some((uid, gid)) = mesh_user else {
         fs::set_permissions(shipped, fs::Permissions::from_mode(0o700))?;
+        fs::set_permissions(audit, fs::Permissions::from_mode(0o700))?;
         return fs::set_permissions(spool, fs::Permissions::from_mode(0o700));
     };
     // To be walked through by whoever a script belongs to.
     fs::set_permissions(shipped, fs::Permissions::from_mode(0o711))?;
-    chown(spool, None, Some(gid))?;
-    // Set-group-id: the files in it belong to that group as well.
-    fs::set_permissions(spool, fs::Permissions::from_mode(0o2750))?;
+    for read in [spool, audit] {
+        chown(read, None, Some(gid))?;
+        // Set-group-id: the files in it belong to that group as well.
+        fs::set_permissions(read, fs::Permissions::from_mode(0o2750))?;
+    }
     // What stands above is made open to walk through; all that is secret in it has a mode of its own.
     for dir in [home.dir(), &home.executor_dir()] {
         let mode = fs::metadata(dir)?.mode() & 0o7777;

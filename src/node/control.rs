@@ -26,6 +26,7 @@ use crate::{
     net::Net,
     replica::{Item, Replica, Report, first_hour},
     services::{
+        audit,
         hosts::{listing, serve as hosts},
         inventory::Inventory,
         replication::{Misbehaved, Replication},
@@ -88,6 +89,8 @@ pub(super) struct Node {
     /// Where it was told to listen.
     pub(super) wanted: Vec<SocketAddr>,
     pub(super) bulk: Semaphore,
+    /// Where the audit chain is.
+    pub(super) audit: PathBuf,
     /// Where the store is, for its size.
     pub(super) store_dir: PathBuf,
     /// True once the executor has erased the host.
@@ -147,6 +150,10 @@ impl Handler for Node {
                     }
                 };
                 answer.send(&reply).await
+            }
+            Request::AuditChain {} => {
+                let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;
+                audit::show_chain(&self.audit, answer).await
             }
             Request::StoreCheck {} => {
                 let _turn = self.bulk.acquire().await.map_err(io::Error::other)?;

@@ -123,7 +123,7 @@ pub fn mesh_process() -> Result<(), MeshError> {
         wire::decode(&start.settings.0, MeshSettings::BYTES_MAX).map_err(LinkError::from)?;
     let dir = PathBuf::from(&start.dir);
     std::env::set_current_dir(&dir)?;
-    let own = [spool(&start), PathBuf::from(&settings.dpkg)];
+    let own = [spool(&start), audit(&start), PathBuf::from(&settings.dpkg)];
     let readable: Vec<PathBuf> = READABLE.iter().map(PathBuf::from).chain(own).collect();
     let confined = confine::confine(&Confinement {
         become_user: start.become_user,
@@ -154,6 +154,11 @@ fn spool(start: &Start) -> PathBuf {
     let spool = PathBuf::from(&start.spool);
     let beside = Path::new(&start.dir).parent().and_then(|home| spool.strip_prefix(home).ok());
     beside.map_or_else(|| spool.clone(), |rest| Path::new(HERE).join("..").join(rest))
+}
+
+/// The audit chain, which stands beside it.
+fn audit(start: &Start) -> PathBuf {
+    spool(start).with_file_name("audit")
 }
 
 fn log_to_stderr() {
@@ -270,6 +275,7 @@ async fn run(
     };
     registry::start(&parts, &mut tasks);
 
+    let audit_dir = audit(&start);
     let (last, serving) = (store.clone(), to_executor.clone());
     let node = Node {
         me,
@@ -291,6 +297,7 @@ async fn run(
         wanted,
         bulk: Semaphore::new(control::BULK_MAX),
         store_dir: home.store_dir(),
+        audit: audit_dir,
         erased,
         stop: stop.clone(),
     };

@@ -110,7 +110,10 @@ impl Entry {
             Some(Kind::Head) => Self::Head(Signed::verify(bytes, fleet)?),
             Some(Kind::Order) => Self::Order(Signed::verify(bytes, fleet)?),
             Some(Kind::Cancellation) => Self::Cancellation(Signed::verify(bytes, fleet)?),
-            Some(Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt) | None => {
+            Some(
+                Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt | Kind::AuditRecord,
+            )
+            | None => {
                 return Err(EntryError::NotAnEntry(number));
             }
         })

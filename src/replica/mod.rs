@@ -6,6 +6,7 @@
 //! or how they are kept on disk.
 
 mod arrived;
+mod audit;
 mod base;
 mod entry;
 mod facet;
@@ -26,6 +27,7 @@ mod tip;
 mod waiting;
 
 pub use arrived::Arrived;
+pub use audit::{AuditEvent, AuditFault, AuditHead, AuditRecord, AuditWalk, Audited, fork};
 pub use base::{Base, choose_base};
 pub use entry::{Entry, EntryError, Item, Place};
 pub use facet::{FACET_BYTES_MAX, FacetError, FacetHalf, FacetHash, PACKED_BYTES_MAX, Packed, Table, Tables};

@@ -1,5 +1,6 @@
 //! What a fleet can do, one folder a capability; none uses another.
 
+pub mod audit;
 pub mod authority;
 pub mod context;
 pub mod doctor;

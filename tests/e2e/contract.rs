@@ -35,6 +35,8 @@ const READING: &[(&[&str], i32)] = &[
     (&["inventory", "search", "all"], 0),
     (&["inventory", "search", "has tag.role", "--columns", "fact.os_version.name"], 0),
     (&["inventory", "search", "all", "--count-by", "tag.role"], 0),
+    (&["audit", "log"], 0),
+    (&["audit", "verify"], 0),
     (&["group", "ls"], 0),
     (&["key", "ls"], 0),
     (&["operator", "ls"], 0),

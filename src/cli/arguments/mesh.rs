@@ -4,6 +4,8 @@ use std::{ops::Range, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
+use crate::{identity::EntryId, replica::AuditHead};
+
 /// `store`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Store {
@@ -18,6 +20,55 @@ Examples:
   muster store check --state /var/lib/muster -o json"
     )]
     Check,
+}
+
+/// `audit`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Audit {
+    /// Show what this host accepted, refused and ended, once all of it is verified
+    #[command(after_help = "Examples:
+  muster audit log
+  muster audit log -n 1000 -o jsonl
+  muster audit log web-1.chain")]
+    Log {
+        /// A chain that was exported, in place of this host's own
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// How many records, counted from the last
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
+        last: usize,
+    },
+    /// Verify that no record of a host's chain is missing or altered
+    #[command(
+        after_help = "Every record is signed by the host's executor and names the one before it. What does not hold is named
+with its place: altered, missing, repeated, forked. A host that cuts off the end, or tells another story from
+somewhere on, is caught by a head that was seen before.
+Exit code 0: it holds. 1: it does not.
+
+Examples:
+  muster audit verify
+  muster audit verify web-1.chain
+  muster audit verify --seen 12:8f3c…"
+    )]
+    Verify {
+        /// A chain that was exported, in place of this host's own
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// A head that the host showed before: the chain must lead to it and go on from there
+        #[arg(long, value_name = "HEAD", value_parser = head)]
+        seen: Vec<AuditHead>,
+    },
+    /// Write this host's chain to standard output, to be verified elsewhere
+    #[command(after_help = "Examples:
+  muster audit export > web-1.chain")]
+    Export,
+}
+
+fn head(text: &str) -> Result<AuditHead, String> {
+    let (sequence, id) = text.split_once(':').ok_or("a head is NUMBER:ID, as audit verify prints it")?;
+    let sequence = sequence.parse().map_err(|_| "the part before the colon is no number")?;
+    let id = EntryId::from_text(id).ok_or("the part after the colon is no id")?;
+    Ok(AuditHead { sequence, id })
 }
 
 /// `scenario`.

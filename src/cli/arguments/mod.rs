@@ -19,7 +19,7 @@ pub(super) use inventory::{Inventory, InventoryCompare, InventorySearch, Invento
 pub(super) use job::{Job, JobRerun};
 pub(super) use key::{Key, KeyExport};
 pub(super) use membership::{Agent, Demo, Init, Invite, Join, Leave, Listen};
-pub(super) use mesh::{Scenario, ScenarioRun, ScenarioSimulate, Store};
+pub(super) use mesh::{Audit, Scenario, ScenarioRun, ScenarioSimulate, Store};
 pub(super) use program::{Complete, Config, Schema, Shell};
 pub(super) use run::{Pacing, Run, RunExit, RunView};
 pub use tree::{Arguments, command};

@@ -11,7 +11,7 @@ use super::{
     job::Job,
     key::Key,
     membership::{Agent, Demo, Init, Invite, Join, Leave, Status},
-    mesh::{Scenario, Store},
+    mesh::{Audit, Scenario, Store},
     program::{Complete, Completion, Config, Man, Schema},
     run::Run,
     trust::{Halt, Operator, Unhalt},
@@ -26,7 +26,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "context", "config"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
     ("Fleet", &["select", "group"]),
-    ("Trust", &["operator", "halt", "unhalt", "key"]),
+    ("Trust", &["operator", "halt", "unhalt", "key", "audit"]),
     ("Mesh", &["store", "scenario"]),
     ("This program", &["schema", "completion", "man", "version"]),
 ];
@@ -132,6 +132,9 @@ pub enum Verb {
     Halt(Halt),
     /// End halts, with root keys
     Unhalt(Unhalt),
+    /// See and verify what this host was asked to do
+    #[command(subcommand)]
+    Audit(Audit),
     /// Look after what the agent keeps on disk
     #[command(subcommand)]
     Store(Store),

@@ -7,7 +7,7 @@ use crate::{
     cli::{
         agent,
         arguments::{Host, Store, Verb},
-        complete, config, context, demo, doctor,
+        audit, complete, config, context, demo, doctor,
         failure::{ExitCode, Explain as _, Failure},
         hosts, inventory, key, manual, membership, run, scenario, schema, targeting, trust, upkeep,
         watching::shown,
@@ -45,6 +45,7 @@ fn perform(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Operator(verb) => trust::operator(context, &verb),
         Verb::Halt(halt) => wait(trust::halt(context, &halt)),
         Verb::Unhalt(unhalt) => wait(trust::unhalt(context, &unhalt)),
+        Verb::Audit(verb) => wait(audit::audit(context, verb)),
         Verb::Store(Store::Check) => wait(upkeep::store_check(context)),
         Verb::Scenario(verb) => scenario::scenario(context, &verb),
         Verb::Completion(completion) => text(context, complete::script(completion.shell).as_bytes()),

@@ -567,6 +567,9 @@ fn lone_user(uid: u32) -> Account {
     }
 }
 
+/// Whose fork bomb is tried.
+const UID: u32 = 61_001;
+
 /// Living processes of a user.
 fn processes_of(uid: u32) -> usize {
     let owned = format!("Uid:\t{uid}\t");
@@ -580,7 +583,6 @@ fn a_fork_bomb_stays_within_its_processes_and_ends_whole() {
     if !rustix::process::geteuid().is_root() {
         return unavailable("a fork bomb as another user", "not root");
     }
-    const UID: u32 = 61_001;
     let place = Place::new();
     let mut spawn = place.spawn(&["sh", "-c", "f() { f | f & }; f; while :; do sleep 1; done"]);
     spawn.account = Some(lone_user(UID));

@@ -79,7 +79,7 @@ fn what_was_claimed_and_not_finished_is_indeterminate_and_never_run() {
     let order = host.order("exit 0", |_| {});
     // As it is after a kill between the claim and the spawn.
     let mut claims = Claims::open(&host.path("state/executor/claims")).unwrap();
-    assert_eq!(claims.claim(order.id().0, order.body().expires, NOW).unwrap(), Claimed::New);
+    assert_eq!(claims.claim(order.id().0, order.body().expires, NOW, None).unwrap(), Claimed::New);
     drop(claims);
     let (agent, mut mesh) = host.start();
     let (id, outcome) = mesh.result();
@@ -210,9 +210,9 @@ fn without_room_for_the_claim_nothing_runs_then_or_later() {
     assert_eq!(mesh.outcome(&host.order("exit 0", |_| {})), OK);
     until("the refusals to be recorded", || {
         let claims = std::fs::read(host.path("state/executor/claims")).unwrap();
-        // Once in the claim, once in the record of the result, once in the result itself.
+        // Once in the claim and in its audit record, once in the record of the result and in the result itself.
         let named = |id: [u8; 32]| claims.windows(32).filter(|bytes| *bytes == id).count();
-        orders.iter().all(|order| named(order.id().0) == 3)
+        orders.iter().all(|order| named(order.id().0) == 4)
     });
     agent.kill();
     let (_agent, mut mesh) = host.start();
