@@ -31,7 +31,7 @@ impl Asks for Order {
             certificate: self.certificate,
             verb: Verb::Run,
             selector: "all",
-            roster: &self.roster,
+            roster: Meant::Named(&self.roster),
             run_as: Some(AGENT_USER),
             issued: self.issued,
             expires: self.issued.after(std::time::Duration::from_secs(3600)),
@@ -48,7 +48,7 @@ fn verdict_at(
 ) -> Result<(), Refusal> {
     let order = Order { certificate: under, issued, roster: vec![host_id(1)] };
     let admitted = authority.admit(Signed::sign(fleet, by, order))?;
-    authority.judge(&admitted, host_id(1), authority.host(&host_id(1)).unwrap(), issued)
+    authority.judge(&admitted, host_id(1), None, authority.host(&host_id(1)).unwrap(), issued)
 }
 
 fn verdict(

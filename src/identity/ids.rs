@@ -85,24 +85,28 @@ id!(
     32
 );
 
-impl FleetId {
-    /// The fleet whose id is written so, as it is shown.
-    pub fn from_text(text: &str) -> Option<Self> {
-        let mut bytes = Vec::with_capacity(32);
-        let (mut held, mut bits) = (0_u32, 0_u32);
-        for character in text.trim().bytes() {
-            let digit = ALPHABET.iter().position(|letter| *letter == character.to_ascii_lowercase())?;
-            held = (held << 5) | u32::try_from(digit).ok()?;
+/// The bytes of an id by its whole text, of which each has one.
+fn read(text: &str) -> Option<[u8; 32]> {
+    let mut id = [0_u8; 32];
+    let (mut held, mut bits, mut digits) = (0_u32, 0_u32, text.bytes());
+    for byte in &mut id {
+        while bits < 8 {
+            let digit = digits.next()?;
+            let value = ALPHABET.iter().position(|known| *known == digit)?;
+            held = held << 5 | u32::try_from(value).ok()?;
             bits += 5;
-            if bits >= 8 {
-                bits -= 8;
-                bytes.push(u8::try_from((held >> bits) & 255).ok()?);
-                held &= (1 << bits) - 1;
-            }
         }
-        let id = Self(bytes.try_into().ok()?);
-        // One way to write an id: nothing left over, no other bits in the last character.
-        (held == 0 && id.to_string().len() == text.trim().len()).then_some(id)
+        bits -= 8;
+        *byte = u8::try_from(held >> bits).ok()?;
+        held &= (1 << bits) - 1;
+    }
+    (short(&id, usize::MAX) == text).then_some(id)
+}
+
+impl FleetId {
+    /// The fleet whose id is written so, as it is shown; white space around it and capitals do not matter.
+    pub fn from_text(text: &str) -> Option<Self> {
+        read(&text.trim().to_ascii_lowercase()).map(Self)
     }
 }
 
@@ -121,21 +125,7 @@ impl HostId {
 impl EntryId {
     /// Reads the whole text of an id; none for anything else.
     pub fn from_text(text: &str) -> Option<Self> {
-        let mut id = [0_u8; 32];
-        let (mut held, mut bits, mut digits) = (0_u32, 0_u32, text.bytes());
-        for byte in &mut id {
-            while bits < 8 {
-                let digit = digits.next()?;
-                let value = ALPHABET.iter().position(|known| *known == digit)?;
-                held = held << 5 | u32::try_from(value).ok()?;
-                bits += 5;
-            }
-            bits -= 8;
-            *byte = u8::try_from(held >> bits).ok()?;
-            held &= (1 << bits) - 1;
-        }
-        // Each id has one text.
-        Some(Self(id)).filter(|id| id.to_string() == text)
+        read(text).map(Self)
     }
 
     /// The characters people see and type; a unique prefix is accepted.

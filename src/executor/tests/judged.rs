@@ -66,7 +66,7 @@ fn an_order_by_a_token_runs_if_it_was_touched_for_it_and_no_other_signature_stan
     for (at, to) in [(point + 4, 0), (point + 3, b'x'), (point + 5, 9)] {
         let mut bytes = touched.bytes().to_vec();
         bytes[at] = to;
-        mesh.send(&ToExecutor::Order { order: Bytes(bytes) });
+        mesh.send(&ToExecutor::Order { order: Handed::bare(&bytes) });
     }
     assert_eq!(mesh.counter("orders_dropped") + mesh.counter("orders_malformed"), 4);
     assert_eq!(host.runs(), 0);

@@ -365,7 +365,9 @@ fn row(record: &Signed<AuditRecord>, replica: &Replica) -> Value {
     let body = record.body();
     let person = |key: &PublicKey<Operator>| {
         let mut certificates = replica.authority().certificates();
-        certificates.find(|(_, certificate)| certificate.key == *key).map(|(_, found)| found.person.clone())
+        certificates
+            .find(|(_, certificate)| certificate.key.name() == *key)
+            .map(|(_, found)| found.person.clone())
     };
     let (event, order, by, what) = match &body.what {
         Audited::Known(AuditEvent::Accepted { order, issuer, verb, run_as }) => {

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     control::{HostLine, HostRow, testing::NOW, testing::TestFleet},
-    identity::{FleetId, HostId, SecretKey},
-    journal::OperatorHome,
+    identity::{FleetId, HostId, Operator, SecretKey},
+    journal::{OperatorHome, keyfile, signer::Choice},
     time::Timestamp,
 };
 
@@ -160,7 +160,9 @@ fn words_of_ten_thousand_hosts_are_at_hand() {
 fn a_fleet_that_cannot_be_reached_leaves_nothing_of_a_new_context() {
     let dir = tempfile::tempdir().unwrap();
     let (contexts, operators) = (Contexts::at(&dir.path().join("contexts")), dir.path().join("operators"));
-    let key = SecretKey::from_seed(&[2; 32]);
+    let (key, file) = (SecretKey::<Operator>::from_seed(&[2; 32]), dir.path().join("key"));
+    keyfile::write_new(&file, &key, "").unwrap();
+    let choice = Choice::File(key.public().into(), file);
     let request = |key| AddRequest {
         name: "acme",
         saved: Box::leak(Box::new(saved())),
@@ -171,7 +173,7 @@ fn a_fleet_that_cannot_be_reached_leaves_nothing_of_a_new_context() {
         seed: [5; 32],
     };
     assert!(matches!(add(&contexts, &operators, request(None)), Err(ContextError::NoKey { .. })));
-    let error = add(&contexts, &operators, request(Some(key))).unwrap_err();
+    let error = add(&contexts, &operators, request(Some(&choice))).unwrap_err();
     assert!(matches!(error, ContextError::Way(WayError::Unreachable { .. })), "{error}");
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
     assert!(!contexts.dir_of("acme").exists() && !operators.exists());

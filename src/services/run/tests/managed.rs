@@ -267,7 +267,7 @@ async fn a_job_whose_command_line_is_gone_is_taken_up_where_it_stopped() {
         assert_eq!(said.json()["counts"]["ok"], 3);
         let orders = orders(&desk);
         let rosters: Vec<HostId> =
-            orders.iter().flat_map(|order| order.body().roster.hosts().to_vec()).collect();
+            orders.iter().flat_map(|order| order.body().roster.named().to_vec()).collect();
         let waves = desk.home.waves(&job).unwrap().unwrap();
         assert_eq!((orders.len(), &rosters, waves.stop), (3, &waves.roster, None), "each host once");
         assert!(orders.iter().all(|order| order.body().action == orders[0].body().action));

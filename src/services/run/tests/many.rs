@@ -5,8 +5,9 @@ use crate::{
     identity::{HostId, Signed},
     journal::OperatorHome,
     replica::{Order, Roster},
-    services::run::{JOBS_SHOWN_DEFAULT, Pace, RunRequest, Share, Streams, ls, show},
-    terminal::Format,
+    services::run::{JOBS_SHOWN_DEFAULT, Pace, RunRequest, Streams, ls, show},
+    targets::Share,
+    terminal::{Format, Output, Style, Talk},
 };
 
 const MANY: usize = 600;
@@ -28,12 +29,13 @@ fn orders(desk: &Desk) -> Vec<Signed<Order>> {
 
 /// What `job ls` and `job show` say to whoever has this directory.
 async fn told_to(desk: &Desk, home: &OperatorHome) -> (serde_json::Value, String, Option<serde_json::Value>) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut streams = Streams::new(&mut out, &mut err, Format::Json);
-    ls(home, &desk.socket, JOBS_SHOWN_DEFAULT, &mut streams, NOW).await.unwrap();
-    let listed: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let mut output = Output::new(Vec::new(), Format::Json, false, Style::default(), NOW);
+    let said = Said::default();
+    let mut talk = Talk::new(said.clone(), std::io::empty(), Style::default(), false, false, false);
+    ls(home, &desk.socket, JOBS_SHOWN_DEFAULT, &mut output, &mut talk, NOW).await.unwrap();
+    let listed: serde_json::Value = serde_json::from_slice(&output.into_inner()).unwrap();
     let listed = listed["items"].clone();
-    let said = String::from_utf8(err).unwrap();
+    let said = said.text();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut streams = Streams::new(&mut out, &mut err, Format::Json);
     let id = orders(desk)[0].id().to_string();

@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 
 use super::agent::{Desk, Fleet, Person, SHORT, all, told};
 use crate::{
-    identity::HostId,
+    identity::{HostId, Signed},
     journal::Stop,
-    replica::Outcome,
+    replica::{Order, Outcome},
     services::run::{Interrupt, Pace, RunRequest, rollout::Rollout},
     targets::Share,
     terminal::Format,
@@ -170,6 +170,12 @@ async fn the_cap_of_a_certificate_holds_for_all_waves_together() {
     assert_eq!(desk.submitted(), 0);
 }
 
+fn grouped(orders: &[Signed<Order>]) -> Vec<Rollout> {
+    let with_hosts: Vec<_> =
+        orders.iter().map(|order| (order.clone(), order.body().roster.named().to_vec())).collect();
+    Rollout::grouped(&with_hosts)
+}
+
 #[tokio::test]
 async fn the_orders_of_a_job_tell_others_that_they_are_one() {
     let desk = Desk::new(fleet(6), |seen, member| told(seen.ok(member, "x")));
@@ -183,7 +189,7 @@ async fn the_orders_of_a_job_tell_others_that_they_are_one() {
     orders.push(other.clone());
     // Whatever the order in which they came.
     orders.rotate_left(2);
-    let jobs = Rollout::grouped(&orders);
+    let jobs = grouped(&orders);
     assert_eq!(jobs.len(), 2);
     let job = jobs.iter().find(|job| job.id() == Some(first)).unwrap();
     assert_eq!((job.orders().len(), job.roster(), job.waves_total()), (3, roster.as_slice(), 3));
@@ -194,13 +200,13 @@ async fn the_orders_of_a_job_tell_others_that_they_are_one() {
         let all = desk.state.lock().unwrap().orders.clone();
         all.into_iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, order)| order).collect()
     };
-    assert_eq!(Rollout::grouped(&known(1)).len(), 1);
-    assert_eq!(Rollout::grouped(&known(0)).len(), 2);
+    assert_eq!(grouped(&known(1)).len(), 1);
+    assert_eq!(grouped(&known(0)).len(), 2);
     // A wave's nonce on somebody else's order, or on hosts out of turn, makes no part of it.
     let stranger = super::foreseen::order(&desk.fleet, |body| {
         body.nonce = orders.iter().find(|order| order.id() != first).unwrap().body().nonce;
         body.roster = crate::replica::Roster::Inline { hosts: vec![roster[0]] };
     });
     let first = desk.state.lock().unwrap().orders[0].clone();
-    assert_eq!(Rollout::grouped(&[first, stranger]).len(), 2);
+    assert_eq!(grouped(&[first, stranger]).len(), 2);
 }
