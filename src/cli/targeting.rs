@@ -104,6 +104,9 @@ pub enum Group {
 
 /// `group ls`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster group ls
+  muster group ls prod -o json")]
 pub struct GroupLs {
     /// One group [default: all]
     #[arg(value_name = "GROUP")]
@@ -138,6 +141,9 @@ pub struct GroupSet {
 
 /// `group rm`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster group rm prod --dry-run
+  muster group rm prod")]
 pub struct GroupRm {
     /// The group
     #[arg(value_name = "GROUP")]

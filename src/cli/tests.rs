@@ -484,3 +484,48 @@ fn nothing_in_a_failure_steers_a_terminal() {
     assert_eq!(text, "error: bad\\x1b[2J\\nname\n  x\\u{9b}\n  ^\nhint: do\\u{202e} this\n");
     assert!(!text.chars().any(|c| c != '\n' && escape::is_hidden(c)));
 }
+
+#[test]
+fn a_mistake_in_any_argument_is_pointed_at_with_a_next_step() {
+    fn walk(home: &Home, command: &clap::Command, path: &str, refused: &mut usize) {
+        let wrong = |line: String, part: &str, home: &Home| {
+            let said = home.run(&line);
+            let pointed = said.code == ExitCode::Usage && said.err.starts_with("error: ");
+            // Behind values that are free text, what is missing is found first, or the agent.
+            if pointed && said.err.contains("invalid value") {
+                assert!(said.err.contains(part), "{line}: {}", said.err);
+                assert!(said.err.contains("hint: how to write it: muster"), "{line}: {}", said.err);
+                assert!(said.out.is_empty(), "{line}: {}", said.out);
+            }
+            (pointed, said)
+        };
+        if command.get_subcommands().next().is_none() {
+            let (pointed, said) = wrong(format!("{path} --no-such-flag"), "--no-such-flag", home);
+            assert!(pointed && said.err.contains("--no-such-flag"), "{path}: {}", said.err);
+            assert!(said.err.ends_with(&format!("hint: how to write it: {path} --help\n")), "{}", said.err);
+        }
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            let (Some(long), true) = (argument.get_long(), argument.get_action().takes_values()) else {
+                continue;
+            };
+            let bounded = !argument.get_value_parser().type_id().eq(&std::any::TypeId::of::<String>())
+                && !argument.get_value_parser().type_id().eq(&std::any::TypeId::of::<PathBuf>());
+            if bounded {
+                let (pointed, said) = wrong(format!("{path} --{long}=\u{7f}no"), &format!("--{long}"), home);
+                assert!(pointed && said.err.contains("invalid value"), "{path} --{long}: {said:?}");
+                assert!(!said.err.contains('\u{7f}'), "what steers a terminal is not shown: {}", said.err);
+                *refused += 1;
+            }
+        }
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            walk(home, sub, &format!("{path} {}", sub.get_name()), refused);
+        }
+    }
+    let (home, mut refused) = (Home::new(), 0);
+    let mut tree = super::command();
+    tree.build();
+    for sub in tree.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        walk(&home, sub, &format!("muster {}", sub.get_name()), &mut refused);
+    }
+    assert!(refused > 60, "{refused} arguments");
+}

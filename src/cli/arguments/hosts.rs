@@ -49,6 +49,9 @@ pub struct HostLs {
 
 /// `host show`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster host show web-1
+  muster host show web-1 -o json")]
 pub struct HostShow {
     /// The host, by name or unique beginning of name or id
     #[arg(value_name = "HOST")]
@@ -97,6 +100,9 @@ pub struct HostUntag {
 
 /// `host ping`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster host ping web-1 db-1
+  muster host ping -l role=web --timeout 2s")]
 pub struct HostPing {
     /// Hosts, by name or unique beginning of name or id
     #[arg(value_name = "HOST")]

@@ -42,6 +42,9 @@ pub struct JobLs {
 
 /// `job show`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster job show 7f3k
+  muster job show 7f3k -o json")]
 pub struct JobShow {
     /// The job, by unique beginning of its id
     #[arg(value_name = "JOB")]
@@ -50,6 +53,9 @@ pub struct JobShow {
 
 /// `job output`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  muster job output 7f3k web-1
+  muster job output 7f3k web-1 --stderr > errors")]
 pub struct JobOutput {
     /// The job, by unique beginning of its id
     #[arg(value_name = "JOB")]
@@ -65,7 +71,11 @@ pub struct JobOutput {
 /// `job watch`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Exit codes are those of run, and 124 when --wait ran out before all hosts answered.
-Ctrl-C leaves; twice within 2 s cancels it on the hosts.")]
+Ctrl-C leaves; twice within 2 s cancels it on the hosts.
+
+Examples:
+  muster job watch 7f3k
+  muster job watch 7f3k --wait 10m -o jsonl")]
 pub struct JobWatch {
     /// The job, by unique beginning of its id
     #[arg(value_name = "JOB")]
@@ -85,7 +95,11 @@ pub struct JobWatch {
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Asks nothing: stopping is cheap. Exit code 0 when every host said what came of it, 7 when some have
-yet to hear of it; those will not start it."
+yet to hear of it; those will not start it.
+
+Examples:
+  muster job cancel 7f3k --dry-run
+  muster job cancel 7f3k"
 )]
 pub struct JobCancel {
     /// The job, by unique beginning of its id

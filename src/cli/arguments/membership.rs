@@ -142,7 +142,11 @@ pub struct Join {
 /// `leave`.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "The agent must run, so that the others learn of it; it then erases this host's keys and ends."
+    after_help = "The agent must run, so that the others learn of it; it then erases this host's keys and ends.
+
+Examples:
+  sudo muster leave --dry-run
+  sudo muster leave"
 )]
 pub struct Leave {
     /// Say what would be done and do nothing
@@ -154,7 +158,11 @@ pub struct Leave {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Runs in the foreground until it is told to stop (SIGTERM or Ctrl-C).
 Its settings are in /etc/muster/agent.toml for root, in agent.toml of the state directory with --state.
-It logs to standard error; MUSTER_LOG is error, warn (as it is), info, debug or trace.")]
+It logs to standard error; MUSTER_LOG is error, warn (as it is), info, debug or trace.
+
+Examples:
+  sudo muster agent
+  MUSTER_LOG=info muster agent --state ./a")]
 pub struct Agent {
     /// End with this process, which must have started the agent
     #[arg(long, value_name = "PID", hide = true)]

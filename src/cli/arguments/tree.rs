@@ -146,6 +146,9 @@ pub enum Verb {
     /// Print a man page
     Man(Man),
     /// Print the version
+    #[command(after_help = "Examples:
+  muster version
+  muster version -o json")]
     Version,
     /// The confined part of the agent, which starts it
     #[command(hide = true)]
@@ -221,6 +224,20 @@ mod tests {
             assert!(grouped.contains(name), "{name} is in no group");
         }
         assert_eq!(grouped.len(), shown.len(), "a group names a command that is not there");
+    }
+
+    #[test]
+    fn every_command_that_is_shown_has_examples() {
+        fn walk(command: &clap::Command, path: &str) {
+            let leaf = command.get_subcommands().next().is_none();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            if leaf && !command.is_hide_set() {
+                assert!(help.contains("Examples:\n"), "{path} has none");
+                assert!(help.contains("muster "), "{path}: {help}");
+            }
+            command.get_subcommands().for_each(|sub| walk(sub, &format!("{path} {}", sub.get_name())));
+        }
+        walk(&command(), "muster");
     }
 
     #[test]
