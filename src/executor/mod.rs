@@ -9,7 +9,6 @@
 mod agent;
 mod child;
 mod judge;
-mod notify;
 mod orders;
 mod os;
 pub mod supervisor;

@@ -13,11 +13,9 @@ use std::{
     time::Duration,
 };
 
-use super::supervisor::uptime;
-
 /// A service manager that waits for word.
 #[derive(Debug)]
-pub(super) struct Notify {
+pub struct Notify {
     to: Option<(UnixDatagram, SocketAddr)>,
     /// How often the mesh process is asked, where word is wanted at intervals.
     every: Option<Duration>,
@@ -27,7 +25,7 @@ pub(super) struct Notify {
 
 impl Notify {
     /// By the variables of `sd_notify(3)` and `sd_watchdog_enabled(3)`, if they are for this process.
-    pub(super) fn from_environment() -> Self {
+    pub fn from_environment(up: Duration) -> Self {
         let address = env::var("NOTIFY_SOCKET").ok().and_then(|name| match name.strip_prefix('@') {
             Some(name) => SocketAddr::from_abstract_name(name).ok(),
             None => SocketAddr::from_pathname(name).ok(),
@@ -37,16 +35,16 @@ impl Notify {
         let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let within = number("WATCHDOG_USEC").filter(|within| ours && to.is_some() && *within > 0);
         // Four times in the interval: an answer may take its time, and be late once.
-        Self { to, every: within.map(|us| Duration::from_micros(us) / 4), asked: uptime(), ready: false }
+        Self { to, every: within.map(|us| Duration::from_micros(us) / 4), asked: up, ready: false }
     }
 
     /// When the mesh process is to be asked next, if it is.
-    pub(super) fn due(&self) -> Option<Duration> {
+    pub fn due(&self) -> Option<Duration> {
         Some(self.asked + self.every?)
     }
 
     /// Whether it is to be asked now.
-    pub(super) fn asks(&mut self, up: Duration) -> bool {
+    pub fn asks(&mut self, up: Duration) -> bool {
         let now = self.due().is_some_and(|due| due <= up);
         if now {
             self.asked = up;
@@ -55,7 +53,7 @@ impl Notify {
     }
 
     /// The mesh process answers command lines.
-    pub(super) fn serves(&mut self) {
+    pub fn serves(&mut self) {
         if !self.ready {
             self.ready = true;
             self.say("READY=1\nSTATUS=serving");
@@ -63,14 +61,14 @@ impl Notify {
     }
 
     /// Both processes live.
-    pub(super) fn lives(&self) {
+    pub fn lives(&self) {
         if self.every.is_some() {
             self.say("WATCHDOG=1");
         }
     }
 
     /// It was told to stop.
-    pub(super) fn stops(&self) {
+    pub fn stops(&self) {
         self.say("STOPPING=1\nSTATUS=ending what runs");
     }
 
