@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Authority, Refusal, Verb};
+use super::{Authority, Certificate, Refusal, Verb};
 use crate::{
     identity::{EntryId, HostId, Operator, Payload, Signed},
     selector::{Selector, Subject},
@@ -66,18 +66,40 @@ impl<T: Payload> Admitted<T> {
 }
 
 impl Authority {
-    /// Recognises a request: its signer holds the certificate it names, which allows what it asks. A
-    /// function of the set of objects; storing and relaying need no more.
+    /// Recognises a request: its signer holds the certificate it names, which allows what it asks, and nobody
+    /// stopped either. A function of the set of objects.
     ///
     /// # Errors
     /// [`Refusal`] names what is missing.
     pub fn admit<T: Asks>(&self, signed: Signed<T>) -> Result<Admitted<T>, Refusal> {
         let ask = signed.body().ask();
         let certificate = self.certificate_of(&ask.certificate, signed.signer())?;
-        let person = certificate.person.clone();
-        if self.is_before_lift(&ask) {
-            return Err(Refusal::BeforeLift { person });
+        let until = self.certificates.refused_until(&ask.certificate);
+        if until.is_some_and(|until| ask.issued <= until) {
+            return Err(Refusal::BeforeLift { person: certificate.person.clone() });
         }
+        Self::recognised(signed, certificate)
+    }
+
+    /// Recognises a request for storing and relaying: as [`Authority::admit`], whoever suspended its signer since.
+    /// Hosts refuse it, and their answers find the way back to who waits for them.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what is missing.
+    pub fn admit_to_keep<T: Asks>(&self, signed: Signed<T>) -> Result<Admitted<T>, Refusal> {
+        let certificate =
+            self.certificates.stands_by_roots(&signed.body().ask().certificate, signed.signer())?;
+        Self::recognised(signed, certificate)
+    }
+
+    /// Whether what was admitted to be kept would be now: the roots took nothing since.
+    pub fn still_keeps<T: Asks>(&self, signed: &Signed<T>) -> bool {
+        self.certificates.stands_by_roots(&signed.body().ask().certificate, signed.signer()).is_ok()
+    }
+
+    fn recognised<T: Asks>(signed: Signed<T>, certificate: &Certificate) -> Result<Admitted<T>, Refusal> {
+        let ask = signed.body().ask();
+        let person = certificate.person.clone();
         if certificate.approvals > 0 {
             return Err(Refusal::NeedsApproval { person });
         }
@@ -104,16 +126,6 @@ impl Authority {
         let selector =
             Selector::parse(ask.selector).map_err(|error| Refusal::BadSelector(error.to_string()))?;
         Ok(Admitted { signed, selector, person })
-    }
-
-    fn is_before_lift(&self, ask: &Ask<'_>) -> bool {
-        self.certificates.refused_until(&ask.certificate).is_some_and(|until| ask.issued <= until)
-    }
-
-    /// Whether what was admitted once would be now: nobody stopped its signer since.
-    pub fn still_admits<T: Asks>(&self, signed: &Signed<T>) -> bool {
-        let ask = signed.body().ask();
-        self.certificate_of(&ask.certificate, signed.signer()).is_ok() && !self.is_before_lift(&ask)
     }
 
     /// Judges whether `host`, whose signed tags are `tags`, acts on an admitted request at `now`. The

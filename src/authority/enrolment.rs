@@ -123,6 +123,8 @@ pub struct Enrolled {
     certificate: Signed<HostCertificate>,
     invitation: Signed<Invitation>,
     enrolment: Signed<Enrolment>,
+    /// Whether it is within its invitation: asked often, and costs as much as a signature.
+    within: Result<(), Refusal>,
 }
 
 impl Enrolled {
@@ -160,7 +162,8 @@ impl Enrolled {
         {
             return Err(SignedError::BadSignature);
         }
-        Ok(Self { certificate, invitation, enrolment })
+        let within = within(invitation.body(), enrolment.body());
+        Ok(Self { certificate, invitation, enrolment, within })
     }
 
     /// The host's id.
@@ -185,30 +188,33 @@ impl Enrolled {
 
     /// Whether the enrolment is within its invitation, whoever could give that.
     pub(super) fn check(&self) -> Result<(), Refusal> {
-        let (invitation, enrolment) = (self.invitation.body(), self.enrolment());
-        if !check_name(&enrolment.name) {
-            return Err(Refusal::BadName);
-        }
-        if enrolment.tags.len() > TAGS_MAX {
-            return Err(Refusal::TooMany { what: "tags", limit: TAGS_MAX });
-        }
-        for (at, (key, value)) in enrolment.tags.iter().enumerate() {
-            let repeated = enrolment.tags.iter().take(at).any(|(earlier, _)| earlier == key);
-            if repeated
-                || selector::check_tag(key, value).is_err()
-                || !invitation.tags.contains(&(key.clone(), value.clone()))
-            {
-                return Err(Refusal::TagNotGranted { tag: format!("{key}={value}") });
-            }
-        }
-        if enrolment.at > invitation.expires {
-            return Err(Refusal::TokenExpired);
-        }
-        for bytes in
-            [enrolment.keys.transport.bytes(), enrolment.keys.executor.bytes(), enrolment.keys.stream.bytes()]
-        {
-            PublicKey::<Stream>::import(bytes).map_err(|_| Refusal::WeakKey)?;
-        }
-        Ok(())
+        self.within.clone()
     }
+}
+
+fn within(invitation: &Invitation, enrolment: &Enrolment) -> Result<(), Refusal> {
+    if !check_name(&enrolment.name) {
+        return Err(Refusal::BadName);
+    }
+    if enrolment.tags.len() > TAGS_MAX {
+        return Err(Refusal::TooMany { what: "tags", limit: TAGS_MAX });
+    }
+    for (at, (key, value)) in enrolment.tags.iter().enumerate() {
+        let repeated = enrolment.tags.iter().take(at).any(|(earlier, _)| earlier == key);
+        if repeated
+            || selector::check_tag(key, value).is_err()
+            || !invitation.tags.contains(&(key.clone(), value.clone()))
+        {
+            return Err(Refusal::TagNotGranted { tag: format!("{key}={value}") });
+        }
+    }
+    if enrolment.at > invitation.expires {
+        return Err(Refusal::TokenExpired);
+    }
+    for bytes in
+        [enrolment.keys.transport.bytes(), enrolment.keys.executor.bytes(), enrolment.keys.stream.bytes()]
+    {
+        PublicKey::<Stream>::import(bytes).map_err(|_| Refusal::WeakKey)?;
+    }
+    Ok(())
 }

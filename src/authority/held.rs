@@ -308,6 +308,19 @@ impl Certificates {
         }
     }
 
+    /// The certificate with this id, if its holder is `key` and the roots took it from nobody on the way.
+    pub(super) fn stands_by_roots(
+        &self,
+        id: &EntryId,
+        key: PublicKey<Operator>,
+    ) -> Result<&Certificate, Refusal> {
+        let held = self.wins(id, key)?;
+        match self.stop_of(id, Mark::Now, View::ByRoots) {
+            Some(stop) => Err(refusal(&held.certificate, stop)),
+            None => Ok(&held.certificate),
+        }
+    }
+
     /// What makes void what was signed under a certificate at `mark`.
     fn stop_of(&self, id: &EntryId, mark: Mark, view: View) -> Option<&Stop> {
         let held = self.held.get(id)?;

@@ -23,6 +23,7 @@ mod schema;
 mod signals;
 mod targeting;
 mod teller;
+mod trust;
 mod upkeep;
 mod watching;
 #[cfg(test)]

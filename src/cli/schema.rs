@@ -42,6 +42,8 @@ const SCHEMAS: &[(&str, &str)] = &[
     ("job-event", include_str!("schemas/job-event.json")),
     ("job-host", include_str!("schemas/job-host.json")),
     ("joined", include_str!("schemas/joined.json")),
+    ("operator", include_str!("schemas/operator.json")),
+    ("operator-change", include_str!("schemas/operator-change.json")),
     ("ping", include_str!("schemas/ping.json")),
     ("plan", include_str!("schemas/plan.json")),
     ("scenario", include_str!("schemas/scenario.json")),

@@ -496,6 +496,19 @@ impl<T: Payload<Signer = Root>> Cosigned<T> {
         Self { bytes: bytes.into(), id, signers, body }
     }
 
+    /// The same object with the signatures of `keys` beside those that it bears. A key signs once.
+    #[must_use]
+    pub fn also_by(self, keys: &[&SecretKey<Root>]) -> Self {
+        let Ok(mut envelope) = wire::decode::<Envelope>(&self.bytes, T::BYTES_MAX) else { return self };
+        for key in keys.iter().filter(|key| !self.signers.contains(&key.public())) {
+            let proof = AnyProof::Known(Proof::Ed25519(key.sign(&envelope.signed.0)));
+            envelope.signatures.push(OneSignature { key: key.public().bytes(), proof });
+        }
+        envelope.signatures.sort_by_key(|one| one.key);
+        let signers = envelope.signatures.iter().map(|one| PublicKey::from_bytes(one.key)).collect();
+        Self { bytes: wire::encode(&envelope).into(), signers, ..self }
+    }
+
     /// Checks received bytes; every signature must match, and a key counts once.
     ///
     /// # Errors

@@ -81,6 +81,11 @@ impl Replica {
         stream.fork = Some(Box::new(pair));
     }
 
+    /// Every operator's stream, in order.
+    pub fn operator_streams(&self) -> impl Iterator<Item = (StreamId, &[Signed<Op>])> {
+        self.operators.iter().map(|(id, stream)| (*id, stream.ops.as_slice()))
+    }
+
     /// An operator's stream, in order.
     pub fn operator_stream(&self, id: &StreamId) -> &[Signed<Op>] {
         self.operators.get(id).map_or(&[], |stream| stream.ops.as_slice())

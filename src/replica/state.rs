@@ -18,6 +18,8 @@ use crate::{
 };
 
 const ORDERS_MAX: usize = 10_000;
+/// Most live orders of somebody who is suspended. They are refused everywhere, and their room is for others.
+const STOPPED_ORDERS_MAX: usize = 100;
 const INVITATIONS_MAX: usize = 10_000;
 
 /// What merging an entry did.
@@ -142,9 +144,6 @@ impl Replica {
             }
             Entry::Suspension(suspension) => {
                 let new = self.authority.absorb_suspension(suspension)?;
-                if new {
-                    self.drop_disowned_orders();
-                }
                 self.entered(id, Spot::Suspension, new)
             }
             Entry::Halt(halt) => {
@@ -184,7 +183,12 @@ impl Replica {
             Entry::Head(head) => self.merge_head(head, facets)?,
             Entry::Order(order) => {
                 bounded(self.orders.len(), ORDERS_MAX, "live orders")?;
-                let admitted = self.authority.admit(order)?;
+                let admitted = self.authority.admit_to_keep(order)?;
+                if self.authority.admit(admitted.signed().clone()).is_err() {
+                    let signer = admitted.signed().signer();
+                    let theirs = self.orders.values().filter(|held| held.signed().signer() == signer);
+                    bounded(theirs.count(), STOPPED_ORDERS_MAX, "live orders of one who is stopped")?;
+                }
                 self.ledger.enter(id, Spot::Order, Some(admitted.body().expires));
                 self.orders.insert(id, admitted);
                 Merged::New
@@ -231,14 +235,14 @@ impl Replica {
         }
     }
 
-    /// A lost branch of the root chain takes its live orders with it, and a stop those of whom it stops. (They
-    /// stand alone, so nothing else needs them; a host that never saw that branch, or saw the stop first, never
-    /// took them.)
+    /// A lost branch of the root chain takes its live orders with it, and a revocation those of whom it revokes.
+    /// (They stand alone, so nothing else needs them; a host that never saw that branch, or saw the revocation
+    /// first, never took them. Those of whom an admin suspends stay, so that what came of them is told.)
     fn drop_disowned_orders(&mut self) {
         let Self { authority, ledger, orders, cancellations, .. } = self;
         orders.retain(|id, order| {
             let signed = order.signed();
-            let keep = authority.still_admits(signed);
+            let keep = authority.still_keeps(signed);
             if !keep {
                 ledger.strike(id);
                 if let Some(cancellation) = cancellations.remove(id) {

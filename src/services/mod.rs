@@ -1,5 +1,6 @@
 //! What a fleet can do, one folder a capability; none uses another.
 
+pub mod authority;
 pub mod doctor;
 pub mod groups;
 pub mod hosts;

@@ -11,6 +11,7 @@ mod mesh;
 mod program;
 mod run;
 mod tree;
+mod trust;
 
 pub(super) use hosts::{Host, HostTag, HostUntag, Select};
 pub(super) use inventory::{Inventory, InventoryCompare, InventorySearch, InventoryShow};
@@ -21,3 +22,4 @@ pub(super) use program::{Complete, Config, Schema, Shell};
 pub(super) use run::{Pacing, Run, RunExit, RunView};
 pub use tree::{Arguments, command};
 pub(super) use tree::{Global, Verb};
+pub(super) use trust::{Halt, Operator, RootFlags, Unhalt};

@@ -13,6 +13,7 @@ use super::{
     mesh::{Scenario, Store},
     program::{Complete, Completion, Config, Man, Schema},
     run::Run,
+    trust::{Halt, Operator, Unhalt},
 };
 use crate::{
     cli::targeting,
@@ -24,6 +25,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "config"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
     ("Fleet", &["select", "group"]),
+    ("Trust", &["operator", "halt", "unhalt"]),
     ("Mesh", &["store", "scenario"]),
     ("This program", &["schema", "completion", "man", "version"]),
 ];
@@ -115,6 +117,13 @@ pub enum Verb {
     /// List, save and remove selectors that have a name
     #[command(subcommand)]
     Group(targeting::Group),
+    /// See who may do what, and stop those who may not any more
+    #[command(subcommand)]
+    Operator(Operator),
+    /// Stop everything, everywhere or on some hosts, at once
+    Halt(Halt),
+    /// End halts, with root keys
+    Unhalt(Unhalt),
     /// Look after what the agent keeps on disk
     #[command(subcommand)]
     Store(Store),
