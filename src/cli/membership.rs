@@ -73,10 +73,15 @@ pub(super) fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Fail
         state: &places.state,
         operators: &places.operators,
         recovery: &recovery,
+        roots: init.roots,
         now: context.now,
     };
     membership::check_found(&request).map_err(|error| error.explain(site))?;
     let settings = settings_for(site, &init.listen)?;
+    let files = || {
+        let shown = request.root_files().iter().map(|path| escape::line(&quoted(path))).collect::<Vec<_>>();
+        shown.join(", ")
+    };
     if init.dry_run {
         context.talk.say(&format!(
             "would found fleet {} with host {} in {}, operator key in {}, recovery key in {}; nothing was written",
@@ -84,7 +89,7 @@ pub(super) fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Fail
             host,
             escape::line(&quoted(&places.state)),
             escape::line(&quoted(&places.operators.join(&init.name))),
-            escape::line(&quoted(&recovery)),
+            files(),
         ));
         return Ok(ExitCode::Success);
     }
@@ -103,14 +108,22 @@ pub(super) fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Fail
         "state": places.state,
         "config": places.config,
         "recovery": recovery,
+        "roots": request.root_files(),
+        "threshold": init.roots.threshold,
         "operator": { "person": request.person, "key": key, "directory": founded.operator.dir() },
     });
     let shown = |style: Style| {
         format!(
-            "{} {} · recovery key in {} · operator key {key}\n",
+            "{} {} · {} in {} · operator key {key}\n",
             failure::good(style, "fleet"),
             init.name,
-            escape::line(&recovery.display().to_string()),
+            if init.roots.of == 1 { "recovery key" } else { "root keys" },
+            request
+                .root_files()
+                .iter()
+                .map(|path| escape::line(&path.display().to_string()))
+                .collect::<Vec<_>>()
+                .join(", "),
         )
     };
     context.output.document("fleet", &document, shown).map_err(|error| error.explain(&context.site))?;

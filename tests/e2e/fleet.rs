@@ -239,8 +239,20 @@ impl Fleet {
     /// Founds a fleet with the first host `a`.
     #[track_caller]
     pub(crate) fn found_with(name: &str, reach: Reach) -> Self {
+        Self::founded(name, reach, &[])
+    }
+
+    /// Founds a fleet of so many root keys, with the first host `a`, which listens.
+    #[track_caller]
+    pub(crate) fn found_with_roots(name: &str, roots: &str) -> Self {
+        Self::founded(name, Reach::Listens, &["--roots", roots])
+    }
+
+    #[track_caller]
+    fn founded(name: &str, reach: Reach, more: &[&str]) -> Self {
         let mut fleet = Self::empty();
         let mut args = vec!["init".to_owned(), name.to_owned(), "--host-name".to_owned(), "a".to_owned()];
+        args.extend(more.iter().map(ToString::to_string));
         args.extend(listen_flags(reach));
         fleet.hosts.push(Host { name: "a".to_owned(), reach, agent: None });
         fleet.muster("a", &args).ends(0);

@@ -24,6 +24,7 @@ mod places;
 mod presence;
 mod shipped;
 mod tokens;
+mod trust;
 mod words;
 
 #[path = "../support/schema.rs"]

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::{selector::parse_label, terminal::time::parse_duration};
+use crate::{selector::parse_label, services::membership::RootCount, terminal::time::parse_duration};
 
 /// `demo`.
 #[derive(Args, Clone, Debug)]
@@ -54,6 +54,9 @@ pub struct Init {
     /// The new file for the root key [default: ./NAME-recovery.txt]
     #[arg(long, value_name = "FILE")]
     pub recovery: Option<PathBuf>,
+    /// How many root keys there are, and how many must sign, such as 2-of-3: each in a file of its own
+    #[arg(long, value_name = "M-of-N", default_value = "1-of-1", hide_default_value = true)]
+    pub roots: RootCount,
     /// Who you are, in certificates and records [default: your user name]
     #[arg(long, value_name = "NAME")]
     pub person: Option<String>,

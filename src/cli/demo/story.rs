@@ -26,7 +26,7 @@ use crate::{
     node::{Settings, clock},
     scenario::Agent,
     services::{
-        membership::{self, FoundRequest, InviteRequest, JoinWith},
+        membership::{self, FoundRequest, InviteRequest, JoinWith, RootCount},
         run::Verified,
     },
     targets::Targets,
@@ -213,6 +213,7 @@ impl Story<'_, '_> {
             state: &site.places.state,
             operators: &self.fleet.operators,
             recovery: &self.fleet.ground.dir().join("recovery.txt"),
+            roots: RootCount::ONE,
             now: clock::now(),
         };
         let mut fresh = chance::source(16)?;

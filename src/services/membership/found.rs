@@ -6,7 +6,9 @@
 //! nothing of it is in use anywhere.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -49,10 +51,55 @@ pub struct FoundRequest<'a> {
     pub state: &'a Path,
     /// The directory that gets one for this fleet's operator.
     pub operators: &'a Path,
-    /// The file for the root key.
+    /// The file for the root key; with several, what their files are named after.
     pub recovery: &'a Path,
+    /// How many root keys there are, and how many must sign.
+    pub roots: RootCount,
     /// When.
     pub now: Timestamp,
+}
+
+/// How many root keys a fleet has, and how many of them must sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootCount {
+    /// How many must sign.
+    pub threshold: u8,
+    /// How many there are.
+    pub of: u8,
+}
+
+impl RootCount {
+    /// One, who decides alone.
+    pub const ONE: Self = Self { threshold: 1, of: 1 };
+    /// Most root keys of a fleet; an update bears so many signatures at most.
+    pub const MOST: u8 = 16;
+}
+
+impl FromStr for RootCount {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once("-of-").and_then(|(m, n)| Some((m.parse().ok()?, n.parse().ok()?)));
+        match parts {
+            Some((threshold, of)) if 1 <= threshold && threshold <= of && of <= Self::MOST => {
+                Ok(Self { threshold, of })
+            }
+            _ => Err(format!("M-of-N, such as 2-of-3: at least 1, and at most {} keys", Self::MOST)),
+        }
+    }
+}
+
+impl FoundRequest<'_> {
+    /// The files of the root keys: `recovery` itself, or `NAME-1.txt` and so on beside it.
+    pub fn root_files(&self) -> Vec<PathBuf> {
+        if self.roots.of == 1 {
+            return vec![self.recovery.to_owned()];
+        }
+        let part = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+        let (stem, ending) = (part(self.recovery.file_stem()), part(self.recovery.extension()));
+        let dot = if ending.is_empty() { "" } else { "." };
+        let named = |number| self.recovery.with_file_name(format!("{stem}-{number}{dot}{ending}"));
+        (1..=self.roots.of).map(named).collect()
+    }
 }
 
 /// What was founded.
@@ -176,8 +223,8 @@ pub fn check_found(request: &FoundRequest<'_>) -> Result<(), FoundError> {
     if operator.symlink_metadata().is_ok() {
         return Err(FoundError::OperatorExists(operator));
     }
-    if request.recovery.symlink_metadata().is_ok() {
-        return Err(FoundError::RecoveryExists(request.recovery.to_owned()));
+    if let Some(there) = request.root_files().into_iter().find(|path| path.symlink_metadata().is_ok()) {
+        return Err(FoundError::RecoveryExists(there));
     }
     let parent = request.recovery.parent().filter(|parent| !parent.as_os_str().is_empty());
     match parent {
@@ -186,7 +233,7 @@ pub fn check_found(request: &FoundRequest<'_>) -> Result<(), FoundError> {
     }
 }
 
-/// Founds a fleet of one root key (threshold 1), one operator who may do everything, and one host.
+/// Founds a fleet of so many root keys as are asked for, one operator who may do everything, and one host.
 /// `fresh` gives 32 random bytes at each call.
 ///
 /// # Errors
@@ -194,20 +241,31 @@ pub fn check_found(request: &FoundRequest<'_>) -> Result<(), FoundError> {
 pub fn found(request: &FoundRequest<'_>, fresh: &mut dyn FnMut() -> [u8; 32]) -> Result<Founded, FoundError> {
     check_found(request)?;
     let now = request.now;
-    let root = SecretKey::<Root>::from_seed(&fresh());
+    let roots: Vec<SecretKey<Root>> =
+        (0..request.roots.of).map(|_| SecretKey::<Root>::from_seed(&fresh())).collect();
     let operator_key = SecretKey::<Operator>::from_seed(&fresh());
-    let chain = chain_of(request, &root, &operator_key, half(fresh()))?;
+    let chain = chain_of(request, &roots, &operator_key, half(fresh()))?;
     let candidate = prepare_candidate(request.state, fresh)?;
 
-    let mut made = vec![request.recovery.to_owned()];
+    let (name, id, RootCount { threshold, of }) = (request.name, chain.fleet(), request.roots);
+    let whoever = if of == 1 {
+        "Whoever has this file governs the fleet".to_owned()
+    } else {
+        format!("Whoever has {threshold} of its {of} such files governs the fleet")
+    };
     let preamble = format!(
         "# The root key of the muster fleet {name} ({id}).\n\
-         # Whoever has this file governs the fleet: it certifies operators, and can take back what they did.\n\
+         # {whoever}: it certifies operators, and can take back what they did.\n\
          # Daily work does not need it. Move it off this machine, and keep two copies.\n",
-        name = request.name,
-        id = chain.fleet(),
     );
-    keyfile::write_new(request.recovery, &root, &preamble)?;
+    let mut made = Vec::new();
+    for (path, root) in request.root_files().into_iter().zip(&roots) {
+        match keyfile::write_new(&path, root, &preamble) {
+            Ok(()) => made.push(path),
+            Err(error) if made.is_empty() => return Err(error.into()),
+            Err(error) => return Err(FoundError::HalfWay { made, source: Box::new(error.into()) }),
+        }
+    }
 
     let half_way = |made: &[PathBuf], source: FoundError| FoundError::HalfWay {
         made: made.to_vec(),
@@ -245,18 +303,21 @@ pub fn found(request: &FoundRequest<'_>, fresh: &mut dyn FnMut() -> [u8; 32]) ->
 /// The genesis, and the operator's certificate under it.
 fn chain_of(
     request: &FoundRequest<'_>,
-    root: &SecretKey<Root>,
+    roots: &[SecretKey<Root>],
     operator: &SecretKey<Operator>,
     nonce: [u8; 16],
 ) -> Result<RootChain, ChainError> {
+    let mut public: Vec<_> = roots.iter().map(SecretKey::public).collect();
+    public.sort_unstable();
+    let roots: Vec<&SecretKey<Root>> = roots.iter().collect();
     let genesis = Genesis {
         name: request.name.to_owned(),
-        roots: vec![root.public()],
-        threshold: 1,
+        roots: public,
+        threshold: request.roots.threshold,
         founded: request.now,
         nonce,
     };
-    let mut chain = RootChain::found(genesis, &[root])?;
+    let mut chain = RootChain::found(genesis, &roots)?;
     let everything = Certificate {
         person: request.person.to_owned(),
         key: operator.public().into(),
@@ -269,7 +330,7 @@ fn chain_of(
         not_after: request.now.after(request.operator_valid),
         approvals: 0,
     };
-    let update = Cosigned::sign(chain.fleet(), &[root], chain.next(RootChange::Certify(everything)));
+    let update = Cosigned::sign(chain.fleet(), &roots, chain.next(RootChange::Certify(everything)));
     chain.absorb(update.bytes())?;
     Ok(chain)
 }

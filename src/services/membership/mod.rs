@@ -17,7 +17,8 @@ mod tests;
 
 pub use card::{CardReply, CardRequest, ShowCard, serve_cards};
 pub use found::{
-    FoundError, FoundRequest, Founded, check_found, enrol, found, member, prepare_candidate, seal_public,
+    FoundError, FoundRequest, Founded, RootCount, check_found, enrol, found, member, prepare_candidate,
+    seal_public,
 };
 pub use invite::{InviteError, InviteRequest, Invited, invite};
 pub use join::{JoinError, JoinWith, Joined, join};

@@ -44,6 +44,7 @@ impl Place {
             state: &self.paths[0],
             operators: &self.paths[1],
             recovery: &self.paths[2],
+            roots: RootCount::ONE,
             now: NOW,
         }
     }
