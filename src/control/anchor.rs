@@ -25,7 +25,7 @@ pub enum Anchor {
     /// This user is an operator there: the chain in their own directory.
     Operator(Box<OperatorHome>),
     /// This user is not, and takes the agent's word for what the fleet is. Good for looking only.
-    Agent(RootChain),
+    Agent(Box<RootChain>),
 }
 
 impl Anchor {
@@ -39,7 +39,7 @@ impl Anchor {
         }
         let chain = RootChain::open(&client.genesis.0, client.fleet)
             .map_err(|error| ControlError::Malformed(error.to_string()))?;
-        Ok(Self::Agent(chain))
+        Ok(Self::Agent(Box::new(chain)))
     }
 
     /// The chain that entries must hold under.

@@ -86,7 +86,7 @@ fn a_fleet_of_two_of_three_roots_decides_by_two_and_the_update_goes_from_one_to_
     let update = fleet.dir().join("update").display().to_string();
     let unhalt = |keys: &[String], update: Option<&str>| {
         let mut words = vec!["-y", "unhalt"];
-        keys.iter().for_each(|key| words.extend(["--root", key]));
+        words.extend(keys.iter().flat_map(|key| ["--root", key]));
         words.extend(update.iter().flat_map(|update| ["--update", update]));
         fleet.muster("a", &words)
     };

@@ -1,5 +1,5 @@
 //! What it costs to fold the authority of a large fleet, over entries whose signatures were checked:
-//! `cargo bench --bench authority`, or in a debug build with `--profile dev` for a look.
+//! `cargo bench --bench authority`. Without optimisation (`--profile dev`) it only shows that it runs.
 //!
 //! 10,000 hosts by 100 operators, each of whom invited 100 hosts and tagged each of them once, and 1,000 suspensions of
 //! persons, hosts and tokens. From scratch is everything from the root chain on; a change is one more suspension,
@@ -7,8 +7,8 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::print_stdout,
+    clippy::disallowed_methods,
     clippy::indexing_slicing,
     reason = "a bench: what fails ends it, and figures are for people"
 )]
