@@ -1,5 +1,7 @@
 //! Rosters that mark hosts of a list, from the command line's side.
 
+use std::{cell::RefCell, io, rc::Rc};
+
 use super::agent::{Desk, Fleet, NOW, all, told};
 use crate::{
     identity::{HostId, Signed},
@@ -9,6 +11,18 @@ use crate::{
     targets::Share,
     terminal::{Format, Output, Style, Talk},
 };
+
+/// What a person was told.
+#[derive(Clone, Default)]
+struct Heard(Rc<RefCell<Vec<u8>>>);
+impl io::Write for Heard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 const MANY: usize = 600;
 
@@ -30,12 +44,12 @@ fn orders(desk: &Desk) -> Vec<Signed<Order>> {
 /// What `job ls` and `job show` say to whoever has this directory.
 async fn told_to(desk: &Desk, home: &OperatorHome) -> (serde_json::Value, String, Option<serde_json::Value>) {
     let mut output = Output::new(Vec::new(), Format::Json, false, Style::default(), NOW);
-    let said = Said::default();
-    let mut talk = Talk::new(said.clone(), std::io::empty(), Style::default(), false, false, false);
+    let said = Heard::default();
+    let mut talk = Talk::new(said.clone(), io::empty(), Style::default(), false, false, false);
     ls(home, &desk.socket, JOBS_SHOWN_DEFAULT, &mut output, &mut talk, NOW).await.unwrap();
     let listed: serde_json::Value = serde_json::from_slice(&output.into_inner()).unwrap();
     let listed = listed["items"].clone();
-    let said = said.text();
+    let said = String::from_utf8(said.0.borrow().clone()).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut streams = Streams::new(&mut out, &mut err, Format::Json);
     let id = orders(desk)[0].id().to_string();
