@@ -38,12 +38,16 @@ pub enum ContextVerb {
     /// Say where a fleet is found, and fetch what it holds
     Add(Box<ContextAdd>),
     /// List the contexts
+    #[command(after_help = "Examples:\n  muster context ls\n  muster context ls -o json")]
     Ls,
     /// Show one: the fleet, its addresses, what is kept of it
+    #[command(after_help = "Examples:\n  muster context show acme")]
     Show(ContextName),
     /// Take one into use: commands then ask its fleet and no local agent
+    #[command(after_help = "Examples:\n  muster context use acme")]
     Use(ContextUse),
     /// Forget one and what is kept of its fleet; the operator key stays
+    #[command(after_help = "Examples:\n  muster context rm acme --dry-run")]
     Rm(ContextRm),
 }
 

@@ -100,7 +100,7 @@ fn read(text: &str) -> Option<[u8; 32]> {
         *byte = u8::try_from(held >> bits).ok()?;
         held &= (1 << bits) - 1;
     }
-    (short(&id, usize::MAX) == text).then_some(id)
+    (short(&id, 52) == text).then_some(id)
 }
 
 impl FleetId {

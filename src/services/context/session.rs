@@ -85,7 +85,7 @@ pub enum ContextError {
 }
 
 /// What a client is started with.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct With<'a> {
     /// The context's name.
     pub name: &'a str,

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What to add.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct AddRequest<'a> {
     /// Its name.
     pub name: &'a str,
