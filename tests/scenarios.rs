@@ -119,6 +119,7 @@ come_true! {
     killed_mid_order_comes_true = "killed-mid-order",
     laptop_closed_mid_job_comes_true = "laptop-closed-mid-job",
     offline_host_catches_up_comes_true = "offline-host-catches-up",
+    operator_from_outside_comes_true = "operator-from-outside",
     outbound_only_host_comes_true = "outbound-only-host",
     partition_heals_comes_true = "partition-heals",
 }
