@@ -108,6 +108,16 @@ fn hosts(count: usize) -> String {
     if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") }
 }
 
+/// Whether what stops something at once is to be done: not on a dry run, which says what it would do.
+fn agreed(what: &str, dry_run: bool, talk: &mut Talk) -> Result<bool, AuthorityError> {
+    if dry_run {
+        talk.say(&format!("would {what}; nothing was changed"));
+        return Ok(false);
+    }
+    talk.confirm(Consequence::Change, &format!("At once, {what}?"))?;
+    Ok(true)
+}
+
 /// `operator suspend`: at once, by this operator alone.
 ///
 /// # Errors
@@ -131,11 +141,11 @@ pub async fn suspend(
         cut: cut(&replica, &whom, effective, false),
         reason: request.reason.to_owned(),
     };
-    let suspension = operator.sign(body)?;
-    // Whether it may be signed is known before anybody is asked.
+    // Whether it may be signed is known before anybody is asked, and nothing is signed before that is answered.
+    let foreseen = operator.foreseen(body.clone());
     let mut after = replica.authority().clone();
     let before: BTreeSet<EntryId> = after.certificates().map(|(id, _)| *id).collect();
-    after.absorb_suspension(suspension.clone())?;
+    after.absorb_suspension(foreseen)?;
     let left: BTreeSet<EntryId> = after.certificates().map(|(id, _)| *id).collect();
     let what = with_reason(
         format!(
@@ -146,11 +156,10 @@ pub async fn suspend(
         ),
         request.reason,
     );
-    if request.dry_run {
-        talk.say(&format!("would {what}; nothing was changed"));
+    if !agreed(&what, request.dry_run, talk)? {
         return Ok(());
     }
-    talk.confirm(Consequence::Change, &format!("At once, {what}?"))?;
+    let suspension = operator.sign(body)?;
     submit(client, suspension.bytes()).await?;
     let mark = talk.style().mark(Mark::Good, "suspended");
     talk.say(&format!("{mark} {} · {}", named(&whom), suspension.id().short()));
@@ -179,21 +188,20 @@ pub async fn halt(
     }
     let (certificate, reason) = (operator.certificate, request.reason.to_owned());
     let body = Halt { certificate, selector: text.to_owned(), at: now, reason };
-    let halt = operator.sign(body)?;
+    let foreseen = operator.foreseen(body.clone());
+    let id = foreseen.id();
     let mut after = replica.authority().clone();
-    after.absorb_halt(halt.clone())?;
-    let halted =
-        after.members().filter(|host| after.halted(*host).is_some_and(|by| by.id == halt.id())).count();
+    after.absorb_halt(foreseen)?;
+    let halted = after.members().filter(|host| after.halted(*host).is_some_and(|by| by.id == id)).count();
     let of = after.members().count();
     let what = with_reason(
         format!("halt {halted} of {}: every order there is refused, and what runs there ends", hosts(of)),
         request.reason,
     );
-    if request.dry_run {
-        talk.say(&format!("would {what}; nothing was changed"));
+    if !agreed(&what, request.dry_run, talk)? {
         return Ok(());
     }
-    talk.confirm(Consequence::Change, &format!("At once, {what}?"))?;
+    let halt = operator.sign(body)?;
     submit(client, halt.bytes()).await?;
     let mark = talk.style().mark(Mark::Good, "halted");
     talk.say(&format!("{mark} {halted} of {} · {}", hosts(of), halt.id().short()));
