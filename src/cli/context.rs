@@ -15,7 +15,7 @@ use super::{
     arguments::{Host, Inventory, Job, Verb},
     chance,
     dispatch::Context,
-    failure::{self, ExitCode, Explain, Failure, Site, quoted},
+    failure::{ExitCode, Explain, Failure, Site, quoted},
     targeting::Group,
 };
 use crate::{
@@ -276,16 +276,14 @@ pub(super) fn context(context: &mut Context, verb: ContextVerb) -> Result<ExitCo
             })?;
             let what = format!("context {} and what is kept of its fleet", escape::line(&remove.name));
             if remove.dry_run {
-                context.talk.say(&format!("would forget {what}; nothing was done"));
+                context.talk.would(&format!("forget {what}"));
                 return Ok(ExitCode::Success);
             }
             let asked = context.talk.confirm(Consequence::Change, &format!("Forget {what}?"));
             asked.map_err(|error| error.explain(&context.site))?;
             contexts.remove(&remove.name).map_err(|error| error.explain(&context.site))?;
-            let mark = failure::good(context.talk.style(), "forgotten");
-            context
-                .talk
-                .say(&format!("{mark} context {}; the operator key stays", escape::line(&remove.name)));
+            let what = format!("context {}; the operator key stays", escape::line(&remove.name));
+            context.talk.changed("forgotten", &what, Vec::new());
             Ok(ExitCode::Success)
         }
     }
@@ -300,12 +298,11 @@ fn take_into_use(context: &mut Context, contexts: &Contexts, take: &ContextUse) 
         None => "no context: the local agent is asked".to_owned(),
     };
     if take.dry_run {
-        context.talk.say(&format!("would take into use {what}; nothing was done"));
+        context.talk.would(&format!("take into use {what}"));
         return Ok(ExitCode::Success);
     }
     contexts.use_one(take.name.as_deref()).map_err(|error| error.explain(&context.site))?;
-    let mark = failure::good(context.talk.style(), "in use");
-    context.talk.say(&format!("{mark} {what}"));
+    context.talk.changed("in use", &what, Vec::new());
     Ok(ExitCode::Success)
 }
 
@@ -345,13 +342,10 @@ fn add(context: &mut Context, contexts: &Contexts, request: &ContextAdd) -> Resu
         None => " · nobody was asked".to_owned(),
     };
     if request.dry_run {
-        context
-            .talk
-            .say(&format!("would add context {}: fleet {fleet}{seen}; nothing was written", request.name));
+        context.talk.would(&format!("add context {}: fleet {fleet}{seen}", request.name));
         return Ok(ExitCode::Success);
     }
-    let mark = failure::good(context.talk.style(), "context");
-    context.talk.say(&format!("{mark} {} · fleet {fleet}{seen}", request.name));
+    context.talk.changed("context", &format!("{} · fleet {fleet}{seen}", request.name), Vec::new());
     if let Some(dir) = &added.operator {
         context.talk.say(&format!("operator key of this fleet: {}", escape::line(&quoted(dir))));
     }

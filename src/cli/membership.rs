@@ -87,8 +87,8 @@ pub(super) fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Fail
         shown.join(", ")
     };
     if init.dry_run {
-        context.talk.say(&format!(
-            "would found fleet {} with host {} in {}, operator key in {}, recovery key in {}; nothing was written",
+        context.talk.would(&format!(
+            "found fleet {} with host {} in {}, operator key in {}, recovery key in {}",
             init.name,
             host,
             escape::line(&quoted(&places.state)),
@@ -207,7 +207,7 @@ pub(super) async fn leave(context: &mut Context, request: &Leave) -> Result<Exit
         escape::line(&fleet)
     );
     if request.dry_run {
-        context.talk.say(&format!("would take {what}; nothing was done"));
+        context.talk.would(&format!("take {what}"));
         return Ok(ExitCode::Success);
     }
     context
@@ -215,7 +215,6 @@ pub(super) async fn leave(context: &mut Context, request: &Leave) -> Result<Exit
         .confirm(Consequence::Change, &format!("Take {what}?"))
         .map_err(|error| error.explain(&context.site))?;
     membership::leave(&mut client).await.map_err(|error| error.explain(&context.site))?;
-    let mark = failure::good(context.talk.style(), "left");
-    context.talk.say(&format!("{mark} fleet {}; the agent has ended", escape::line(&fleet)));
+    context.talk.changed("left", &format!("fleet {}; the agent has ended", escape::line(&fleet)), Vec::new());
     Ok(ExitCode::Success)
 }

@@ -20,11 +20,13 @@ use crate::{
 const SCHEMAS: &[(&str, &str)] = &[
     ("audit", include_str!("schemas/audit.json")),
     ("audit-record", include_str!("schemas/audit-record.json")),
+    ("change", include_str!("schemas/change.json")),
     ("config", include_str!("schemas/config.json")),
     ("context", include_str!("schemas/context.json")),
     ("demo", include_str!("schemas/demo.json")),
     ("demo-event", include_str!("schemas/demo-event.json")),
     ("doctor", include_str!("schemas/doctor.json")),
+    ("error", include_str!("schemas/error.json")),
     ("fleet", include_str!("schemas/fleet.json")),
     ("group", include_str!("schemas/group.json")),
     ("group-change", include_str!("schemas/group-change.json")),
@@ -71,7 +73,7 @@ const SHEET: Sheet = Sheet {
     columns: &[Column::new("THING", "thing", Kind::Ours), Column::new("WHAT", "what", Kind::Ours)],
 };
 
-/// Lists them, or prints one. One is JSON whatever was asked for.
+/// Lists them, or prints one. One is JSON whatever was asked for, and one line of it for jsonl.
 pub(super) fn schema(context: &mut Context, schema: &Schema) -> Result<ExitCode, Failure> {
     let Some(thing) = &schema.thing else {
         let row = |(thing, text): &(&str, &str)| {
@@ -97,7 +99,11 @@ pub(super) fn schema(context: &mut Context, schema: &Schema) -> Result<ExitCode,
         return Err(Failure::usage("a schema is JSON, whatever -o says")
             .hint(format!("leave -o out: muster schema {short}")));
     }
-    context.output.text(text).map_err(|error| error.explain(&context.site))?;
+    let line = (context.output.format() == Format::Jsonl).then(|| {
+        let schema: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        format!("{schema}\n")
+    });
+    context.output.text(line.as_deref().unwrap_or(text)).map_err(|error| error.explain(&context.site))?;
     Ok(ExitCode::Success)
 }
 

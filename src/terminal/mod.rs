@@ -8,6 +8,7 @@
 //! After kubectl's output formats, `ClusterShell`'s folded node sets, and the escaping rules that
 //! `OpenSSH`'s `vis` and git's `quotePath` arrived at.
 
+pub mod change;
 pub mod escape;
 pub mod hanging;
 pub mod nodeset;
@@ -21,6 +22,7 @@ pub mod time;
 pub mod watch;
 pub mod wrap;
 
+pub use change::{Change, Outcome};
 pub use output::{Format, Output, OutputError, Sheet};
 pub use style::{HOST_STATES, Mark, Style};
 pub use table::{Column, Kind};

@@ -48,7 +48,7 @@ impl Format {
     ];
 
     /// The word that `-o` takes.
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         Self::ALL.iter().find(|(_, format)| *format == self).map_or("table", |(word, _)| word)
     }
 }
@@ -114,6 +114,7 @@ pub struct Output<W> {
     watch: Option<Watch>,
     as_of: Option<Timestamp>,
     closed: bool,
+    used: bool,
 }
 
 impl<W: Write> Output<W> {
@@ -131,6 +132,7 @@ impl<W: Write> Output<W> {
             watch: None,
             as_of: None,
             closed: false,
+            used: false,
         }
     }
 
@@ -213,6 +215,11 @@ impl<W: Write> Output<W> {
     /// How this program's words look where it goes.
     pub fn style(&self) -> Style {
         self.style
+    }
+
+    /// Whether anything was written, be it no rows.
+    pub fn is_used(&self) -> bool {
+        self.used
     }
 
     /// Whether the reader went away: nothing that follows is read, so long work may stop.
@@ -337,6 +344,7 @@ impl<W: Write> Output<W> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
+        self.used = true;
         if self.closed {
             return Ok(());
         }

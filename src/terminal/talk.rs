@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    change::{Change, Outcome},
     prompt::{self, Consequence, Decision},
     style::{Mark, Style},
 };
@@ -28,6 +29,8 @@ pub enum AskError {
 
 /// Different lines that are said while something is watched.
 const SAID_MAX: usize = 64;
+/// Remarks that are kept for a document.
+const REMARKS_MAX: usize = 64;
 
 /// Where remarks go and answers come from.
 pub struct Talk {
@@ -40,6 +43,9 @@ pub struct Talk {
     /// What was said, once nothing is to be said twice.
     said: Option<BTreeSet<String>>,
     lines: usize,
+    /// What was said, for scripts.
+    remarks: Vec<String>,
+    change: Option<Change>,
 }
 
 impl fmt::Debug for Talk {
@@ -68,6 +74,8 @@ impl Talk {
             yes,
             said: None,
             lines: 0,
+            remarks: Vec::new(),
+            change: None,
         }
     }
 
@@ -105,13 +113,57 @@ impl Talk {
     /// Says something that a script can do without: what goes on, what to do next. `text` is this
     /// program's own or escaped.
     pub fn say(&mut self, text: &str) {
+        self.keep(text);
         if !self.quiet {
             self.line(text);
         }
     }
 
+    fn keep(&mut self, text: &str) {
+        if self.remarks.len() < REMARKS_MAX {
+            self.remarks.push(text.to_owned());
+        }
+    }
+
+    /// Says that something was changed: `word` in this program's own green, then what. `ids` are those of what was
+    /// signed for it. Scripts get the same as a document.
+    pub fn changed(&mut self, word: &'static str, what: &str, ids: Vec<String>) {
+        self.record(Outcome::Changed, what, ids);
+        if !self.quiet {
+            let mark = self.style.mark(Mark::Good, word);
+            self.line(&format!("{mark} {what}"));
+        }
+    }
+
+    /// Says what would be done, on a dry run.
+    pub fn would(&mut self, what: &str) {
+        self.record(Outcome::Foreseen, what, Vec::new());
+        if !self.quiet {
+            self.line(&format!("would {what}; nothing was changed"));
+        }
+    }
+
+    /// Says that it is so already.
+    pub fn already(&mut self, what: &str) {
+        self.record(Outcome::Unchanged, what, Vec::new());
+        if !self.quiet {
+            self.line("nothing to do: it is so already");
+        }
+    }
+
+    /// Keeps what came of it for a document, and says nothing.
+    pub fn record(&mut self, outcome: Outcome, what: &str, ids: Vec<String>) {
+        self.change = Some(Change { outcome, what: Some(what.to_owned()), ids });
+    }
+
+    /// What came of it, if it was recorded, and the remarks beside it.
+    pub fn take_change(&mut self) -> (Option<Change>, Vec<String>) {
+        (self.change.take(), std::mem::take(&mut self.remarks))
+    }
+
     /// Says what nobody should miss, `--quiet` or not.
     pub fn warn(&mut self, text: &str) {
+        self.keep(text);
         let mark = self.style.mark(Mark::Warning, "warning:");
         self.line(&format!("{mark} {text}"));
     }

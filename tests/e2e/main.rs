@@ -14,6 +14,7 @@
 mod clocks;
 mod contract;
 mod crashes;
+mod documents;
 mod fleet;
 mod groups;
 mod inventory;

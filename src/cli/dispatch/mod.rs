@@ -1,5 +1,6 @@
 //! From what was typed to one call, and from its result to an exit code.
 
+mod documents;
 mod surroundings;
 mod verbs;
 mod words;

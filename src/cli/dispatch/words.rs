@@ -8,7 +8,7 @@ use std::{
 
 use clap::{FromArgMatches as _, error::ErrorKind};
 
-use super::{Surroundings, verbs::dispatch};
+use super::{Surroundings, documents, verbs::dispatch};
 use crate::{
     cli::{
         agent,
@@ -41,10 +41,11 @@ pub fn main() -> std::process::ExitCode {
 pub(in crate::cli) fn run_words(arguments: Vec<OsString>, mut around: Surroundings) -> ExitCode {
     let words: Vec<String> =
         arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let read =
-        command().try_get_matches_from(arguments).and_then(|found| Arguments::from_arg_matches(&found));
-    let arguments = match read {
-        Ok(arguments) => arguments,
+    let read = command()
+        .try_get_matches_from(arguments)
+        .and_then(|found| Ok((Arguments::from_arg_matches(&found)?, documents::Asked::of(&found))));
+    let (arguments, asked) = match read {
+        Ok(read) => read,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             let style = Style { color: around.color(ColorChoice::Auto, 1) };
             let text = error.render();
@@ -54,16 +55,25 @@ pub(in crate::cli) fn run_words(arguments: Vec<OsString>, mut around: Surroundin
             return ExitCode::Success;
         }
         Err(error) => {
-            let _best_effort =
-                around.err.write_all(usage_text(&error.render().to_string(), &words).as_bytes());
+            let text = error.render().to_string();
+            let _best_effort = around.err.write_all(usage_text(&text, &words).as_bytes());
+            if let Some(format) = documents::format_in(&words) {
+                let document = documents::of_usage(&text, &path_of(&words), around.now, format);
+                let _broken_pipe =
+                    around.out.write_all(document.as_bytes()).and_then(|()| around.out.flush());
+            }
             return ExitCode::Usage;
         }
     };
     let style = Style { color: around.color(arguments.global.color, 2) };
     let (mut context, errors) = around.context(&arguments.global);
-    match dispatch(&mut context, arguments.command) {
+    let done =
+        asked.refused(context.output.format()).map_or_else(|| dispatch(&mut context, arguments.command), Err);
+    let done = done.and_then(|code| asked.changed(&mut context, code));
+    match done {
         Ok(code) => code,
         Err(failure) => {
+            asked.failed(&mut context, &failure);
             errors.say(&failure.render(style));
             failure.kind
         }
@@ -78,6 +88,18 @@ fn usage_text(text: &str, typed: &[String]) -> String {
     while lines.last().is_some_and(|line| line.trim().is_empty()) {
         lines.pop();
     }
+    let path = path_of(typed);
+    let body = escape::block(&lines.join("\n"));
+    let no_dashes = path == "muster run"
+        && text.contains("unexpected argument '")
+        && !text.contains("unexpected argument '-")
+        && !typed.iter().any(|word| word == "--");
+    let hint = if no_dashes { "hint: what to run comes after --: muster run --all -- true\n" } else { "" };
+    format!("{body}\n\n{hint}hint: how to write it: {path} --help\n")
+}
+
+/// The deepest command that was named, as it is called.
+fn path_of(typed: &[String]) -> String {
     let mut tree = command();
     let mut path = String::from("muster");
     for word in typed.iter().take_while(|word| *word != "--") {
@@ -86,11 +108,5 @@ fn usage_text(text: &str, typed: &[String]) -> String {
         path = format!("{path} {}", next.get_name());
         tree = next;
     }
-    let body = escape::block(&lines.join("\n"));
-    let no_dashes = path == "muster run"
-        && text.contains("unexpected argument '")
-        && !text.contains("unexpected argument '-")
-        && !typed.iter().any(|word| word == "--");
-    let hint = if no_dashes { "hint: what to run comes after --: muster run --all -- true\n" } else { "" };
-    format!("{body}\n\n{hint}hint: how to write it: {path} --help\n")
+    path
 }

@@ -15,7 +15,7 @@ use crate::{
     journal::OperatorHome,
     replica::{Item, Replica},
     selector::Selector,
-    terminal::{Mark, Output, Talk, escape, prompt::Consequence},
+    terminal::{Outcome, Output, Talk, escape, prompt::Consequence},
     time::Timestamp,
 };
 
@@ -111,7 +111,7 @@ fn hosts(count: usize) -> String {
 /// Whether what stops something at once is to be done: not on a dry run, which says what it would do.
 fn agreed(what: &str, dry_run: bool, talk: &mut Talk) -> Result<bool, AuthorityError> {
     if dry_run {
-        talk.say(&format!("would {what}; nothing was changed"));
+        talk.would(what);
         return Ok(false);
     }
     talk.confirm(Consequence::Change, &format!("At once, {what}?"))?;
@@ -161,8 +161,8 @@ pub async fn suspend(
     }
     let suspension = operator.sign(body)?;
     submit(client, suspension.bytes()).await?;
-    let mark = talk.style().mark(Mark::Good, "suspended");
-    talk.say(&format!("{mark} {} · {}", named(&whom), suspension.id().short()));
+    let what = format!("{} · {}", named(&whom), suspension.id().short());
+    talk.changed("suspended", &what, vec![suspension.id().to_string()]);
     talk.say(&format!("to end it, with root keys: muster operator lift {} --root FILE", named(&whom)));
     Ok(())
 }
@@ -203,8 +203,8 @@ pub async fn halt(
     }
     let halt = operator.sign(body)?;
     submit(client, halt.bytes()).await?;
-    let mark = talk.style().mark(Mark::Good, "halted");
-    talk.say(&format!("{mark} {halted} of {} · {}", hosts(of), halt.id().short()));
+    let what = format!("{halted} of {} · {}", hosts(of), halt.id().short());
+    talk.changed("halted", &what, vec![halt.id().to_string()]);
     talk.say("to end it, with root keys: muster unhalt --root FILE");
     Ok(())
 }
@@ -313,7 +313,7 @@ async fn by_roots(
     let chain = replica.authority().chain();
     let what = with_reason(what.to_owned(), rooted.reason);
     if rooted.dry_run {
-        talk.say(&format!("would {what}; nothing was changed"));
+        talk.would(&what);
         return Ok(());
     }
     let draft = roots::drafted(chain, change, rooted)?;
@@ -323,6 +323,7 @@ async fn by_roots(
         Drafted::Enough(update) => update,
         Drafted::Waits(update) => {
             let have = update.signers().len();
+            talk.record(Outcome::Waiting, &what, Vec::new());
             let path = rooted.update.map(|path| path.display().to_string()).unwrap_or_default();
             talk.say(&format!("signed: {have} of {threshold} root signatures, in {}", escape::line(&path)));
             talk.say("the next holder of a root key runs the same command with it and this file");
@@ -331,6 +332,6 @@ async fn by_roots(
     };
     chain.clone().absorb(update.bytes())?;
     submit(client, update.bytes()).await?;
-    talk.say(&format!("{} {what}", talk.style().mark(Mark::Good, "done")));
+    talk.changed("done", &what, vec![update.id().to_string()]);
     Ok(())
 }

@@ -170,11 +170,11 @@ pub async fn set(
     let nowhere = stream_place(&replica, &operator.name(), None, WriterId([0; 16]));
     sign(name, text, &replica, operator, nowhere, now, |op| Ok::<_, Refusal>(operator.foreseen(op)))?;
     if replica.authority().group(name) == text.map(|text| GroupState::Set(text.to_owned())) {
-        talk.say("nothing to do: it is so already");
+        talk.already(&format!("@{name}"));
         return Ok(());
     }
     if dry_run {
-        talk.say(&format!("would {shown}; nothing was changed"));
+        talk.would(&shown);
         return Ok(());
     }
     let person = escape::cell(person(operator));
@@ -197,7 +197,7 @@ pub async fn set(
         Some(text) => ("set", format!("@{name} is {}", escape::line(text))),
         None => ("removed", format!("@{name}")),
     };
-    talk.say(&format!("{} {what}", talk.style().mark(Mark::Good, mark)));
+    talk.changed(mark, &what, vec![op.id().to_string()]);
     Ok(())
 }
 

@@ -240,12 +240,12 @@ pub async fn tag(
     let nowhere = stream_place(&replica, &operator.name(), None, WriterId([0; 16]));
     tag::sign(&plan, &replica, operator, nowhere, now, |op| Ok::<_, Refusal>(operator.foreseen(op)))?;
     if plan.changes.is_empty() {
-        talk.say("nothing to do: it is so already");
+        talk.already("the tags");
         return Ok(());
     }
     let shown = describe(&plan, &replica);
     if dry_run {
-        talk.say(&format!("would set {shown}; nothing was changed"));
+        talk.would(&format!("set {shown}"));
         return Ok(());
     }
     talk.confirm(Consequence::Change, &format!("Set {shown}, as {}?", person(operator)))?;
@@ -261,12 +261,12 @@ pub async fn tag(
     writer.advance(after)?;
     let items: Vec<Item> = ops.iter().map(|op| Item::bare(op.bytes())).collect();
     let all = items.len();
+    let ids = ops.iter().map(|op| op.id().to_string()).collect();
     submit(client, items).await.map_err(|(done, source)| match done {
         0 => source.into(),
         done => HostsError::Partly { done, all, source },
     })?;
-    let mark = talk.style().mark(crate::terminal::Mark::Good, "set");
-    talk.say(&format!("{mark} {shown}"));
+    talk.changed("set", &shown, ids);
     Ok(())
 }
 
