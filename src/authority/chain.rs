@@ -22,7 +22,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Certificate, Genesis, Lift, Revocation, RootChange, Roots};
+use super::{Certificate, Checkpoint, Genesis, Lift, Revocation, RootChange, Roots};
 use crate::{
     identity::{Cosigned, EntryId, FleetId, Kind, Payload, PublicKey, Root, SecretKey, SignedError},
     wire_record,
@@ -241,6 +241,16 @@ impl RootChain {
         })
     }
 
+    /// The last checkpoint of the winning branch.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.winning()
+            .filter_map(|update| match &update.body().change {
+                RootChange::Checkpoint(checkpoint) => Some(checkpoint),
+                _ => None,
+            })
+            .last()
+    }
+
     fn winning(&self) -> impl Iterator<Item = &Cosigned<RootUpdate>> {
         self.path.iter().filter_map(|id| Some(&self.updates.get(id)?.update))
     }
@@ -268,7 +278,7 @@ impl RootChain {
     fn counted(&self) -> BTreeSet<EntryId> {
         let checkpoint = self
             .winning()
-            .filter(|update| matches!(update.body().change, RootChange::Checkpoint))
+            .filter(|update| matches!(update.body().change, RootChange::Checkpoint(_)))
             .last()
             .or_else(|| self.winning().next())
             .map(Cosigned::id);

@@ -79,6 +79,18 @@ pub struct Lift {
 }
 wire_record!(Lift closed { stops, at, reason });
 
+/// What the roots write down once in a while. Behind it nothing counts any more of what branched off before, not even
+/// what it revokes; and of stops under certificates that were past by then only those that it names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The first halves of the ids of the suspensions and halts that stand, of those under certificates that were past
+    /// at that time; in order.
+    pub stands: Vec<[u8; 16]>,
+}
+wire_record!(Checkpoint closed { at, stands });
+
 /// What an update changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootChange {
@@ -92,8 +104,8 @@ pub enum RootChange {
     Revoke(Revocation),
     /// Ends suspensions and halts.
     Lift(Lift),
-    /// What branched off before this counts for nothing any more, not even what it revokes.
-    Checkpoint,
+    /// What went before is written down.
+    Checkpoint(Checkpoint),
     /// A kind that this version does not know, or a known one that says more than this version can read;
     /// the chain stops before it.
     Unknown {
@@ -110,7 +122,7 @@ impl Wire for RootChange {
             Self::Roots(roots) => (2, roots.to_value()),
             Self::Revoke(revocation) => (3, revocation.to_value()),
             Self::Lift(lift) => (4, lift.to_value()),
-            Self::Checkpoint => return Value::Array(vec![Value::from(5)]),
+            Self::Checkpoint(checkpoint) => (5, checkpoint.to_value()),
             Self::Unknown { tag } => (*tag, Value::Null),
         };
         Value::Array(vec![Value::from(tag), body])
@@ -123,7 +135,7 @@ impl Wire for RootChange {
             2 => fields.next("roots").map(Self::Roots),
             3 => fields.next("revocation").map(Self::Revoke),
             4 => fields.next("lift").map(Self::Lift),
-            5 => Ok(Self::Checkpoint),
+            5 => fields.next("checkpoint").map(Self::Checkpoint),
             tag => return Ok(Self::Unknown { tag }),
         };
         match known.and_then(|change| fields.finish_closed("RootChange").map(|()| change)) {
@@ -146,6 +158,9 @@ impl RootChange {
             }
             Self::Lift(lift) if !lift.stops.is_sorted_by(|a, b| a < b) => {
                 Some("what it lifts is not in order")
+            }
+            Self::Checkpoint(checkpoint) if !checkpoint.stands.is_sorted_by(|a, b| a < b) => {
+                Some("what it leaves standing is not in order")
             }
             _ => None,
         }

@@ -301,7 +301,31 @@ impl Authority {
     /// # Errors
     /// [`Refusal`] names what its signer may not do.
     pub fn absorb_halt(&mut self, halt: Signed<Halt>) -> Result<bool, Refusal> {
-        self.certificates.absorb_halt(halt)
+        let Some(changed) = self.certificates.absorb_halt(halt)? else { return Ok(false) };
+        self.rejudge(&changed);
+        Ok(true)
+    }
+
+    /// The ids of suspensions and halts that were held and are not any more since this was last asked: others of
+    /// their share put them out.
+    pub fn take_put_out(&mut self) -> Vec<EntryId> {
+        self.certificates.take_put_out()
+    }
+
+    /// The suspensions and halts that a checkpoint of the roots would have to name so that they stand.
+    pub fn stops_of_the_past(&self, at: Timestamp) -> Vec<EntryId> {
+        self.certificates.stops_of_the_past(at)
+    }
+
+    /// The certificates that are past and could still suspend and halt, until the next checkpoint.
+    pub fn unsealed(&self, at: Timestamp) -> impl Iterator<Item = (&EntryId, &Certificate)> {
+        self.certificates.unsealed(at)
+    }
+
+    /// Bounds of shares of stops that a test can reach.
+    #[cfg(test)]
+    pub(crate) fn bound_stops(&mut self, suspensions: usize, halts: usize) {
+        self.certificates.bound(suspensions, halts);
     }
 
     /// The certificates passed on that are held.

@@ -8,24 +8,25 @@
 //!   alone, so that no suspension voids another one, and of two admins who suspend each other both are.
 //! - *whole*: the same, less what is suspended. Everything else is judged by it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Certificate, Cut, Grant, Halt, Lift, Mark, Refusal, RootChain, Suspension, Verb, Whom};
+use super::{Certificate, Cut, Grant, Halt, Lift, Mark, Refusal, RootChain, Suspension, Whom};
 use crate::{
     identity::{EntryId, Operator, PublicKey, Signed},
     selector::{Selector, Subject},
     time::Timestamp,
 };
 
+mod against;
+mod count;
+mod share;
+
+use against::Stops;
+use count::Seal;
+use share::Shares;
+
 /// Most certificates that are passed on.
 const GRANTS_MAX: usize = 10_000;
-/// Most suspensions and halts that one key signs: whoever steals it fills no more than its own share.
-const STOPS_A_KEY_MAX: usize = 1_000;
-/// Most suspensions and halts in all.
-const STOPS_MAX: usize = 20_000;
 
 /// Why something of somebody's does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,8 +99,6 @@ enum View {
     Whole,
 }
 
-type Stops = BTreeMap<Whom, BTreeMap<EntryId, Arc<Stop>>>;
-
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Certificates {
@@ -109,13 +108,19 @@ pub(super) struct Certificates {
     grants: BTreeMap<EntryId, Signed<Grant>>,
     suspensions: BTreeMap<EntryId, Signed<Suspension>>,
     halts: BTreeMap<EntryId, Signed<Halt>>,
-    signed_by: BTreeMap<PublicKey<Operator>, usize>,
+    /// The suspensions and halts under each certificate.
+    under: BTreeMap<EntryId, BTreeSet<EntryId>>,
+    shares: Shares,
     revoked: Stops,
     suspended: Stops,
     halted: BTreeMap<EntryId, Halted>,
     lifted: BTreeMap<EntryId, Timestamp>,
-    /// Up to when what these ordered stays refused, though they are not suspended any more.
-    refused_until: BTreeMap<Whom, Timestamp>,
+    /// Lifted suspensions of each, and up to when what they ordered stays refused though they are suspended no more.
+    refused_until: BTreeMap<Whom, BTreeMap<EntryId, Timestamp>>,
+    /// What the roots wrote down last of stops under certificates that were past by then.
+    seal: Seal,
+    /// Suspensions and halts that others of their share put out, and that whoever keeps entries has not heard of.
+    put_out: Vec<EntryId>,
 }
 
 /// What a change of the layer may have changed above.
@@ -169,54 +174,37 @@ impl Certificates {
             .lifts()
             .flat_map(|(_, Lift { stops, at, .. })| stops.iter().map(|stop| (*stop, *at)))
             .collect();
-        let mut revoked = Stops::new();
+        let mut revoked = Stops::default();
         for (id, revocation) in chain.revocations() {
-            let stop = Stop {
+            revoked.add(Stop {
                 id,
                 whom: revocation.whom.clone(),
                 by: None,
                 effective: None,
                 reason: revocation.reason.clone(),
                 cut: revocation.cut.clone(),
-            };
-            revoked.entry(revocation.whom.clone()).or_default().insert(id, Arc::new(stop));
+            });
         }
-        let same = changed.certificates.iter().all(|id| !self.signs_stops(id));
-        if revoked != self.revoked || lifted != self.lifted || !same {
-            for whom in self.revoked.keys().chain(revoked.keys()) {
-                if self.revoked.get(whom) != revoked.get(whom) {
-                    changed.add(self, whom);
-                }
-            }
-            (self.revoked, self.lifted) = (revoked, lifted);
-            self.recount(&mut changed);
+        for whom in self.revoked.differing(&revoked) {
+            changed.add(self, &whom);
         }
+        self.revoked = revoked;
+        // What hangs on that alone is counted again: stops that are lifted, or not any more, and those under
+        // certificates of which the roots think otherwise now.
+        let mut again: BTreeSet<EntryId> = differing(&self.lifted, &lifted).collect();
+        self.lifted = lifted;
+        let seal = Seal::of(chain);
+        if seal != self.seal {
+            let old = std::mem::replace(&mut self.seal, seal);
+            let touched = self.held.iter().filter(|(_, held)| {
+                let is_past = |seal: &Seal| seal.is_past(&held.certificate);
+                is_past(&old) || is_past(&self.seal)
+            });
+            again.extend(touched.filter_map(|(id, _)| self.under.get(id)).flatten());
+        }
+        again.extend(changed.certificates.iter().filter_map(|id| self.under.get(id)).flatten());
+        self.count_again(&again, &mut changed);
         changed
-    }
-
-    /// Whether suspensions or halts are held that somebody signed with this certificate's key.
-    fn signs_stops(&self, certificate: &EntryId) -> bool {
-        self.held
-            .get(certificate)
-            .is_some_and(|held| self.signed_by.contains_key(&held.certificate.key.name()))
-    }
-
-    /// Which suspensions and halts count, from the beginning.
-    fn recount(&mut self, changed: &mut Changed) {
-        let suspended = std::mem::take(&mut self.suspended);
-        self.halted.clear();
-        self.refused_until.clear();
-        for (id, suspension) in self.suspensions.clone() {
-            self.count_suspension(id, &suspension);
-        }
-        for (id, halt) in self.halts.clone() {
-            self.count_halt(id, &halt);
-        }
-        for whom in suspended.keys().chain(self.suspended.keys()) {
-            if suspended.get(whom) != self.suspended.get(whom) {
-                changed.add(self, whom);
-            }
-        }
     }
 
     fn hold(&mut self, id: EntryId, held: Held) {
@@ -227,55 +215,6 @@ impl Certificates {
             self.passed_on.entry(from).or_default().insert(id);
         }
         self.held.insert(id, held);
-    }
-
-    fn count_suspension(&mut self, id: EntryId, suspension: &Signed<Suspension>) -> bool {
-        let body = suspension.body();
-        let Ok(held) = self.may_stop(&body.certificate, suspension.signer(), body.at, id) else {
-            return false;
-        };
-        let by = held.certificate.person.clone();
-        if let Some(at) = self.lifted.get(&id) {
-            let until = self.refused_until.entry(body.whom.clone()).or_default();
-            *until = (*until).max(*at);
-            return false;
-        }
-        let stop = Stop {
-            id,
-            whom: body.whom.clone(),
-            by: Some(by),
-            effective: Some(body.effective),
-            reason: body.reason.clone(),
-            cut: body.cut.clone(),
-        };
-        self.suspended.entry(body.whom.clone()).or_default().insert(id, Arc::new(stop));
-        true
-    }
-
-    fn count_halt(&mut self, id: EntryId, halt: &Signed<Halt>) {
-        let body = halt.body();
-        let Ok(held) = self.may_stop(&body.certificate, halt.signer(), body.at, id) else { return };
-        let by = held.certificate.person.clone();
-        let Some(selector) = body.selector().filter(|_| !self.lifted.contains_key(&id)) else { return };
-        let Some(scopes) = self.scopes(&body.certificate) else { return };
-        let (at, reason) = (body.at, body.reason.clone());
-        self.halted.insert(id, Halted { id, by, at, reason, selector, scopes });
-    }
-
-    /// Whether this stop counts, by the roots alone.
-    fn may_stop(
-        &self,
-        certificate: &EntryId,
-        signer: PublicKey<Operator>,
-        at: Timestamp,
-        id: EntryId,
-    ) -> Result<&Held, Refusal> {
-        let held = self.wins(certificate, signer)?;
-        check_stopper(&held.certificate, at)?;
-        match self.stop_of(certificate, Mark::Alone(id), View::ByRoots) {
-            Some(stop) => Err(refusal(&held.certificate, stop)),
-            None => Ok(held),
-        }
     }
 
     /// The certificate with this id on some branch, if its holder is `key`: whose objects are kept.
@@ -326,9 +265,8 @@ impl Certificates {
         let held = self.held.get(id)?;
         for whom in &held.whoms {
             let suspended = (view == View::Whole).then_some(&self.suspended);
-            let tables = [Some(&self.revoked), suspended].into_iter().flatten();
-            let mut stops = tables.filter_map(|stops| stops.get(whom)).flat_map(BTreeMap::values);
-            if let Some(stop) = stops.find(|stop| !stop.cut.stands(mark)) {
+            let mut tables = [Some(&self.revoked), suspended].into_iter().flatten();
+            if let Some(stop) = tables.find_map(|stops| stops.against(whom, mark)) {
                 return Some(stop);
             }
         }
@@ -348,9 +286,8 @@ impl Certificates {
         }
         let mut last = u64::MAX;
         for whom in &held.whoms {
-            let tables = [self.revoked.get(whom), self.suspended.get(whom)];
-            for stop in tables.into_iter().flatten().flat_map(BTreeMap::values) {
-                last = last.min(stop.cut.last(stream)?);
+            for stops in [&self.revoked, &self.suspended] {
+                last = last.min(stops.last(whom, stream)?);
             }
         }
         Some(last)
@@ -358,8 +295,7 @@ impl Certificates {
 
     /// What stops a host or a token.
     pub(super) fn stop(&self, whom: &Whom) -> Option<&Stop> {
-        let tables = [self.revoked.get(whom), self.suspended.get(whom)];
-        tables.into_iter().flatten().flat_map(BTreeMap::values).map(AsRef::as_ref).next()
+        self.revoked.first(whom).or_else(|| self.suspended.first(whom))
     }
 
     /// The scopes that have to hold where a certificate's holder does something; none if one cannot be read.
@@ -383,7 +319,7 @@ impl Certificates {
             return None;
         }
         let whoms = &self.held.get(id)?.whoms;
-        whoms.iter().filter_map(|whom| self.refused_until.get(whom)).max().copied()
+        whoms.iter().filter_map(|whom| self.refused_until.get(whom)?.values().max()).max().copied()
     }
 
     /// The certificates of the winning branch and those passed on under it that no stop ended.
@@ -430,71 +366,6 @@ impl Certificates {
         Ok(true)
     }
 
-    /// Whether a suspension is kept and relayed: its signer could, on some branch, suspend.
-    pub(super) fn keeps_suspension(&self, suspension: &Signed<Suspension>) -> Result<(), Refusal> {
-        let body = suspension.body();
-        if !body.is_well_formed() {
-            return Err(Refusal::Malformed(
-                "a suspension whose cut is not in order or whose reason is too long",
-            ));
-        }
-        check_stopper(self.ever(&body.certificate, suspension.signer())?, body.at)
-    }
-
-    /// Whether a halt is kept and relayed.
-    pub(super) fn keeps_halt(&self, halt: &Signed<Halt>) -> Result<(), Refusal> {
-        let body = halt.body();
-        if body.selector().is_none() {
-            return Err(Refusal::BadSelector("a halt's selector is one over tags only".to_owned()));
-        }
-        check_stopper(self.ever(&body.certificate, halt.signer())?, body.at)
-    }
-
-    fn room_for_stop(&mut self, signer: PublicKey<Operator>) -> Result<(), Refusal> {
-        let too_many = |what, limit| Err(Refusal::TooMany { what, limit });
-        if self.suspensions.len() + self.halts.len() >= STOPS_MAX {
-            return too_many("suspensions and halts", STOPS_MAX);
-        }
-        let signed = self.signed_by.entry(signer).or_default();
-        if *signed >= STOPS_A_KEY_MAX {
-            return too_many("suspensions and halts of one key", STOPS_A_KEY_MAX);
-        }
-        *signed += 1;
-        Ok(())
-    }
-
-    /// Takes a suspension; what it changed, if it was new.
-    pub(super) fn absorb_suspension(
-        &mut self,
-        suspension: Signed<Suspension>,
-    ) -> Result<Option<Changed>, Refusal> {
-        let id = suspension.id();
-        if self.suspensions.contains_key(&id) {
-            return Ok(None);
-        }
-        self.keeps_suspension(&suspension)?;
-        self.room_for_stop(suspension.signer())?;
-        let mut changed = Changed::default();
-        if self.count_suspension(id, &suspension) {
-            changed.add(self, &suspension.body().whom);
-        }
-        self.suspensions.insert(id, suspension);
-        Ok(Some(changed))
-    }
-
-    /// Takes a halt; true if it was new.
-    pub(super) fn absorb_halt(&mut self, halt: Signed<Halt>) -> Result<bool, Refusal> {
-        let id = halt.id();
-        if self.halts.contains_key(&id) {
-            return Ok(false);
-        }
-        self.keeps_halt(&halt)?;
-        self.room_for_stop(halt.signer())?;
-        self.count_halt(id, &halt);
-        self.halts.insert(id, halt);
-        Ok(true)
-    }
-
     /// The grants that are held.
     pub(super) fn grants(&self) -> impl Iterator<Item = &Signed<Grant>> {
         self.grants.values()
@@ -532,20 +403,17 @@ impl Certificates {
 
     /// What is stopped now: suspensions that count, and revocations.
     pub(super) fn stops(&self) -> impl Iterator<Item = &Stop> {
-        self.revoked.values().chain(self.suspended.values()).flat_map(BTreeMap::values).map(AsRef::as_ref)
+        self.revoked.all().chain(self.suspended.all())
     }
 }
 
-fn check_stopper(certificate: &Certificate, at: Timestamp) -> Result<(), Refusal> {
-    let person = || certificate.person.clone();
-    // Approvals are for doing something; to stop needs nobody else.
-    if !certificate.verbs.contains(&Verb::Suspend) {
-        return Err(Refusal::VerbNotGranted { person: person(), verb: Verb::Suspend.word() });
-    }
-    if !certificate.valid_at(at) {
-        return Err(Refusal::CertificateExpired { person: person() });
-    }
-    Ok(())
+/// The keys of which two maps say different things.
+fn differing<'a, K: Ord + Copy, V: PartialEq>(
+    one: &'a BTreeMap<K, V>,
+    other: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = K> + 'a {
+    let keys = one.keys().chain(other.keys());
+    keys.filter(|key| one.get(key) != other.get(key)).copied()
 }
 
 fn refusal(certificate: &Certificate, stop: &Stop) -> Refusal {

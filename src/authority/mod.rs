@@ -25,6 +25,8 @@ mod op;
 mod refusal;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod shares_tests;
 mod stop;
 #[cfg(test)]
 mod stops_tests;
@@ -35,7 +37,7 @@ mod whom;
 pub use admit::{Admitted, Ask, Asks, ORDER_VALID_MAX};
 pub use certificate::{AGENT_USER, ANY, Certificate, Verb};
 pub use chain::{ChainError, RootChain, RootUpdate};
-pub use change::{Genesis, Lift, Revocation, RootChange, Roots};
+pub use change::{Checkpoint, Genesis, Lift, Revocation, RootChange, Roots};
 pub use enrolment::{
     Departure, Enrolled, Enrolment, HostCertificate, HostKeys, INVITATION_VALID_MAX, Invitation,
     NAME_CHARS_MAX, check_name,

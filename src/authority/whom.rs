@@ -77,6 +77,16 @@ impl Cut {
         }
     }
 
+    /// Leaves only what this and the other leave.
+    pub(super) fn lower(&mut self, other: &Self) {
+        self.streams.retain_mut(|(stream, last)| {
+            let theirs = other.last(stream);
+            *last = theirs.map_or(*last, |theirs| theirs.min(*last));
+            theirs.is_some()
+        });
+        self.alone.retain(|half| other.alone.binary_search(half).is_ok());
+    }
+
     /// The last sequence of a stream that stands.
     pub fn last(&self, stream: &StreamId) -> Option<u64> {
         let at = self.streams.binary_search_by(|(named, _)| named.cmp(stream)).ok()?;

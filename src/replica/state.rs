@@ -136,6 +136,7 @@ impl Replica {
                 })?;
                 if new {
                     self.ledger.enter(id, Spot::Root, None);
+                    self.strike_put_out();
                     self.drop_disowned_orders();
                     Merged::New
                 } else {
@@ -148,10 +149,12 @@ impl Replica {
             }
             Entry::Suspension(suspension) => {
                 let new = self.authority.absorb_suspension(suspension)?;
+                self.strike_put_out();
                 self.entered(id, Spot::Suspension, new)
             }
             Entry::Halt(halt) => {
                 let new = self.authority.absorb_halt(halt)?;
+                self.strike_put_out();
                 self.entered(id, Spot::Halt, new)
             }
             Entry::Invitation(invitation) => {
@@ -234,6 +237,13 @@ impl Replica {
         }
         self.ledger.enter(id, spot, None);
         Merged::New
+    }
+
+    /// Suspensions and halts that others of their share put out.
+    fn strike_put_out(&mut self) {
+        for id in self.authority.take_put_out() {
+            self.ledger.strike(&id);
+        }
     }
 
     fn forget(&mut self, replaced: Option<EntryId>) {

@@ -3,9 +3,9 @@
 use crate::file::{Names, inside, leaf, list, record};
 use muster::{
     authority::{
-        AGENT_USER, ANY, Certificate, Cut, Departure, Enrolment, Genesis, Grant, Halt, HostCertificate,
-        HostKeys, Invitation, Lift, MemberList, Op, OpAction, Revocation, RootChange, RootUpdate, Roots,
-        Suspension, TagChange, Verb, Whom, half,
+        AGENT_USER, ANY, Certificate, Checkpoint, Cut, Departure, Enrolment, Genesis, Grant, Halt,
+        HostCertificate, HostKeys, Invitation, Lift, MemberList, Op, OpAction, Revocation, RootChange,
+        RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,
@@ -269,7 +269,14 @@ pub(crate) fn changes() -> [(&'static str, RootChange, Names); 4] {
             RootChange::Lift(Lift { stops: vec![order_id()], at: NOW, reason: "found it".to_owned() }),
             change("lift", record("lift", [list("stops", leaf("id")), leaf("at, in ms"), leaf("reason")])),
         ),
-        ("root-checkpoint", RootChange::Checkpoint, record("change", [leaf("checkpoint")])),
+        (
+            "root-checkpoint",
+            RootChange::Checkpoint(Checkpoint { at: NOW, stands: vec![[0x44; 16]] }),
+            change(
+                "checkpoint",
+                record("checkpoint", [leaf("at, in ms"), list("stands", leaf("half an id"))]),
+            ),
+        ),
     ]
 }
 
