@@ -37,9 +37,14 @@ impl Place {
     }
 
     fn play(&self, arguments: &[&str], user: Option<u32>) -> Output {
+        self.play_with(arguments, user, std::env::var_os("PATH").expect("a path").as_ref())
+    }
+
+    /// Plays with what is in this `PATH`.
+    fn play_with(&self, arguments: &[&str], user: Option<u32>, tools: &Path) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
         command.args(["scenario", "run"]).args(arguments).env_clear().env("TMPDIR", self.0.path());
-        command.env("PATH", std::env::var_os("PATH").expect("a path")).stdin(Stdio::null());
+        command.env("PATH", tools).stdin(Stdio::null());
         if let Some(user) = user {
             command.uid(user).gid(user);
         }
@@ -205,41 +210,105 @@ fn a_wrong_file_is_refused_before_anything_starts_with_its_line_and_what_to_writ
     assert!(text(&absent.stderr).contains("absent.toml"));
 }
 
-#[test]
-fn without_root_a_file_that_cuts_links_is_refused_and_one_that_does_not_is_played() {
-    const NOBODY: u32 = 65_534;
+const NOBODY: u32 = 65_534;
+
+/// A place of a user who is not root; none where that user cannot reach this program.
+fn place_of_nobody(what: &str) -> Option<(Place, Option<u32>)> {
     let place = Place::new();
-    let root = rustix::process::geteuid().is_root();
-    let user = root.then_some(NOBODY);
+    if !rustix::process::geteuid().is_root() {
+        return Some((place, None));
+    }
     // Theirs is the directory then.
-    if root {
-        std::os::unix::fs::chown(place.0.path(), user, user).expect("a directory of theirs");
+    std::os::unix::fs::chown(place.0.path(), Some(NOBODY), Some(NOBODY)).expect("a directory of theirs");
+    let program = Path::new(env!("CARGO_BIN_EXE_muster"));
+    let closed = program.ancestors().skip(1).find(|dir| {
+        !dir.as_os_str().is_empty()
+            && fs::metadata(dir).is_ok_and(|about| about.permissions().mode() & 0o001 == 0)
+    });
+    if let Some(closed) = closed {
+        unavailable(what, format_args!("{} is closed to others", closed.display()));
+        return None;
+    }
+    Some((place, Some(NOBODY)))
+}
+
+#[test]
+fn without_root_links_are_cut_and_healed_as_well() {
+    let Some((place, user)) = place_of_nobody("a scenario without root") else { return };
+    let more = "[[host]]\nname = \"b\"\n[[step]]\nwait = \"linked\"\n[[step]]\ncut = \"a | b\"\n\
+                [[step]]\nrun = \"muster run --all --wait 1s -- {counted} id -u\"\nat = \"a\"\norder = \"o\"\nexit = 7\n\
+                [[step]]\nspawns = { a = 1 }\n[[step]]\nheal = \"all\"\n\
+                [[step]]\nwait = \"answered\"\norder = \"o\"\nat = \"a\"\n[[step]]\nspawns = { a = 1, b = 1 }\n";
+    let file = place.file(&format!("{ONE}{more}"));
+    let played = place.play(&[file.to_str().expect("a path")], user);
+    let err = text(&played.stderr);
+    if err.contains("no network namespaces") {
+        return unavailable("link faults without root", format_args!("{err}"));
+    }
+    assert!(played.status.success(), "{}{err}", text(&played.stdout));
+    assert_eq!(place.left(), Vec::<PathBuf>::new());
+    assert_eq!(place.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn where_hosts_cannot_be_apart_a_file_that_cuts_links_is_refused_and_one_that_does_not_is_played() {
+    let Some((place, user)) = place_of_nobody("a scenario in one network") else { return };
+    // All that this machine has, but for what makes namespaces.
+    let tools = place.0.path().join("tools");
+    fs::create_dir(&tools).expect("a directory");
+    for tool in ["sh", "id", "tr", "sed", "cut"] {
+        let found =
+            ["/usr/bin", "/bin"].iter().map(|dir| Path::new(dir).join(tool)).find(|path| path.exists());
+        std::os::unix::fs::symlink(found.expect("a tool"), tools.join(tool)).expect("a link");
     }
     let cut = "[[host]]\nname = \"b\"\n[[step]]\ncut = \"a | b\"\n";
     let file = place.file(&format!("{ONE}{cut}"));
-    let played = place.play(&[file.to_str().expect("a path")], user);
+    let played = place.play_with(&[file.to_str().expect("a path")], user, &tools);
     let err = text(&played.stderr);
     assert_eq!(played.status.code(), Some(1), "{err}");
-    assert!(err.contains("made-up cannot be played on this machine") && err.contains("sudo muster"), "{err}");
-    assert_eq!(place.left(), Vec::<PathBuf>::new());
+    let why = "made-up cannot be played on this machine: links that are cut need hosts in networks of their own: \
+               no network namespaces: unshare: ";
+    assert!(err.contains(why) && err.contains("sudo muster"), "{err}");
+    assert_eq!(place.left(), std::slice::from_ref(&tools));
 
-    let program = Path::new(env!("CARGO_BIN_EXE_muster"));
-    let reached = program.ancestors().skip(1).all(|dir| {
-        dir.as_os_str().is_empty()
-            || fs::metadata(dir).is_ok_and(|about| about.permissions().mode() & 0o001 != 0)
-    });
-    if root && !reached {
-        return unavailable(
-            "a scenario without root",
-            format_args!("{} is closed to others", program.display()),
-        );
-    }
     let two = "[[host]]\nname = \"b\"\n[[step]]\nwait = \"linked\"\n[[step]]\nrun = \"muster run --all -- {counted} id -u\"\n\
                at = \"b\"\n[[step]]\nspawns = { a = 1, b = 1 }\n";
     let file = place.file(&format!("{ONE}{two}"));
-    let played = place.play(&[file.to_str().expect("a path")], user);
+    let played = place.play_with(&[file.to_str().expect("a path")], user, &tools);
     assert!(played.status.success(), "{}{}", text(&played.stdout), text(&played.stderr));
-    assert_eq!(place.left(), Vec::<PathBuf>::new());
+    assert_eq!(place.left(), [tools]);
+}
+
+#[test]
+fn the_kernel_has_no_way_from_one_host_to_another_but_the_proxy() {
+    let place = Place::new();
+    // A connection that opens and is closed says nothing; one that cannot be opened ends the shell with 1.
+    let dials = |port: &str| {
+        format!(
+            "[[step]]\nrun = \"muster run -H a -- bash -c 'to={{address}}; exec 3<>/dev/tcp/${{to%:*}}/{port}'\"\nat = \"a\"\n"
+        )
+    };
+    let listens = "[[step]]\nrun = \"muster run -H b -- bash -c 'to={address}; exec 3<>/dev/tcp/${to%:*}/7946'\"\nat = \"b\"\n";
+    let more = [
+        "[[host]]\nname = \"b\"\n[[step]]\nwait = \"linked\"\n",
+        "[[step]]\nrun = \"muster host show b -o json\"\nat = \"a\"\nsave = { address = \"addresses.0\" }\n",
+        // It listens there, for itself.
+        listens,
+        &dials("7947"),
+        &dials("7946"),
+        "exit = 1\nstderr = [\"Connection refused\"]\n",
+        // There is no other device to go by.
+        "[[step]]\nrun = \"muster run -H a -- sh -c 'sed 1,2d /proc/net/dev; ip -4 route show'\"\nat = \"a\"\n\
+         stdout = [\"lo:\"]\nwithout = [\"eth\", \"default\", \"veth\"]\n",
+    ]
+    .concat();
+    let file = place.file(&format!("{ONE}{more}"));
+    let played = place.play(&[file.to_str().expect("a path")], None);
+    let (out, err) = (text(&played.stdout), text(&played.stderr));
+    if err.contains("no network namespaces") {
+        return unavailable("networks of the hosts' own", format_args!("{err}"));
+    }
+    assert!(played.status.success(), "{out}{err}");
 }
 
 #[test]

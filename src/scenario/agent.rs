@@ -61,8 +61,13 @@ impl Agent {
     /// # Errors
     /// When the program cannot be started.
     pub fn start(&mut self, program: &Path) -> io::Result<()> {
+        self.start_through(&[], program)
+    }
+
+    /// The same, through a command line that becomes this one, as `nsenter` does.
+    pub(super) fn start_through(&mut self, through: &[String], program: &Path) -> io::Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(program);
+        let mut command = command(through, program);
         command
             .arg("--state")
             .arg(&self.places.state)
@@ -218,6 +223,14 @@ impl Agent {
             trouble.point(format!("  its log ends:\n  {}", last.join("\n  ")))
         }
     }
+}
+
+/// A command of `program`, through a command line that becomes it.
+pub(super) fn command(through: &[String], program: &Path) -> Command {
+    let Some((first, more)) = through.split_first() else { return Command::new(program) };
+    let mut command = Command::new(first);
+    command.args(more).arg(program);
+    command
 }
 
 fn number(pid: Pid) -> u32 {

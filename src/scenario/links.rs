@@ -4,17 +4,15 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Where a host is dialled, and where it listens.
+/// A machine: where it is dialled, and where it listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Door {
-    /// The host.
+    /// Its name.
     pub(super) host: String,
     /// The address that others are told.
     pub(super) at: SocketAddr,
     /// The address where it listens; none for one that only dials out.
     pub(super) to: Option<SocketAddr>,
-    /// A directory that belongs to the user who dials for it.
-    pub(super) user_of: PathBuf,
 }
 
 /// What happens on the way from a host that dials to one that is dialled, both ways.
@@ -40,47 +38,26 @@ pub(super) type Links = BTreeMap<String, BTreeMap<String, Link>>;
 #[serde(rename_all = "lowercase")]
 pub(super) enum Tell {
     /// Where to listen.
-    Doors(Vec<Door>),
+    Doors {
+        /// All machines.
+        doors: Vec<Door>,
+        /// Whether each gets a network of its own, in which the proxy is all that can be reached.
+        apart: bool,
+    },
     /// What links do from now on.
     Links(Links),
 }
 
-/// Which user holds the socket at `local` that is connected to `remote`, by the kernel's table of IPv4 sockets
-/// (`/proc/net/tcp`, see proc(5)).
-pub(super) fn user_of(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
-    let written = |address: SocketAddr| match address {
-        // The kernel writes the four bytes of the address as one number of this machine.
-        SocketAddr::V4(v4) => Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port())),
-        SocketAddr::V6(_) => None,
-    };
-    let (local, remote) = (written(local)?, written(remote)?);
-    table.lines().find_map(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let here = fields.next()? == local && fields.next()? == remote;
-        // State, queues, timer and retransmissions come before it.
-        here.then(|| fields.nth(4)?.parse().ok())?
-    })
+/// One line from the proxy: what it was told is so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Done {
+    /// The networks of the machines, in the order of the doors, if they have their own.
+    pub(super) networks: Vec<PathBuf>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TABLE: &str = "\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:9C40 014D007F:1F0A 01 00000000:00000000 00:00000000 00000000 70123        0 4711 1 0 20 4 30 10 -1
-   1: 014D007F:1F0A 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 20 4 30 10 -1
-";
-
-    #[test]
-    #[cfg(target_endian = "little")]
-    fn who_dialled_is_found_in_the_kernels_table() {
-        let (near, far) = ("127.0.0.1:40000".parse().unwrap(), "127.0.77.1:7946".parse().unwrap());
-        assert_eq!(user_of(TABLE, near, far), Some(70_123));
-        assert_eq!(user_of(TABLE, far, near), Some(0));
-        assert_eq!(user_of(TABLE, near, near), None);
-        assert_eq!(user_of("", near, far), None);
-    }
 
     #[test]
     fn what_is_told_is_one_line_and_comes_back() {

@@ -7,9 +7,6 @@
 //! where something failed. It does not know how anything that it plays is done: it types command lines and reads
 //! what they print.
 //!
-//! *Why no network namespaces:* under root each mesh process is a user of its own, and the kernel's table of sockets
-//! says which user dials. That tells links apart as well as namespaces would, without privileges over the machine's
-//! network and with nothing that could be left behind. Without root files that cut or slow links are refused.
 //! *Why no clocks:* an agent has one clock, the system's; a hook for another would be a way to lie to it.
 
 mod trouble;

@@ -534,7 +534,9 @@ impl Reader<'_> {
             .collect();
         let mut seen: Vec<&String> = Vec::new();
         for name in groups.iter().flatten() {
-            self.known(key, name)?;
+            if !self.operators.contains(name) {
+                self.known(key, name)?;
+            }
             if seen.contains(&name) {
                 return wrong(key, format!("{name} is in two groups"));
             }

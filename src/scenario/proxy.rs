@@ -4,24 +4,30 @@
 //! process of its own, so that no host and no engine can reach around it, and a host that is stopped or killed
 //! does not take its links' faults along. It knows nothing of what passes: that is ciphertext.
 //!
-//! *Who dials* is the user whose socket it is, in the kernel's table: under root each mesh process is a user of
-//! its own. Where they are not, all connections are as good as can be, and the engine refuses files that need
-//! more. Dials of other users, such as root's command line that joins, pass.
+//! *Who dials* is told by where it dials from: each machine is in a network namespace of its own that has nothing
+//! but its loopback, and in each the proxy listens. A socket stays in the namespace that it was made in, whoever
+//! holds it: so there is no address, route or device between the machines, and nothing that could be left behind.
+//! Where the machine has no namespaces for us, all are in one network, connections are as good as can be, and the
+//! engine refuses files that need more.
 //!
 //! A stream has no loss: TCP sends again what was lost. So a loss is played as what it costs, the wait until that.
 
 use std::{
-    fs,
-    io::{self, BufRead as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    fs::File,
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{Ipv4Addr, SocketAddr},
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::PathBuf,
+    process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{mpsc, watch},
@@ -31,7 +37,7 @@ use tokio::{
 
 use super::{
     file::HOSTS_MAX,
-    links::{Door, Link, Links, Tell, user_of},
+    links::{Done, Door, Link, Links, Tell},
 };
 
 /// Bytes of a piece.
@@ -44,8 +50,10 @@ const CONNECTIONS_MAX: usize = 4_096;
 const LINES_MAX: usize = 16;
 /// What a lost piece costs: the least that Linux waits before it sends again.
 const SENT_AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// The kernel's table of IPv4 sockets.
-const SOCKETS: &str = "/proc/self/net/tcp";
+/// Connections that wait to be taken.
+const BACKLOG: u32 = 1_024;
+/// The network that this thread is in.
+const OURS: &str = "/proc/thread-self/ns/net";
 
 /// Runs until standard input ends: with whoever started it.
 ///
@@ -67,40 +75,129 @@ pub fn proxy() -> io::Result<()> {
 
 async fn serve(mut lines: mpsc::Receiver<String>) -> io::Result<()> {
     let Some(first) = lines.recv().await else { return Ok(()) };
-    let Tell::Doors(doors) = serde_json::from_str(&first)? else {
+    let Tell::Doors { doors, apart } = serde_json::from_str(&first)? else {
         return Err(io::Error::other("the doors come first"));
     };
-    if doors.len() > HOSTS_MAX {
+    if doors.len() > 2 * HOSTS_MAX {
         return Err(io::Error::other("too many doors"));
     }
+    let networks = if apart { Some(Networks::make(doors.len())?) } else { None };
+    let paths = networks.as_ref().map(Networks::paths).unwrap_or_default();
     let (links, told) = watch::channel(Links::new());
-    let doors: Arc<[Door]> = doors.into();
+    let world = Arc::new(World { doors, networks, links: told });
     let mut tasks = JoinSet::new();
-    for (at, door) in doors.iter().enumerate() {
-        if door.to.is_some() {
-            let listener = TcpListener::bind(door.at).await?;
-            tasks.spawn(accept(listener, Arc::clone(&doors), at, told.clone()));
+    for (number, door) in world.doors.iter().enumerate() {
+        if world.networks.is_some() {
+            // In the network of the one that dials: which door it dials, its address tells.
+            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), door.at.port());
+            tasks.spawn(accept(world.listen(number, any)?, Arc::clone(&world), Some(number)));
+        } else if door.to.is_some() {
+            tasks.spawn(accept(world.listen(number, door.at)?, Arc::clone(&world), None));
         }
     }
-    answer()?;
+    answer(paths)?;
     while let Some(line) = lines.recv().await {
         let Tell::Links(new) = serde_json::from_str(&line)? else {
             return Err(io::Error::other("the doors come once"));
         };
         links.send_replace(new);
-        answer()?;
+        answer(Vec::new())?;
     }
     Ok(())
 }
 
 /// Says that what was told is so.
-fn answer() -> io::Result<()> {
+fn answer(networks: Vec<PathBuf>) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&Done { networks })?;
+    line.push(b'\n');
     let mut out = io::stdout();
-    out.write_all(b"ok\n")?;
+    out.write_all(&line)?;
     out.flush()
 }
 
-async fn accept(listener: TcpListener, doors: Arc<[Door]>, at: usize, links: watch::Receiver<Links>) {
+/// Networks that live as long as they are held here, or a process is in them.
+struct Networks {
+    ours: File,
+    of: Vec<File>,
+}
+
+impl Networks {
+    /// Makes so many, each with nothing but a loopback.
+    fn make(count: usize) -> io::Result<Self> {
+        let made = (0..count).map(|_| make_network()).collect::<io::Result<_>>()?;
+        Ok(Self { ours: File::open(OURS)?, of: made })
+    }
+
+    /// Where other processes find them.
+    fn paths(&self) -> Vec<PathBuf> {
+        let me = std::process::id();
+        self.of.iter().map(|of| PathBuf::from(format!("/proc/{me}/fd/{}", of.as_raw_fd()))).collect()
+    }
+
+    /// Does something in one of them. Nothing is waited for meanwhile, and there is one thread that does this.
+    fn within<T>(&self, number: usize, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let enter =
+            |network: &File| move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network));
+        let Some(network) = self.of.get(number) else { return Err(io::ErrorKind::NotFound.into()) };
+        enter(network)?;
+        let result = act();
+        enter(&self.ours)?;
+        result
+    }
+}
+
+/// Makes a network, in a process that is gone when this returns.
+fn make_network() -> io::Result<File> {
+    let mut maker = Command::new("unshare")
+        .args(["--net", "sh", "-e", "-c", "ip link set lo up; echo; read -r _"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let made = match maker.stdout.take() {
+        Some(stdout) => match BufReader::new(stdout).read_line(&mut String::new()) {
+            Ok(1..) => File::open(format!("/proc/{}/ns/net", maker.id())),
+            Ok(0) => Err(io::Error::other("no network can be made")),
+            Err(error) => Err(error),
+        },
+        None => Err(io::ErrorKind::BrokenPipe.into()),
+    };
+    // What it reads is closed by this.
+    maker.wait()?;
+    made
+}
+
+/// What all connections share.
+struct World {
+    doors: Vec<Door>,
+    networks: Option<Networks>,
+    links: watch::Receiver<Links>,
+}
+
+impl World {
+    fn within<T>(&self, number: usize, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match &self.networks {
+            Some(networks) => networks.within(number, act),
+            None => act(),
+        }
+    }
+
+    fn listen(&self, number: usize, at: SocketAddr) -> io::Result<TcpListener> {
+        self.within(number, || {
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(at)?;
+            socket.listen(BACKLOG)
+        })
+    }
+
+    /// Dials where the machine of a door listens.
+    async fn dial(&self, number: usize, to: SocketAddr) -> io::Result<TcpStream> {
+        let socket = self.within(number, TcpSocket::new_v4)?;
+        socket.connect(to).await
+    }
+}
+
+async fn accept(listener: TcpListener, world: Arc<World>, from: Option<usize>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((near, _)) = listener.accept().await else {
@@ -110,23 +207,12 @@ async fn accept(listener: TcpListener, doors: Arc<[Door]>, at: usize, links: wat
         };
         while connections.try_join_next().is_some() {}
         if connections.len() < CONNECTIONS_MAX
-            && let Some(door) = doors.get(at)
+            && let Ok(dialled) = near.local_addr()
+            && let Some(door) = world.doors.iter().position(|door| door.at == dialled)
         {
-            let from = who(&near, &doors);
-            connections.spawn(pass(near, door.clone(), from, links.clone()));
+            let from = from.and_then(|from| Some(world.doors.get(from)?.host.clone()));
+            connections.spawn(pass(near, Arc::clone(&world), door, from));
         }
-    }
-}
-
-/// The host that dials.
-fn who(near: &TcpStream, doors: &[Door]) -> Option<String> {
-    let (local, remote) = (near.peer_addr().ok()?, near.local_addr().ok()?);
-    let user = user_of(&fs::read_to_string(SOCKETS).ok()?, local, remote)?;
-    let mut of =
-        doors.iter().filter(|door| fs::metadata(&door.user_of).is_ok_and(|about| about.uid() == user));
-    match (of.next(), of.next()) {
-        (Some(door), None) => Some(door.host.clone()),
-        _ => None,
     }
 }
 
@@ -135,7 +221,9 @@ fn link(links: &Links, from: Option<&str>, to: &str) -> Link {
     from.and_then(|from| links.get(from)?.get(to)).copied().unwrap_or_default()
 }
 
-async fn pass(near: TcpStream, door: Door, from: Option<String>, mut links: watch::Receiver<Links>) {
+async fn pass(near: TcpStream, world: Arc<World>, number: usize, from: Option<String>) {
+    let Some(door) = world.doors.get(number) else { return };
+    let mut links = world.links.clone();
     let now = |links: &Links| link(links, from.as_deref(), &door.host);
     // Who dials through a cable that was pulled out waits.
     if links.wait_for(|links| !(now(links).cut && now(links).silent)).await.is_err() {
@@ -145,7 +233,7 @@ async fn pass(near: TcpStream, door: Door, from: Option<String>, mut links: watc
         return;
     }
     let Some(to) = door.to else { return };
-    let Ok(far) = TcpStream::connect(to).await else { return };
+    let Ok(far) = world.dial(number, to).await else { return };
     if near.set_nodelay(true).and(far.set_nodelay(true)).is_err() {
         return;
     }

@@ -76,6 +76,11 @@ fn can(scenario: &Scenario, number: usize, step: &Step) -> Result<(), String> {
         Act::Enrol { hosts, .. } if number > 0 || hosts.len() != scenario.hosts.len() => {
             Err("only a first step that enrols all hosts is".to_owned())
         }
+        Act::Cut { groups, .. } | Act::Heal(Some(groups))
+            if groups.iter().flatten().any(|name| scenario.operators.contains(name)) =>
+        {
+            Err("there are no machines but hosts".to_owned())
+        }
         Act::Enrol { .. }
         | Act::Start(_)
         | Act::Stop(_)

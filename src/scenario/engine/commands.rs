@@ -1,18 +1,19 @@
 //! Command lines of this program, run as a person would, in an environment of their own.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     time::Duration,
 };
 
 use rustix::process::Pid;
 use tokio::time::{Instant, sleep};
 
-use super::super::{Trouble, expect::Said};
+use super::super::{Trouble, agent, expect::Said};
 
 /// How often it is looked whether a command line has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -28,6 +29,8 @@ pub(super) struct Desk {
     pub(super) dir: PathBuf,
     /// Machines that are no hosts.
     pub(super) outside: Vec<String>,
+    /// What a command line begins with at each machine: its way into the network there.
+    pub(super) through: BTreeMap<String, Vec<String>>,
     /// Command lines so far.
     pub(super) count: usize,
 }
@@ -60,7 +63,8 @@ impl Desk {
             std::iter::once("muster").chain(words.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
         let outside = self.outside.iter().any(|name| name == at);
         let begun = || -> io::Result<Child> {
-            let mut command = Command::new(&self.program);
+            let through = self.through.get(at).map_or(&[][..], Vec::as_slice);
+            let mut command = agent::command(through, &self.program);
             command.env_clear();
             if outside {
                 let home = self.dir.join(at);

@@ -5,7 +5,7 @@ use std::{
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -76,10 +76,11 @@ pub(super) struct World<'a> {
 impl<'a> World<'a> {
     /// Makes the directories and starts the proxy. `dir` is empty and others may pass through it.
     pub(super) fn new(scenario: &'a Scenario, program: &Path, dir: &Path) -> Result<Self, Trouble> {
+        let apart = network::can_be_apart();
         if let Some(what) = scenario.tells_links_apart()
-            && let Err(why) = network::can_tell_links_apart()
+            && let Err(why) = &apart
         {
-            return Err(Trouble::unavailable(format!("{what} need to be told apart by who dials: {why}")));
+            return Err(Trouble::unavailable(format!("{what} need hosts in networks of their own: {why}")));
         }
         adopts_orphans().map_err(|error| Trouble::new(format!("cannot adopt orphans: {error}")))?;
         let made = || -> io::Result<()> {
@@ -98,7 +99,10 @@ impl<'a> World<'a> {
         };
         made().map_err(|error| Trouble::new(format!("cannot write in {}: {error}", dir.display())))?;
         let outside = scenario.operators.clone();
-        let desk = Desk { program: program.to_owned(), dir: dir.to_owned(), outside, count: 0 };
+        let network = Network::start(scenario, program, dir, apart.is_ok())?;
+        let machines = scenario.hosts.iter().map(|host| &host.name).chain(&outside);
+        let through = machines.map(|name| (name.clone(), network.through(name).to_vec())).collect();
+        let desk = Desk { program: program.to_owned(), dir: dir.to_owned(), outside, through, count: 0 };
         let host = |plan: &HostPlan| {
             let agent = Agent::new(&plan.name, dir, &desk.operators());
             (plan.name.clone(), Host { agent, state: State::Absent, disk: None })
@@ -109,7 +113,7 @@ impl<'a> World<'a> {
         ]);
         Ok(Self {
             scenario,
-            network: Network::start(scenario, program, dir)?,
+            network,
             hosts: scenario.hosts.iter().map(host).collect(),
             values,
             begun: BTreeMap::new(),
@@ -218,20 +222,13 @@ impl<'a> World<'a> {
     pub(super) async fn start(&mut self, name: &str) -> Result<(), Trouble> {
         let program = self.desk.program.clone();
         let listens = self.network.addresses(name).is_some();
+        let through = self.network.through(name).to_vec();
         let host = self.host(name, State::Down)?;
         host.agent
-            .start(&program)
+            .start_through(&through, &program)
             .map_err(|error| Trouble::new(format!("{name} cannot be started: {error}")))?;
         host.state = State::Up;
         host.agent.until("up", STEP_WITHIN, |status| !listens || !status.listen.is_empty()).await?;
-        if self.scenario.tells_links_apart().is_some() {
-            let of = |host: &Host| host.agent.places.state.join("mesh");
-            let dirs: Vec<PathBuf> =
-                self.hosts.values().filter(|host| host.state != State::Absent).map(of).collect();
-            if network::users(&dirs).values().any(|hosts| *hosts > 1) {
-                return Err(Trouble::unavailable("two mesh processes have one user id: play it again"));
-            }
-        }
         Ok(())
     }
 

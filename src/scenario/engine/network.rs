@@ -1,12 +1,17 @@
-//! Where the hosts of a scenario are, and the proxy process between them.
+//! Where the machines of a scenario are, each in a network of its own where there can be, and the proxy process
+//! between them.
+//!
+//! A network of its own is a namespace with nothing but a loopback: the kernel has no way from one machine to
+//! another, and the proxy's sockets are in all of them. Root makes them directly; another user in a user namespace,
+//! in which the proxy has the rights that it takes and nobody else has any.
 
 use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
-    path::Path,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     time::Duration,
@@ -17,13 +22,16 @@ use rustix::process::Pid;
 use super::super::{
     Trouble,
     file::{Groups, Scenario, Slow},
-    links::{Door, Link, Links, Tell},
+    links::{Done, Door, Link, Links, Tell},
 };
 
 /// Where each host listens, at an address of its own.
 const PORT: u16 = 7946;
-/// What is added to the last byte of a host's address for the one that the others know.
-const OUTSIDE: u8 = 128;
+/// Where the others dial it.
+const OUTSIDE: u16 = 7947;
+/// Makes a user namespace for who is not root, in which one is who one was; and a network of it, to return to: the
+/// one that all others are in belongs to another.
+const AS_OWNER: [&str; 5] = ["unshare", "--user", "--map-current-user", "--keep-caps", "--net"];
 /// How long the proxy may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -33,29 +41,42 @@ pub(super) struct Network {
     input: ChildStdin,
     answers: Receiver<String>,
     doors: Vec<Door>,
+    /// What a command line begins with that is run at a machine.
+    through: BTreeMap<String, Vec<String>>,
     closed: Links,
     links: Links,
 }
 
 impl Network {
-    /// Starts the proxy. `dir` is where the hosts' directories are.
-    pub(super) fn start(scenario: &Scenario, program: &Path, dir: &Path) -> Result<Self, Trouble> {
+    /// Starts the proxy, with networks of their own for all machines if they are to be `apart`. What it says goes to
+    /// a file in `dir`.
+    pub(super) fn start(
+        scenario: &Scenario,
+        program: &Path,
+        dir: &Path,
+        apart: bool,
+    ) -> Result<Self, Trouble> {
         let mut drawn = [0; 2];
         getrandom::fill(&mut drawn)
             .map_err(|error| Trouble::new(format!("no randomness from the system: {error}")))?;
         // Loopback is 127.0.0.0/8: a part of it that no other run has, in all likelihood.
         let [middle, low] = drawn;
-        let address =
-            |last: u8| SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 64 | middle, low, last)), PORT);
-        let door = |(number, host): (u8, &super::super::file::HostPlan)| Door {
-            host: host.name.clone(),
-            at: address(number | OUTSIDE),
-            to: host.listens.then(|| address(number)),
-            user_of: dir.join(&host.name).join("mesh"),
+        let at =
+            |last: u8, port| SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 64 | middle, low, last)), port);
+        let hosts = scenario.hosts.iter().map(|host| (&host.name, host.listens));
+        let operators = scenario.operators.iter().map(|name| (name, false));
+        let door = |(number, (name, listens)): (u8, (&String, bool))| Door {
+            host: name.clone(),
+            at: at(number, OUTSIDE),
+            to: listens.then(|| at(number, PORT)),
         };
-        let doors: Vec<Door> = (1..OUTSIDE).zip(&scenario.hosts).map(door).collect();
+        let doors: Vec<Door> = (1..u8::MAX).zip(hosts.chain(operators)).map(door).collect();
         let log = fs::File::create(dir.join("proxy.log")).map_err(|error| failed(&error))?;
-        let mut child = Command::new(program)
+        let root = rustix::process::geteuid().is_root();
+        let owner = if apart && !root { &AS_OWNER[..] } else { &[] };
+        let mut words = owner.iter().map(Path::new).chain([program]);
+        let mut child = Command::new(words.next().unwrap_or(program))
+            .args(words)
             .args(["scenario", "proxy"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -83,8 +104,19 @@ impl Network {
                 }
             }
         }
-        let mut network = Self { child, input, answers, doors, links: closed.clone(), closed };
-        network.tell(&Tell::Doors(network.doors.clone()))?;
+        let through = BTreeMap::new();
+        let mut network = Self { child, input, answers, doors, through, links: closed.clone(), closed };
+        let Done { networks } = network.tell(&Tell::Doors { doors: network.doors.clone(), apart })?;
+        let owner = (!root).then(|| {
+            let user = format!("--user=/proc/{}/ns/user", network.child.id());
+            [user, "--preserve-credentials".to_owned()]
+        });
+        let enter = |network: PathBuf| {
+            let enter = ["nsenter".to_owned(), format!("--net={}", network.display())];
+            enter.into_iter().chain(owner.iter().flatten().cloned()).chain(["--".to_owned()]).collect()
+        };
+        let names = network.doors.iter().map(|door| door.host.clone());
+        network.through = names.zip(networks.into_iter().map(enter)).collect();
         network.tell(&Tell::Links(network.links.clone()))?;
         Ok(network)
     }
@@ -92,6 +124,11 @@ impl Network {
     /// Its process.
     pub(super) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// What a command line begins with that is run at a machine: nothing where all are in one network.
+    pub(super) fn through(&self, name: &str) -> &[String] {
+        self.through.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Where a host listens and what it tells the others; none for one that only dials out.
@@ -115,7 +152,7 @@ impl Network {
     pub(super) fn heal(&mut self, groups: Option<&Groups>) -> Result<(), Trouble> {
         let Some(groups) = groups else {
             self.links = self.closed.clone();
-            return self.tell(&Tell::Links(self.links.clone()));
+            return self.tell(&Tell::Links(self.links.clone())).map(drop);
         };
         self.change(groups, |_| Link::default())
     }
@@ -133,16 +170,15 @@ impl Network {
                 *link = to(*link);
             }
         }
-        self.tell(&Tell::Links(self.links.clone()))
+        self.tell(&Tell::Links(self.links.clone())).map(drop)
     }
 
-    fn tell(&mut self, what: &Tell) -> Result<(), Trouble> {
+    fn tell(&mut self, what: &Tell) -> Result<Done, Trouble> {
         let mut line = serde_json::to_vec(what).map_err(|error| failed(&error))?;
         line.push(b'\n');
         self.input.write_all(&line).map_err(|error| failed(&error))?;
         match self.answers.recv_timeout(ANSWER_WITHIN) {
-            Ok(answer) if answer == "ok" => Ok(()),
-            Ok(answer) => Err(failed(&answer)),
+            Ok(answer) => serde_json::from_str(&answer).map_err(|error| failed(&error)),
             Err(error) => Err(failed(&error)),
         }
     }
@@ -159,25 +195,19 @@ fn failed(error: &dyn std::fmt::Display) -> Trouble {
     Trouble::new(format!("the proxy between the hosts failed: {error}"))
 }
 
-/// Whether who dials can be told here: under root, and where mesh processes are not all one user.
-pub(super) fn can_tell_links_apart() -> Result<(), &'static str> {
-    if !rustix::process::geteuid().is_root() {
-        return Err("all agents are one user, unless root starts them");
-    }
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    if users.lines().any(|line| line.starts_with("muster:")) {
-        return Err("all mesh processes are the user muster");
-    }
-    Ok(())
-}
-
-/// The users of the hosts' mesh processes, to be sure that no two are one.
-pub(super) fn users(dirs: &[std::path::PathBuf]) -> BTreeMap<u32, usize> {
-    let mut users = BTreeMap::new();
-    for dir in dirs {
-        if let Ok(about) = fs::metadata(dir) {
-            *users.entry(about.uid()).or_default() += 1;
+/// Whether each machine can have a network of its own here; what is missing if not.
+pub(super) fn can_be_apart() -> Result<(), String> {
+    let root = rustix::process::geteuid().is_root();
+    let make = ["unshare", "--net", "ip", "link", "set", "lo", "up"];
+    let words = if root { &[][..] } else { &AS_OWNER[..] };
+    let mut words = words.iter().chain(&make).copied();
+    let tried = Command::new(words.next().unwrap_or("unshare")).args(words).stdin(Stdio::null()).output();
+    match tried {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("no network namespaces: {}", said.split_whitespace().collect::<Vec<_>>().join(" ")))
         }
+        Err(error) => Err(format!("no network namespaces: unshare: {error}")),
     }
-    users
 }
