@@ -11,10 +11,10 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::command::{Command, FAILURE_BYTES, failure};
-use super::group::Group;
 use super::report::{Outcome, Report, Stage};
 use super::spawn::{CANCEL, Spawn};
 use super::tree::Killer;
+use crate::bounds::Group;
 use crate::executor::os::{self, Account};
 use crate::journal::Stream;
 
