@@ -12,6 +12,8 @@
 //! *Why a key made for the job and not the operator's own:* that may be in an SSH agent or on a token, which sign and
 //! do not read. The price: what the command wrote can be read where it was ordered, and nowhere else.
 
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 use super::{Action, Blob, Order, Roster};
@@ -47,7 +49,7 @@ pub enum PrivateError {
 }
 
 /// What is sealed in an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Command {
     /// Makes its hash say nothing of what is in it.
     pub salt: [u8; 16],
@@ -57,6 +59,12 @@ pub struct Command {
     pub shipped: SealSecret,
 }
 wire_record!(Command closed { salt, argv, shipped });
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Command(…)")
+    }
+}
 
 impl Command {
     /// What the order says of it in the open.
@@ -180,6 +188,7 @@ impl Order {
         if private.stanzas.len() != hosts.len() || hosts.len() > PRIVATE_HOSTS_MAX {
             return Err(PrivateError::Hosts);
         }
+        private.reader.check()?;
         let own = hosts.iter().position(|named| named == host).and_then(|at| private.stanzas.get(at));
         let own = own.ok_or(PrivateError::NotHere)?;
         let header = header(self, fleet);

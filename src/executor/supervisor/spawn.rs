@@ -14,6 +14,7 @@ use super::report::{Report, Stage};
 use super::watch::Watch;
 use crate::bounds::{Groups, Limits};
 use crate::executor::os::{self, Account};
+use crate::replica::Sink;
 
 /// A command and its limits.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Spawn {
     pub stdout: PathBuf,
     /// Where the standard error goes, likewise.
     pub stderr: PathBuf,
+    /// What it writes is sealed to, if it is.
+    pub sink: Option<Sink>,
     /// What it reads, from where that stands; nothing without it.
     pub stdin: Option<OwnedFd>,
     /// Added to the clean environment, or in the place of what has the same name there.
