@@ -25,6 +25,7 @@
 //! | *above: pure* | |
 //! | [`journal`] | what cannot be rebuilt: keys, claims, own places in streams |
 //! | [`link`] | what the two processes of an agent can say to each other |
+//! | [`bounds`] | what a command may take, and the control group that holds it to that |
 //! | [`executor`] | the privileged process: verifies again, claims, runs, signs the result |
 //! | `store` | the replica in memory and on disk; its only writer |
 //! | `host` | this machine's facts, and when to look at them again |
@@ -102,6 +103,7 @@ pub mod sync;
 
 pub mod journal;
 pub mod link;
+pub mod bounds;
 pub mod executor;
 #[cfg(feature = "agent")]
 pub mod store;

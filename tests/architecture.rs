@@ -22,6 +22,7 @@ const PURE: &[&str] = &["wire", "time", "identity", "selector", "authority", "re
 const ACTING: &[&str] = &[
     "journal",
     "link",
+    "bounds",
     "executor",
     "store",
     "host",
@@ -79,7 +80,7 @@ const WRITING: &[&str] = &["print", "println", "eprint", "eprintln", "dbg"];
 const PURE_LATE: &[&str] = &["simulator"];
 /// What the privileged process and the journal must not reach.
 const NOT_PRIVILEGED: &[&str] = &["tokio", "tokio_util", "libp2p", "libp2p_stream", "sled", "futures"];
-const PRIVILEGED: &[&str] = &["journal", "link", "executor"];
+const PRIVILEGED: &[&str] = &["journal", "link", "bounds", "executor"];
 const EXECUTOR_LINES_MAX: usize = 3_000;
 /// The only place of `unsafe`.
 const UNSAFE_IN: &str = "executor/os/";

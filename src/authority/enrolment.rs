@@ -216,5 +216,5 @@ fn within(invitation: &Invitation, enrolment: &Enrolment) -> Result<(), Refusal>
     {
         PublicKey::<Stream>::import(bytes).map_err(|_| Refusal::WeakKey)?;
     }
-    Ok(())
+    enrolment.keys.seal.check().map_err(|_| Refusal::WeakKey)
 }

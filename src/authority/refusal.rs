@@ -193,6 +193,9 @@ pub enum Refusal {
     /// What was shipped with it cannot be run or read.
     #[error("what was shipped with it {0}")]
     NotShipped(String),
+    /// What is sealed in it cannot be run.
+    #[error("{0}")]
+    Sealed(String),
     /// The place in the stream does not follow what is held; the sender is asked again later.
     #[error("does not follow what is held of its stream")]
     Gap,

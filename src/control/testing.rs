@@ -129,7 +129,7 @@ impl TestFleet {
             stream: stream.public(),
             transport: SecretKey::from_seed(&seed(2)).public(),
             executor: SecretKey::from_seed(&seed(3)).public(),
-            seal: SealPublic([0; 32]),
+            seal: SealPublic([9; 32]),
         };
         let fleet = self.chain.fleet();
         let enrolment = Enrolment { name: name.to_owned(), tags, keys, at: NOW.before(DAY) };

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     authority::Departure,
-    identity::{self, EntryId, Executor as ExecutorPurpose, Kind, SecretKey, Signed},
+    identity::{self, EntryId, Executor as ExecutorPurpose, Kind, SealSecret, SecretKey, Signed},
     journal::{AuditLog, Claims, HostHome, HostHomeError, JournalError, shipped::SHIPPED, spool},
     link::Notify,
     replica::{Cancellation, Cancelled, Handed, Waiting},
@@ -101,6 +101,7 @@ pub struct Executor {
     home: HostHome,
     _lock: File,
     pub(super) key: SecretKey<ExecutorPurpose>,
+    pub(super) seal: SealSecret,
     pub(super) trust: Trust,
     pub(super) claims: Claims,
     pub(super) audit: AuditLog,
@@ -157,6 +158,13 @@ impl Executor {
             let problem = "it is not the key that the host's certificate names".to_owned();
             return Err(HostHomeError::Damaged { path, problem }.into());
         }
+        let (seal, mut drawn) = (home.seal_key()?, [0; 32]);
+        getrandom::fill(&mut drawn).map_err(|error| system("no randomness")(io::Error::other(error)))?;
+        if !trust.seals(&seal, &drawn) {
+            let path = dir.join("seal.key");
+            let problem = "it does not open what is sealed to the host's certificate".to_owned();
+            return Err(HostHomeError::Damaged { path, problem }.into());
+        }
         let mut claims = Claims::open(&dir.join("claims"))?;
         let audit = AuditLog::open(&dir.join(AUDIT), &claims.take_audits())?;
         if audit.damaged() {
@@ -184,6 +192,7 @@ impl Executor {
             clock,
             _lock: lock,
             key,
+            seal,
             trust,
             claims,
             audit,

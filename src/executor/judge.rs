@@ -3,8 +3,8 @@
 use super::{Account, Trust};
 use crate::{
     authority::{AGENT_USER, Refusal, Standing},
-    identity::Signed,
-    replica::{BLOB_BYTES_MAX, Handed, Order},
+    identity::{SealSecret, Signed},
+    replica::{BLOB_BYTES_MAX, Command, Handed, Order},
     time::Timestamp,
 };
 
@@ -19,6 +19,8 @@ pub(super) enum Verdict {
         account: Option<Account>,
         /// The program and its arguments.
         argv: Vec<Vec<u8>>,
+        /// What was sealed in it, if it is private.
+        sealed: Option<Command>,
     },
     /// Refused, and the issuer's chain verifies: it is told so, signed.
     Refuse {
@@ -36,8 +38,8 @@ const LOOKUP_SECONDS: u32 = 5;
 /// Most arguments.
 const ARGUMENTS_MAX: usize = 4096;
 
-/// Judges an order at `now`.
-pub(super) fn judge(handed: &Handed, trust: &Trust, now: Timestamp, root: bool) -> Verdict {
+/// Judges an order at `now`. What is sealed in it is opened with `key` once all that is in the open holds.
+pub(super) fn judge(handed: &Handed, trust: &Trust, key: &SealSecret, now: Timestamp, root: bool) -> Verdict {
     let order = match Signed::<Order>::verify(&handed.order.0, trust.fleet()) {
         Ok(order) => order,
         Err(error) => return Verdict::Drop(error.to_string()),
@@ -76,7 +78,11 @@ pub(super) fn judge(handed: &Handed, trust: &Trust, now: Timestamp, root: bool) 
         Ok(account) => account,
         Err(refusal) => return refuse(refusal),
     };
-    let argv = body.action.argv();
+    let sealed = match body.unseal(&trust.fleet(), &trust.host(), key) {
+        Ok(sealed) => sealed,
+        Err(error) => return refuse(Refusal::Sealed(error.to_string())),
+    };
+    let argv = sealed.as_ref().map_or(body.action.argv(), |sealed| &sealed.argv);
     if argv.is_empty() || argv.first().is_some_and(|program| program.0.is_empty()) {
         return refuse(Refusal::Malformed("no program is named"));
     }
@@ -87,7 +93,7 @@ pub(super) fn judge(handed: &Handed, trust: &Trust, now: Timestamp, root: bool) 
         return refuse(Refusal::Malformed("what is shipped with it is too long"));
     }
     let argv = argv.iter().map(|argument| argument.0.clone()).collect();
-    Verdict::Run { order: Box::new(order), account, argv }
+    Verdict::Run { order: Box::new(order), account, argv, sealed }
 }
 
 fn account(user: &str, root: bool) -> Result<Option<Account>, Refusal> {

@@ -16,14 +16,15 @@ use super::{
 };
 use crate::{
     authority::{Asks as _, Refusal},
-    identity::{self, EntryId, Operator, PublicKey, Signed},
+    identity::{self, EntryId, Operator, PublicKey, SealPublic, Signed},
     journal::{
         Claimed, JournalError,
         shipped::{NotShipped, Script, Shipped},
         spool,
     },
     replica::{
-        AuditEvent, AuditRecord, Audited, Handed, Order, Outcome, Output, Report, ResultRecord, WAITING_MAX,
+        AuditEvent, AuditRecord, Audited, Handed, Order, Outcome, Output, Report, ResultRecord, Sink,
+        WAITING_MAX,
     },
     time::Timestamp,
     wire::Bytes,
@@ -87,7 +88,7 @@ impl Executor {
             return self.count("orders_repeated");
         }
         let root = rustix::process::geteuid().is_root();
-        let verdict = match judge(handed, &self.trust, now, root) {
+        let verdict = match judge(handed, &self.trust, &self.seal, now, root) {
             Verdict::Run { order, .. } if !room => {
                 let refusal = Refusal::TooMany { what: "orders waiting on this host", limit: WAITING_MAX };
                 Verdict::Refuse { order, refusal }
@@ -102,10 +103,12 @@ impl Executor {
                 self.count("orders_refused");
                 self.refuse(&order, &refusal, now);
             }
-            Verdict::Run { order, account, argv } => {
+            Verdict::Run { order, account, argv, sealed } => {
                 let action = &order.body().action;
                 let owner = account.as_ref().map(|account| (account.uid, account.gid));
-                let shipped = match Shipped::take(&self.shipped, &id, action, owner, argv) {
+                let fleet = self.trust.fleet();
+                let sealed = sealed.as_ref().map(|command| (command, &fleet));
+                let shipped = match Shipped::take(&self.shipped, &id, action, owner, argv, sealed) {
                     Ok(shipped) => shipped,
                     // Not claimed: it is handed over again with what belongs to it.
                     Err(NotShipped::Absent) => return self.count("orders_unshipped"),
@@ -145,6 +148,7 @@ impl Executor {
         let Shipped { argv, stdin, script } = shipped;
         let spawn = Spawn {
             argv,
+            sink: order.body().private().map(|private| self.sink(id, private.reader)),
             stdin,
             account,
             timeout: Duration::from_millis(order.body().limits.timeout_ms).min(TIMEOUT_MAX),
@@ -176,6 +180,11 @@ impl Executor {
                 self.finish(id, now, Outcome::NotStarted { code: 126, why }, None);
             }
         }
+    }
+
+    /// Where what a private order's command writes is sealed to.
+    fn sink(&self, order: EntryId, to: SealPublic) -> Sink {
+        Sink { to, fleet: self.trust.fleet(), order, host: self.trust.host() }
     }
 
     /// Refuses for good: the refusal is a result like any other, so a repeat meets it.

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     authority::{Authority, OpAction, Refusal},
-    identity::{EntryId, Executor, FleetId, HostId, Kind, Operator, PublicKey, Stream, peek},
+    identity::{EntryId, Executor, FleetId, HostId, Kind, Operator, PublicKey, SealSecret, Stream, peek},
     journal::{Member, keyfile},
     replica::Entry,
     wire::{self, Bytes},
@@ -123,6 +123,12 @@ impl Trust {
     /// Whether this key signs this host's results, by its certificate.
     pub fn names(&self, key: PublicKey<Executor>) -> bool {
         self.authority.host(&self.host).is_some_and(|host| host.enrolled().enrolment().keys.executor == key)
+    }
+
+    /// Whether this key opens what is sealed to this host, by its certificate.
+    pub fn seals(&self, key: &SealSecret, drawn: &[u8; 32]) -> bool {
+        let host = self.authority.host(&self.host);
+        host.is_some_and(|host| key.tries(host.enrolled().enrolment().keys.seal, &self.fleet(), drawn))
     }
 
     /// Whether this key holds a certificate.

@@ -212,20 +212,6 @@ impl<P> Wire for PublicKey<P> {
     }
 }
 
-/// A host's X25519 public key, to which private orders and secrets will be sealed; the executor holds
-/// the other half.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SealPublic(pub [u8; 32]);
-
-impl Wire for SealPublic {
-    fn to_value(&self) -> Value {
-        self.0.to_value()
-    }
-    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
-        <[u8; 32]>::from_value(value, field).map(Self)
-    }
-}
-
 /// A secret key for one purpose. The public half is always derived, never stored beside it.
 pub struct SecretKey<P> {
     key: SigningKey,

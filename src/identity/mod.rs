@@ -10,6 +10,7 @@
 mod base64;
 mod ids;
 mod keys;
+mod seal;
 mod signed;
 pub mod ssh;
 mod token;
@@ -18,9 +19,10 @@ pub use ids::{EntryId, FleetId, HostId, StreamId, WriterId, short};
 #[cfg(test)]
 pub use keys::verifications_here;
 pub use keys::{
-    Executor, KeyError, Operator, PublicKey, Purpose, Root, SealPublic, SecretKey, Stream, Token, Transport,
+    Executor, KeyError, Operator, PublicKey, Purpose, Root, SecretKey, Stream, Token, Transport,
     count_verification, is_development_key, verifications,
 };
+pub use seal::{Opener, PIECE_BYTES_MAX, SEAL_BYTES, Seal, SealError, SealPublic, SealSecret, Sealer, seal};
 pub use signed::{
     CONTEXT, Cosigned, ENVELOPE_BYTES_MAX, Header, Kind, Payload, SignatureKind, Signed, SignedError, peek,
     ssh_signature,

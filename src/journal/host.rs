@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     authority::{Enrolled, HostKeys, RootChain},
-    identity::{Executor, FleetId, HostId, Purpose, SealPublic, SecretKey, SignedError, Stream, Transport},
+    identity::{Executor, FleetId, HostId, Purpose, SealSecret, SecretKey, SignedError, Stream, Transport},
     replica::Item,
     wire::{self, Bytes, WireError},
     wire_record,
@@ -232,15 +232,11 @@ fn check_format(dir: &Path) -> Result<(), HostHomeError> {
 
 impl Candidate {
     /// Makes a directory with fresh keys, or goes on with one in which joining was not finished. `fresh`
-    /// gives 32 random bytes at each call; `seal_public` derives the public half of a seal key.
+    /// gives 32 random bytes at each call.
     ///
     /// # Errors
     /// [`HostHomeError::Occupied`] when there is a member already; others as they are named.
-    pub fn prepare(
-        dir: &Path,
-        mut fresh: impl FnMut() -> [u8; 32],
-        seal_public: impl FnOnce(&[u8; 32]) -> [u8; 32],
-    ) -> Result<Self, HostHomeError> {
+    pub fn prepare(dir: &Path, mut fresh: impl FnMut() -> [u8; 32]) -> Result<Self, HostHomeError> {
         if let Some(parent) = dir.parent() {
             DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(at(parent))?;
         }
@@ -271,7 +267,7 @@ impl Candidate {
             stream: stream.public(),
             transport: transport.public(),
             executor: executor_key.public(),
-            seal: SealPublic(seal_public(&seal.seed())),
+            seal: SealSecret::from_seed(&seal.seed()).public(),
         };
         Ok(Self { dir: dir.to_owned(), keys, stream, transport })
     }
@@ -382,6 +378,15 @@ impl HostHome {
     /// When the file cannot be used.
     pub fn executor_key(&self) -> Result<SecretKey<Executor>, HostHomeError> {
         Ok(keyfile::read(&self.executor_dir().join("executor.key"))?)
+    }
+
+    /// The key that private orders are sealed to.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn seal_key(&self) -> Result<SealSecret, HostHomeError> {
+        let key: SecretKey<Seal> = keyfile::read(&self.executor_dir().join("seal.key"))?;
+        Ok(SealSecret::from_seed(&key.seed()))
     }
 
     /// The host's id.

@@ -16,7 +16,10 @@ use rustix::{
     io::Errno,
 };
 
-use crate::replica::Output;
+use crate::{
+    identity::{PIECE_BYTES_MAX, Sealer},
+    replica::Output,
+};
 
 /// One output stream: its pipe until that is closed, its file until that is full.
 #[derive(Debug)]
@@ -25,8 +28,14 @@ pub struct Stream {
     spool: Spool,
     hasher: Box<blake3::Hasher>,
     bytes: u64,
+    /// What is in the file, which may be sealed.
     kept: u64,
-    kept_max: u64,
+    /// How much of what came may still go there.
+    room: u64,
+    /// Bytes that came, or would stand in the file, and do not.
+    lost: u64,
+    /// Seals what is kept, if it is to be.
+    sealer: Option<Sealer>,
 }
 
 /// Where a stream is kept. Made by its first byte: most commands leave one stream empty or both, and a file
@@ -79,14 +88,24 @@ fn make(directory: &OwnedFd, name: &OsStr) -> Result<File, Errno> {
 }
 
 impl Stream {
-    /// Takes the reading end of a pipe, and keeps the first `kept_max` bytes that come at `path`.
+    /// Takes the reading end of a pipe, and keeps the first `kept_max` bytes that come at `path`, in a seal if there
+    /// is a `sealer`.
     ///
     /// # Errors
     /// When there is no such directory, or the file is there.
-    pub fn new(path: &Path, pipe: OwnedFd, kept_max: u64) -> io::Result<Self> {
+    pub fn new(path: &Path, pipe: OwnedFd, kept_max: u64, sealer: Option<Sealer>) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
         let spool = Spool::at(path)?;
-        Ok(Self { pipe: Some(pipe), spool, hasher: Box::default(), bytes: 0, kept: 0, kept_max })
+        Ok(Self {
+            pipe: Some(pipe),
+            spool,
+            hasher: Box::default(),
+            bytes: 0,
+            kept: 0,
+            room: kept_max,
+            lost: 0,
+            sealer,
+        })
     }
 
     /// Takes one chunk. Tells whether there may be more.
@@ -107,10 +126,26 @@ impl Stream {
     }
 
     fn keep(&mut self, chunk: &[u8]) {
-        let room = usize::try_from(self.kept_max - self.kept).unwrap_or(usize::MAX);
-        let mut rest = chunk.get(..room.min(chunk.len())).unwrap_or_default();
+        let room = usize::try_from(self.room).unwrap_or(usize::MAX);
+        let (chunk, over) = chunk.split_at(room.min(chunk.len()));
+        self.room -= chunk.len() as u64;
+        self.lost += over.len() as u64;
+        match &mut self.sealer {
+            None => self.write(chunk),
+            Some(sealer) => {
+                let pieces: Vec<Vec<u8>> =
+                    chunk.chunks(PIECE_BYTES_MAX).map(|piece| sealer.piece(piece)).collect();
+                pieces.iter().for_each(|piece| self.write(piece));
+            }
+        }
+    }
+
+    fn write(&mut self, mut rest: &[u8]) {
         while !rest.is_empty() {
-            let Some(spool) = self.spool.file() else { return };
+            let Some(spool) = self.spool.file() else {
+                self.lost += rest.len() as u64;
+                return;
+            };
             match spool.write(rest) {
                 Ok(written) if written > 0 => {
                     let (kept, left) = rest.split_at(written.min(rest.len()));
@@ -125,9 +160,20 @@ impl Stream {
         }
     }
 
-    /// What came of it.
-    pub fn output(self) -> Output {
-        Output { hash: *self.hasher.finalize().as_bytes(), kept: self.kept, produced: self.bytes }
+    /// What came of it. Of a sealed one it says how long the seal is, and what was left out of that.
+    pub fn output(mut self) -> Output {
+        let sealed = self.sealer.take();
+        let produced = match sealed {
+            None => self.bytes,
+            Some(sealer) => {
+                // A stream without a byte has no file, sealed or not.
+                if self.kept > 0 {
+                    self.write(&sealer.end(self.lost == 0));
+                }
+                self.kept.saturating_add(self.lost)
+            }
+        };
+        Output { hash: *self.hasher.finalize().as_bytes(), kept: self.kept, produced }
     }
 
     /// What is to be waited for, until it is closed.
@@ -146,7 +192,7 @@ mod tests {
     fn on_a_full_disk_output_is_counted_and_the_command_goes_on() {
         let directory = tempfile::tempdir().unwrap();
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let mut stream = Stream::new(&directory.path().join("out"), read, 1 << 20).unwrap();
+        let mut stream = Stream::new(&directory.path().join("out"), read, 1 << 20, None).unwrap();
         let mut buffer = [0; 64];
         rustix::io::write(&write, b"kept").unwrap();
         assert!(stream.take(&mut buffer));

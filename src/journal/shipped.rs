@@ -20,8 +20,8 @@ use std::{
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
 use crate::{
-    identity::EntryId,
-    replica::{Action, Blob},
+    identity::{EntryId, FleetId},
+    replica::{Action, Blob, Command},
 };
 
 /// The directory of it, of either process.
@@ -67,7 +67,8 @@ impl From<io::Error> for NotShipped {
 
 impl Shipped {
     /// Copies what `action` names from the first of two places to the second. A script becomes the file of
-    /// `owner`, a user and a group, or of this user, who may read and run it.
+    /// `owner`, a user and a group, or of this user, who may read and run it. What was shipped sealed is opened
+    /// with `sealed`, the command of a private order and its fleet.
     ///
     /// # Errors
     /// See [`NotShipped`]: no part of it stays then.
@@ -77,20 +78,24 @@ impl Shipped {
         action: &Action,
         owner: Option<(u32, u32)>,
         mut argv: Vec<Vec<u8>>,
+        sealed: Option<(&Command, &FleetId)>,
     ) -> Result<Self, NotShipped> {
         let stdin = action.stdin().map(|blob| {
             let path = to.join(format!("{order}.in"));
             let (mut writing, reading) = (create(&path)?, File::open(&path));
             // From here on it has no name.
             fs::remove_file(&path)?;
-            copy(from, blob, &mut writing).map(|_| reading)?.map(OwnedFd::from).map_err(NotShipped::from)
+            copy(from, blob, sealed, &mut writing)
+                .map(|_| reading)?
+                .map(OwnedFd::from)
+                .map_err(NotShipped::from)
         });
         let stdin = stdin.transpose()?;
         let Some(blob) = action.script() else { return Ok(Self { argv, stdin, script: None }) };
         let path = to.join(order.to_string());
         let mut file = create(&path)?;
         let script = Script(path);
-        let head = copy(from, blob, &mut file)?;
+        let head = copy(from, blob, sealed, &mut file)?;
         if let Some((uid, gid)) = owner {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(io::Error::from)?;
@@ -109,7 +114,12 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Copies a blob, which whoever can write in `from` may change meanwhile; returns how it begins.
-fn copy(from: &Path, blob: &Blob, to: &mut File) -> Result<Vec<u8>, NotShipped> {
+fn copy(
+    from: &Path,
+    blob: &Blob,
+    sealed: Option<(&Command, &FleetId)>,
+    to: &mut File,
+) -> Result<Vec<u8>, NotShipped> {
     // A link or a pipe in its place must not lead anywhere or hold this process.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let source = match rustix::fs::open(from.join(blob.file_name()), flags, Mode::empty()) {
@@ -121,6 +131,10 @@ fn copy(from: &Path, blob: &Blob, to: &mut File) -> Result<Vec<u8>, NotShipped> 
     source.take(blob.bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if Blob::of(&bytes) != *blob {
         return Err(NotShipped::Refused("is not what was signed".to_owned()));
+    }
+    if let Some((command, fleet)) = sealed {
+        let opened = command.open_shipped(fleet, &bytes);
+        bytes = opened.map_err(|error| NotShipped::Refused(format!("cannot be read: {error}")))?;
     }
     to.write_all(&bytes)?;
     bytes.truncate(4);

@@ -20,6 +20,7 @@ mod lists;
 mod operators;
 mod order;
 mod outcome;
+mod private;
 mod roots;
 mod seats;
 mod state;
@@ -42,6 +43,7 @@ pub use order::{
 pub use outcome::{
     INLINE_OUTPUT_BYTES_MAX, Kept, Outcome, Output, RECEIPT_REPORTS_MAX, Receipt, Report, ResultRecord,
 };
+pub use private::{Command, PRIVATE_HOSTS_MAX, Private, PrivateError, Sink, output_opener};
 pub use roots::{Roots, first_hour};
 pub use seats::Seats;
 pub use state::{Merged, Replica};

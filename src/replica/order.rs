@@ -13,6 +13,8 @@ use crate::{
     wire_choice, wire_record,
 };
 
+use super::Private;
+
 /// Most keepers that an order names.
 pub const KEEPERS_MAX: usize = 4;
 /// Longest blob, in bytes.
@@ -117,14 +119,20 @@ pub enum Action {
         /// What is run in the place of the first word.
         script: Option<Blob>,
     },
+    /// One program as before, which only the hosts of the roster can read; see [`Private`].
+    Private {
+        /// What is sealed.
+        private: Private,
+    },
 }
-wire_choice!(Action closed { 0 = Argv { argv }, 1 = Shipped { argv, stdin, script } });
+wire_choice!(Action closed { 0 = Argv { argv }, 1 = Shipped { argv, stdin, script }, 2 = Private { private } });
 
 impl Action {
-    /// The words that people see and the program gets.
+    /// The words that people see and the program gets; none where they are sealed.
     pub fn argv(&self) -> &[Bytes] {
         match self {
             Self::Argv { argv } | Self::Shipped { argv, .. } => argv,
+            Self::Private { .. } => &[],
         }
     }
 
@@ -132,7 +140,7 @@ impl Action {
     pub fn stdin(&self) -> Option<&Blob> {
         match self {
             Self::Argv { .. } => None,
-            Self::Shipped { stdin, .. } => stdin.as_ref(),
+            Self::Shipped { stdin, .. } | Self::Private { private: Private { stdin, .. } } => stdin.as_ref(),
         }
     }
 
@@ -140,7 +148,9 @@ impl Action {
     pub fn script(&self) -> Option<&Blob> {
         match self {
             Self::Argv { .. } => None,
-            Self::Shipped { script, .. } => script.as_ref(),
+            Self::Shipped { script, .. } | Self::Private { private: Private { script, .. } } => {
+                script.as_ref()
+            }
         }
     }
 

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::group::Group;
 use super::report::Stage;
-use super::spawn::{Limits, Spawn};
+use super::spawn::Spawn;
+use crate::bounds::{Group, Limits};
 use crate::executor::os::{self, Account};
 
 /// Where programs are searched, and the command's own `PATH`.

@@ -17,15 +17,14 @@
 //! there is one, each command has a group beside its supervisor.
 
 mod command;
-mod group;
 mod report;
 mod spawn;
 mod tree;
 mod watch;
 
-pub use group::Groups;
+pub use crate::bounds::{Groups, Limits};
 pub use report::{Outcome, Report, Stage, read_report};
-pub use spawn::{Limits, Spawn, Supervised, supervise};
+pub use spawn::{Spawn, Supervised, supervise};
 pub use tree::{adopts_orphans, end_orphans};
 pub(super) use watch::now as uptime;
 

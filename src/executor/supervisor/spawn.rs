@@ -10,23 +10,11 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Pid, WaitOptions};
 
-use super::group::Groups;
 use super::report::{Report, Stage};
 use super::watch::Watch;
+use crate::bounds::{Groups, Limits};
 use crate::executor::os::{self, Account};
-
-/// What a command may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Memory that it can write, in bytes: of each process by its own limit (setrlimit(2), `RLIMIT_DATA`), of all
-    /// together where there is a control group.
-    pub memory_bytes: Option<u64>,
-    /// Processes: of its user, what runs already among them, by `RLIMIT_NPROC`, which does not bind root; of the
-    /// command where there is a control group.
-    pub processes: u64,
-    /// Open files of each process.
-    pub descriptors: u64,
-}
+use crate::replica::Sink;
 
 /// A command and its limits.
 #[derive(Debug)]
@@ -48,6 +36,8 @@ pub struct Spawn {
     pub stdout: PathBuf,
     /// Where the standard error goes, likewise.
     pub stderr: PathBuf,
+    /// What it writes is sealed to, if it is.
+    pub sink: Option<Sink>,
     /// What it reads, from where that stands; nothing without it.
     pub stdin: Option<OwnedFd>,
     /// Added to the clean environment, or in the place of what has the same name there.

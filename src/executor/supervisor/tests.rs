@@ -35,6 +35,7 @@ impl Place {
             output_bytes_max: 1 << 20,
             stdout: self.path("out"),
             stderr: self.path("err"),
+            sink: None,
             stdin: None,
             environment: vec![("AT".into(), self.0.path().to_str().unwrap().into())],
         }

@@ -1,5 +1,6 @@
 //! The supervisor's loop: waits for the command, its output, its time and its executor.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -11,10 +12,10 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::command::{Command, FAILURE_BYTES, failure};
-use super::group::Group;
 use super::report::{Outcome, Report, Stage};
 use super::spawn::{CANCEL, Spawn};
 use super::tree::Killer;
+use crate::bounds::Group;
 use crate::executor::os::{self, Account};
 use crate::journal::Stream;
 
@@ -76,11 +77,14 @@ impl<'a> Watch<'a> {
         let command = Command::new(spawn, user).map_err(|error| (Stage::Arguments, error))?;
         let piped = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| (Stage::Supervise, error));
         let ((out, out_end), (err, err_end), (failure, failure_end)) = (piped()?, piped()?, piped()?);
-        let stream = |path: &Path, pipe| {
-            let opened = Stream::new(path, pipe, spawn.output_bytes_max);
+        let stream = |path: &Path, pipe, stderr| {
+            let sealer =
+                spawn.sink.as_ref().map(|sink| sink.sealer(stderr, &drawn()?).map_err(io::Error::other));
+            let opened =
+                sealer.transpose().and_then(|sealer| Stream::new(path, pipe, spawn.output_bytes_max, sealer));
             opened.map_err(|error| (Stage::Spool, Errno::from_io_error(&error).unwrap_or(Errno::IO)))
         };
-        let streams = [stream(&spawn.stdout, out)?, stream(&spawn.stderr, err)?];
+        let streams = [stream(&spawn.stdout, out, false)?, stream(&spawn.stderr, err, true)?];
         rustix::io::ioctl_fionbio(&failure, true).map_err(|error| (Stage::Supervise, error))?;
         let supervisor = rustix::process::getpid();
         let started = now();
@@ -249,6 +253,13 @@ impl<'a> Watch<'a> {
             self.end_gently(Outcome::Cancelled, now());
         }
     }
+}
+
+/// 32 random bytes.
+fn drawn() -> io::Result<[u8; 32]> {
+    let mut drawn = [0; 32];
+    getrandom::fill(&mut drawn).map_err(io::Error::other)?;
+    Ok(drawn)
 }
 
 fn ended(status: WaitStatus) -> Outcome {

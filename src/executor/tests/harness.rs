@@ -188,7 +188,7 @@ impl Host {
             drawn += 1;
             [drawn; 32]
         };
-        let candidate = Candidate::prepare(&dir.path().join("state"), fresh, |seed| *seed).unwrap();
+        let candidate = Candidate::prepare(&dir.path().join("state"), fresh).unwrap();
         let invitation = fleet.invite(&operator(1), under[0], 9, &[("role", "web")], uses);
         let enrolment = Enrolment {
             name: "here".to_owned(),

@@ -7,5 +7,6 @@ mod ends;
 mod harness;
 mod judged;
 mod once;
+mod private;
 mod shipped;
 mod stopped;

@@ -353,7 +353,7 @@ pub fn prepare_candidate(
     state: &Path,
     fresh: &mut dyn FnMut() -> [u8; 32],
 ) -> Result<Candidate, HostHomeError> {
-    Candidate::prepare(state, fresh, seal_public)
+    Candidate::prepare(state, fresh)
 }
 
 /// Signs a host's certificate: what it says of itself with the token's key, both with its own.
@@ -387,11 +387,6 @@ pub fn member(chain: &RootChain, shield: [u8; 32], host: &Enrolled) -> Member {
         updates: chain.updates().iter().map(|update| Bytes::from(update.bytes())).collect(),
         certificate: Bytes::from(host.certificate().bytes()),
     }
-}
-
-/// The public half of a seal key: X25519 (RFC 7748) with the base point.
-pub fn seal_public(secret: &[u8; 32]) -> [u8; 32] {
-    MontgomeryPoint::mul_base_clamped(*secret).to_bytes()
 }
 
 fn half(bytes: [u8; 32]) -> [u8; 16] {

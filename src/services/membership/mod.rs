@@ -16,7 +16,6 @@ mod tests;
 
 pub use found::{
     FoundError, FoundRequest, Founded, RootCount, check_found, enrol, found, member, prepare_candidate,
-    seal_public,
 };
 pub use invite::{InviteError, InviteRequest, Invited, invite};
 pub use join::{JoinError, JoinWith, Joined, join};

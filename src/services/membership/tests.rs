@@ -116,22 +116,6 @@ fn no_two_keys_of_a_fleet_are_made_from_one_draw() {
 }
 
 #[test]
-fn a_seal_key_has_the_public_half_that_rfc_7748_gives() {
-    // Section 6.1: Bob's keys.
-    let secret = unhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
-    let public = unhex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
-    assert_eq!(seal_public(&secret), public);
-}
-
-fn unhex(text: &str) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap();
-    }
-    bytes
-}
-
-#[test]
 fn what_is_wrong_is_told_before_anything_is_written() {
     let place = Place::new();
     let request = place.request();

@@ -159,7 +159,7 @@ fn made(dir: &Path, hosts: usize) -> Answers {
             stream: stream.public(),
             transport: key::<muster::identity::Transport>(number).public(),
             executor: key::<muster::identity::Executor>(number).public(),
-            seal: SealPublic([0; 32]),
+            seal: SealPublic([9; 32]),
         };
         let enrolment = Enrolment { name: format!("m{number:05}"), tags: tags.clone(), keys, at: now };
         let certificate = HostCertificate {

@@ -151,7 +151,7 @@ fn join(
         stream: stream.public(),
         transport: SecretKey::<Transport>::from_seed(&seed(at, 4)).public(),
         executor: executor.public(),
-        seal: SealPublic([0; 32]),
+        seal: SealPublic([9; 32]),
     };
     let enrolment = Signed::sign(fleet, &token, Enrolment { name: name.to_owned(), tags, keys, at: NOW });
     let host = Signed::sign(

@@ -17,7 +17,7 @@ use std::{
 
 use rustix::process::Pid;
 
-use super::spawn::Limits;
+use super::Limits;
 
 /// The group of the executor and its mesh process: one with groups below it holds no process itself.
 const OWN: &str = "agent";
@@ -37,7 +37,7 @@ pub struct Groups {
 
 /// One command's group.
 #[derive(Debug)]
-pub(super) struct Group(PathBuf);
+pub struct Group(PathBuf);
 
 impl Groups {
     /// Takes the tree of this process, if it is delegated and can be killed as a whole, moves this process to
@@ -73,7 +73,7 @@ impl Groups {
     }
 
     /// Makes the group of the command that this supervisor will start.
-    pub(super) fn make(&self, supervisor: Pid, limits: &Limits) -> io::Result<Group> {
+    pub fn make(&self, supervisor: Pid, limits: &Limits) -> io::Result<Group> {
         let group = self.of(supervisor);
         // One with its number that is still there is empty, or of a supervisor that was killed.
         group.end();
@@ -106,17 +106,17 @@ impl Groups {
 
 impl Group {
     /// Moves this process into it.
-    pub(super) fn enter(&self) -> io::Result<()> {
+    pub fn enter(&self) -> io::Result<()> {
         fs::write(self.0.join("cgroup.procs"), "0")
     }
 
     /// Kills every process in it, and those that are being forked.
-    pub(super) fn kill(&self) {
+    pub fn kill(&self) {
         let _gone_already = fs::write(self.0.join("cgroup.kill"), "1");
     }
 
     /// Kills what is in it and removes it, within a second.
-    pub(super) fn end(&self) {
+    pub fn end(&self) {
         for _ in 0..LOOKS_MAX {
             match fs::remove_dir(&self.0) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => self.kill(),
