@@ -53,16 +53,20 @@ async fn operator(context: &Context) -> Result<OperatorHome, Failure> {
     }
 }
 
+/// How many columns a stream has now, if it is a terminal.
+fn columns_of(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 fn prepared<'a>(context: &Context, out: &'a mut File, err: &'a mut File) -> Streams<'a> {
     let mut streams = Streams::new(out, err, context.global.output.unwrap_or_default());
     [streams.in_terminal, streams.out_terminal, streams.err_terminal] = context.terminals;
     streams.out_style = context.out_style;
     streams.columns = context.columns;
     streams.as_of = context.as_of;
-    streams.err_columns = rustix::termios::tcgetwinsize(io::stderr())
-        .ok()
-        .map(|size| size.ws_col.into())
-        .filter(|columns| *columns > 0);
+    streams.err_columns = columns_of(io::stderr());
+    streams.measure = Some(|| [columns_of(io::stdout()), columns_of(io::stderr())]);
     streams
 }
 

@@ -194,3 +194,9 @@ fn write_aside(path: &Path, aside: &Path, bytes: &[u8]) -> Result<Locked, Journa
     std::fs::rename(aside, path).map_err(|error| failed("rename to", path, error))?;
     Ok(file)
 }
+
+/// How often tests cut the power: `MUSTER_CUTS=10000 cargo test --lib power_cut` does so more often.
+#[cfg(test)]
+pub(super) fn power_cuts(usual: u32) -> u32 {
+    std::env::var("MUSTER_CUTS").ok().and_then(|cuts| cuts.parse().ok()).unwrap_or(usual)
+}

@@ -49,19 +49,27 @@ pub struct Column<'a> {
     pub kind: Kind,
     /// Whether only `wide` shows it.
     pub wide: bool,
+    /// Where a terminal is too narrow for all, the highest goes first, of equal ones the last.
+    pub spare: u8,
 }
 
 impl<'a> Column<'a> {
     /// A column that every table shows.
     #[must_use]
     pub const fn new(title: &'a str, key: &'a str, kind: Kind) -> Self {
-        Self { title, key, kind, wide: false }
+        Self { title, key, kind, wide: false, spare: 0 }
     }
 
     /// A column that only `-o wide` shows.
     #[must_use]
     pub const fn wide(title: &'a str, key: &'a str, kind: Kind) -> Self {
-        Self { title, key, kind, wide: true }
+        Self { title, key, kind, wide: true, spare: 0 }
+    }
+
+    /// The same, given up before those that are less spare.
+    #[must_use]
+    pub const fn spare(self, spare: u8) -> Self {
+        Self { spare, ..self }
     }
 
     /// Whether numbers line up at the right.
@@ -117,10 +125,21 @@ fn aligned(columns: &[&Column], rows: &[Value], look: Look) -> String {
             *width = (*width).max(cell.width);
         }
     }
+    let mut columns = columns.to_vec();
     if let Some(room) = look.columns.filter(|_| !look.wide) {
-        narrow(&mut widths, columns, room);
+        loop {
+            let whole = widths.clone();
+            if narrow(&mut widths, &columns, room) {
+                break;
+            }
+            let Some(at) = least(&columns) else { break };
+            widths = whole;
+            widths.remove(at);
+            columns.remove(at);
+            lines.iter_mut().for_each(|line| drop(line.remove(at)));
+        }
         for line in &mut lines {
-            for ((cell, width), column) in line.iter_mut().zip(&widths).zip(columns) {
+            for ((cell, width), column) in line.iter_mut().zip(&widths).zip(&columns) {
                 if cell.width > *width && column.kind == Kind::Host {
                     *cell = Cell::plain(escape::clamp(&cell.text, *width));
                 }
@@ -130,7 +149,7 @@ fn aligned(columns: &[&Column], rows: &[Value], look: Look) -> String {
     let mut out = String::new();
     for line in &lines {
         let start = out.len();
-        for ((cell, width), column) in line.iter().zip(&widths).zip(columns) {
+        for ((cell, width), column) in line.iter().zip(&widths).zip(&columns) {
             let gap = " ".repeat(width.saturating_sub(cell.width));
             let (before, after) = if column.right() { (gap.as_str(), "") } else { ("", gap.as_str()) };
             if out.len() > start {
@@ -146,20 +165,28 @@ fn aligned(columns: &[&Column], rows: &[Value], look: Look) -> String {
     out
 }
 
-/// Takes columns from the widest of those that others chose, until a line fits into `room`.
-fn narrow(widths: &mut [usize], columns: &[&Column], room: usize) {
+/// The column that a narrow terminal can do without: never the first, which names a row, and no state.
+fn least(columns: &[&Column]) -> Option<usize> {
+    let kept = |column: &Column| matches!(column.kind, Kind::Status(_));
+    let spare = columns.iter().enumerate().skip(1).filter(|(_, column)| !kept(column));
+    spare.max_by_key(|(at, column)| (column.spare, *at)).map(|(at, _)| at)
+}
+
+/// Takes columns from the widest of those that others chose, until a line fits into `room`. Whether it does.
+fn narrow(widths: &mut [usize], columns: &[&Column], room: usize) -> bool {
     let gaps = 2 * columns.len().saturating_sub(1);
     let mut over = (widths.iter().sum::<usize>() + gaps).saturating_sub(room);
     while over > 0 {
         let mut theirs = widths.iter_mut().zip(columns).filter(|(_, column)| column.kind == Kind::Host);
-        let Some(first) = theirs.next() else { return };
+        let Some(first) = theirs.next() else { return false };
         let (widest, _) = theirs.fold(first, |most, next| if *next.0 > *most.0 { next } else { most });
         if *widest <= CELL_COLUMNS_MIN {
-            return;
+            return false;
         }
         *widest -= 1;
         over -= 1;
     }
+    true
 }
 
 fn separated(columns: &[&Column], rows: &[Value]) -> String {
@@ -302,8 +329,24 @@ mod tests {
             assert!(shown.iter().all(|line| escape::width(line) <= room), "{shown:?}");
             assert!(shown[1].ends_with("…  ✓ up   1.5 KiB  -"), "{shown:?}");
         }
-        let least = lines(&rows, Look { columns: Some(5), ..look(true) });
-        assert_eq!(least[1], "xxxxxxx…  ✓ up   1.5 KiB  -");
+    }
+
+    #[test]
+    fn a_terminal_too_narrow_for_all_columns_keeps_the_name_the_state_and_what_is_least_spare() {
+        let rows = [json!({"name": "x".repeat(60), "state": "up", "size": 1536})];
+        let at = |room| lines(&rows, Look { columns: Some(room), ..look(true) });
+        assert_eq!(at(25), ["NAME       STATE     SIZE", "xxxxxxxx…  ✓ up   1.5 KiB"]);
+        assert_eq!(at(20), ["NAME           STATE", "xxxxxxxxxxxx…  ✓ up"]);
+        assert_eq!(at(5), ["NAME      STATE", "xxxxxxx…  ✓ up"]);
+        let spare = [
+            COLUMNS[0],
+            COLUMNS[1].spare(9),
+            Column::new("OTHER", "size", Kind::Size).spare(2),
+            COLUMNS[2].spare(1),
+        ];
+        let look = Look { columns: Some(24), ..look(true) };
+        let shown = render(&spare, &[json!({"name": "x", "state": "up", "size": 1536})], look);
+        assert_eq!(shown, "NAME  STATE     SIZE\nx     ✓ up   1.5 KiB\n");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod members;
 mod orders;
 mod places;
 mod presence;
+mod screens;
 mod shells;
 mod shipped;
 mod signing;

@@ -1,4 +1,6 @@
 //! SIGKILL at random times while orders flow: none lost without a word, none run twice.
+//!
+//! `MUSTER_KILLS=1000 cargo test --test security kills:: -- --nocapture` kills more often, and `MUSTER_SEED` as it was.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +30,7 @@ use crate::{
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const FLEETS: usize = 3;
-/// In all fleets together.
+/// In all fleets together, unless `MUSTER_KILLS` says otherwise.
 const KILLS: usize = 201;
 /// Between two orders of one fleet.
 const ORDER_EVERY: Duration = Duration::from_millis(50);
@@ -276,13 +278,15 @@ fn of_orders_amid_200_kills_none_is_lost_without_a_word_and_none_runs_twice() {
         getrandom::fill(&mut bytes).expect("randomness");
         u64::from_le_bytes(bytes)
     });
-    eprintln!("kills: MUSTER_SEED={seed}");
+    let kills = std::env::var("MUSTER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let each = kills.div_ceil(FLEETS);
+    eprintln!("kills: MUSTER_SEED={seed} MUSTER_KILLS={kills}");
     let all = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for number in 0..FLEETS {
             let all = &all;
             scope.spawn(move || {
-                let tally = one_fleet(seed.wrapping_add(number as u64 * 0x9e37_79b9), KILLS / FLEETS);
+                let tally = one_fleet(seed.wrapping_add(number as u64 * 0x9e37_79b9), each);
                 all.lock().unwrap().push(tally);
             });
         }
@@ -301,5 +305,5 @@ fn of_orders_amid_200_kills_none_is_lost_without_a_word_and_none_runs_twice() {
     }
     eprintln!("{sum:#?}");
     assert!(sum.orders > 100, "{sum:?}");
-    assert_eq!(sum.kills.values().sum::<usize>(), KILLS);
+    assert_eq!(sum.kills.values().sum::<usize>(), each * FLEETS);
 }

@@ -21,6 +21,7 @@ mod confinement;
 mod damage;
 mod evil;
 mod executor;
+mod flood;
 mod guest;
 mod kills;
 mod liar;

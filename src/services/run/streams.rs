@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::view::Effect;
 use crate::{
-    terminal::{Format, Output, OutputError, Sheet, Style},
+    terminal::{Format, Output, OutputError, Sheet, Style, escape, wrap},
     time::Timestamp,
 };
 
@@ -30,6 +30,8 @@ pub struct Streams<'a> {
     pub columns: Option<usize>,
     /// How many columns standard error has, if it is a terminal.
     pub err_columns: Option<usize>,
+    /// How many columns standard output and standard error have now, where they can become more or fewer.
+    pub measure: Option<fn() -> [Option<usize>; 2]>,
     /// What `-o` says.
     pub format: Format,
     /// From when what is shown is, if not from now.
@@ -56,6 +58,7 @@ impl<'a> Streams<'a> {
             out_style: Style::default(),
             columns: None,
             err_columns: None,
+            measure: None,
             format,
             as_of: None,
             closed: false,
@@ -68,9 +71,27 @@ impl<'a> Streams<'a> {
         self.closed
     }
 
-    /// Talks. That nobody listens is not an error.
+    /// Looks how wide the terminals are now.
+    pub(super) fn measure(&mut self) {
+        if let Some([columns, err_columns]) = self.measure.map(|measure| measure()) {
+            self.columns = columns.or(self.columns);
+            self.err_columns = err_columns.or(self.err_columns);
+        }
+    }
+
+    /// Talks; on a terminal that is narrower than a line, between words. That nobody listens is not an error.
     pub(super) fn say(&mut self, line: &str) {
-        let _nobody_listens = writeln!(self.err, "{line}").and_then(|()| self.err.flush());
+        let columns = self.err_columns.filter(|_| self.err_terminal);
+        let fits = |line: &str| columns.is_none_or(|columns| escape::width(line) <= columns);
+        let mut text = String::with_capacity(line.len() + 1);
+        for line in line.split('\n') {
+            let rows = if fits(line) { None } else { columns.map(|columns| wrap::soft(line, columns)) };
+            for row in rows.iter().flatten().map(String::as_str).chain(rows.is_none().then_some(line)) {
+                text.push_str(row);
+                text.push('\n');
+            }
+        }
+        let _nobody_listens = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
     }
 
     /// Shows how far it is on a terminal, in place of what was shown before; an empty text takes it away.

@@ -37,6 +37,11 @@ impl Names {
         Self { column, columns, terminal, above, style }
     }
 
+    /// Whether names stand above lines.
+    pub(super) fn is_above(&self) -> bool {
+        self.above
+    }
+
     /// What stands above the lines of a host that speaks after another.
     pub(super) fn above(&self, label: &str) -> String {
         if !self.above {

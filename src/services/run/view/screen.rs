@@ -162,6 +162,25 @@ impl Screen {
         }
     }
 
+    /// The terminals are of this width from now on; what stands there stays as it is.
+    pub(super) fn resize(&mut self, columns: Option<usize>, err_columns: Option<usize>) {
+        self.options.err_columns = err_columns;
+        if self.options.columns != columns {
+            self.options.columns = columns;
+            self.lay_out();
+        }
+    }
+
+    fn lay_out(&mut self) {
+        let columns = self.options.columns.filter(|_| self.options.out_terminal);
+        let was_above = self.names.is_above();
+        self.names = Names::of(self.labels.values(), columns, self.options.out_terminal, self.options.style);
+        if was_above != self.names.is_above() {
+            // Who speaks is named again, where names stand above from now on.
+            self.speaker = None;
+        }
+    }
+
     /// Takes what happened, `elapsed` after the start.
     pub(in crate::services::run) fn on(&mut self, event: &Event, elapsed: Duration) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -261,8 +280,7 @@ impl Screen {
     fn start(&mut self, start: &Start, effects: &mut Vec<Effect>) {
         self.mode = Mode::of(self.options.view, start.roster.len());
         self.labels = start.roster.iter().cloned().collect();
-        let columns = self.options.columns.filter(|_| self.options.out_terminal);
-        self.names = Names::of(self.labels.values(), columns, self.options.out_terminal, self.options.style);
+        self.lay_out();
         self.progress.total = start.roster.len();
         self.job = start.job.short();
         if !self.is_bare() {

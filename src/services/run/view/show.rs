@@ -54,6 +54,10 @@ impl Job<'_> {
         elapsed: Duration,
     ) -> Result<(), RunError> {
         self.shown.elapsed = elapsed;
+        streams.measure();
+        if let Some(screen) = &mut self.shown.screen {
+            screen.resize(streams.columns, streams.err_columns);
+        }
         match event {
             Event::Chunk(chunk) if !self.count(chunk) => return Ok(()),
             Event::Exit(exit) => {
