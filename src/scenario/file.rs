@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::expect::Expect;
+use crate::time::Timestamp;
 
 /// Hosts of a scenario.
 pub(super) const HOSTS_MAX: usize = 64;
@@ -76,6 +77,17 @@ pub struct Slow {
     pub loss: u8,
 }
 
+/// What a clock shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The right time.
+    Right,
+    /// The right time and so many milliseconds, which may be less than 0.
+    Off(i64),
+    /// This time, from now on.
+    At(Timestamp),
+}
+
 /// What is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -144,6 +156,13 @@ pub enum Act {
         groups: Groups,
         /// How.
         slow: Slow,
+    },
+    /// Clocks are set: of hosts that are off, and of machines that are none.
+    Clock {
+        /// Which.
+        machines: Vec<String>,
+        /// What they show from now on.
+        to: Clock,
     },
     /// A package is installed or upgraded.
     Install {
@@ -254,6 +273,11 @@ impl Scenario {
         }
         let (Some(from), Some(to)) = (&from.segment, &to.segment) else { return true };
         from == to || self.reaches.get(from).is_some_and(|reached| reached.contains(to))
+    }
+
+    /// Whether a clock is set in it.
+    pub fn has_wrong_clocks(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.act, Act::Clock { .. }))
     }
 
     /// The first reason why links must be told apart by who dials: without one, bytes may pass unasked.

@@ -6,8 +6,6 @@
 //! the others only the addresses of a proxy, a process of its own; at the end no process is left, and files only
 //! where something failed. It does not know how anything that it plays is done: it types command lines and reads
 //! what they print.
-//!
-//! *Why no clocks:* an agent has one clock, the system's; a hook for another would be a way to lie to it.
 
 mod trouble;
 mod ground;

@@ -11,17 +11,23 @@ use super::{
     Trouble,
     expect::Expect,
     file::{
-        ALWAYS_MAX, Act, Always, AlwaysCheck, Command, Forgery, Groups, HOSTS_MAX, HostPlan, STEPS_MAX,
-        Scenario, Slow, Step, Wait,
+        ALWAYS_MAX, Act, Always, AlwaysCheck, Clock, Command, Forgery, Groups, HOSTS_MAX, HostPlan,
+        STEPS_MAX, Scenario, Slow, Step, Wait,
     },
     words,
 };
-use crate::{authority::check_name, selector::parse_label, terminal::time::parse_duration};
+use crate::{
+    authority::check_name,
+    selector::parse_label,
+    terminal::time::{parse_duration, parse_rfc3339},
+};
 
 /// How long what is waited for may take, unless the file says: ten times what a busy machine needs.
 const WITHIN: Duration = Duration::from_secs(60);
 /// Longest time that a file may give, so that no mistake in it makes a step that never ends.
 const WITHIN_MAX: Duration = Duration::from_secs(3600);
+/// How far a clock may be off.
+const CLOCK_OFF_MAX: Duration = Duration::from_secs(20 * 365 * 86_400);
 /// Longest name of a host: a socket is below it.
 const NAME_BYTES_MAX: usize = 16;
 /// Sizes of a disk that is a host's own, in MiB.
@@ -32,9 +38,9 @@ const PACKAGES_MAX: usize = 1_000;
 /// Keys of a step that say what a command line must print.
 const EXPECTS: [&str; 6] = ["exit", "stdout", "without", "lines", "stderr", "json"];
 /// Keys that say what a step does.
-const ACTS: [&str; 21] = [
+const ACTS: [&str; 22] = [
     "enrol", "start", "stop", "kill", "freeze", "thaw", "fill", "free", "remove", "cut", "heal", "slow",
-    "install", "run", "check", "begin", "ends", "wait", "spawns", "forge", "always",
+    "clock", "install", "run", "check", "begin", "ends", "wait", "spawns", "forge", "always",
 ];
 
 #[derive(Deserialize)]
@@ -110,6 +116,14 @@ struct RawLinks {
     rate: u64,
     #[serde(default)]
     loss: u8,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawClock {
+    ahead: Option<String>,
+    behind: Option<String>,
+    date: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -337,6 +351,11 @@ impl Reader<'_> {
                 })
             }
             "cut" | "slow" | "heal" => self.links(act, value, table),
+            "clock" => {
+                only(act, &table, &["ahead", "behind", "date"])?;
+                let to = clock(rest(act, table)?)?;
+                Ok(Act::Clock { machines: self.places(read(act, value)?)?, to })
+            }
             "install" => {
                 let _nothing: RawRest = allowed(act, table, &[])?;
                 let RawInstall { host, package, version } = read(act, value)?;
@@ -596,6 +615,24 @@ fn expect(table: &mut Table) -> Result<Expect, Wrong> {
     let raw: RawExpect = if found.is_empty() { RawExpect::default() } else { rest("exit", found)? };
     let RawExpect { exit, stdout, without, lines, stderr, json } = raw;
     Ok(Expect { exit: exit.into(), stdout, without, lines, stderr, json: json.into_iter().collect() })
+}
+
+fn clock(raw: RawClock) -> Result<Clock, Wrong> {
+    let off = |key, text: &str| match parse_duration(text) {
+        Ok(off) if off > CLOCK_OFF_MAX => wrong(key, format!("{text} is longer than 20 years")),
+        Ok(off) => Ok(i64::try_from(off.as_millis()).unwrap_or(i64::MAX)),
+        Err(error) => wrong(key, format!("{key}: {error}")),
+    };
+    match (raw.ahead, raw.behind, raw.date) {
+        (None, None, None) => Ok(Clock::Right),
+        (Some(text), None, None) => Ok(Clock::Off(off("ahead", &text)?)),
+        (None, Some(text), None) => Ok(Clock::Off(-off("behind", &text)?)),
+        (None, None, Some(text)) => match parse_rfc3339(&text) {
+            Ok(at) => Ok(Clock::At(at)),
+            Err(error) => wrong("date", format!("date: {error}")),
+        },
+        _ => wrong("clock", "a clock is ahead, behind, at a date, or without any of them right"),
+    }
 }
 
 fn duration(key: &str, text: Option<&str>) -> Result<Duration, Wrong> {

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     Trouble,
-    file::{Act, Command, Groups, HostPlan, Scenario, Step, Wait},
+    file::{Act, Clock, Command, Groups, HostPlan, Scenario, Step, Wait},
 };
 use crate::{
     identity::EntryId,
@@ -81,7 +81,11 @@ fn can(scenario: &Scenario, number: usize, step: &Step) -> Result<(), String> {
         {
             Err("there are no machines but hosts".to_owned())
         }
+        Act::Clock { machines, .. } if machines.iter().any(|name| scenario.operators.contains(name)) => {
+            Err("there are no machines but hosts".to_owned())
+        }
         Act::Enrol { .. }
+        | Act::Clock { .. }
         | Act::Start(_)
         | Act::Stop(_)
         | Act::Kill(_)
@@ -274,6 +278,19 @@ impl World<'_> {
                 self.net.weather_changed();
                 Ok(())
             }
+            Act::Clock { machines, to } => {
+                let off = match to {
+                    Clock::Right => 0,
+                    Clock::Off(ms) => *ms,
+                    Clock::At(at) => {
+                        i64::try_from(at.0).unwrap_or(i64::MAX).saturating_sub_unsigned(self.net.now().0)
+                    }
+                };
+                for machine in machines {
+                    self.net.set_clock(self.number(machine), off);
+                }
+                Ok(())
+            }
             Act::Run(command) => self.run(command),
             Act::Wait { wait, within } => {
                 let missing = match wait {
@@ -309,7 +326,8 @@ impl World<'_> {
         let at = self.number(at);
         let hosts = self.scenario.hosts.len();
         let keepers: Vec<usize> = (0..KEEPERS.min(hosts)).map(|next| (at + next) % hosts).collect();
-        let now = self.net.now();
+        // Signed by the clock of where it is given.
+        let now = self.net.clock(at);
         let order = self.net.fleet.order(&roster, &keepers, now);
         if !self.net.submit_order(at, &order) {
             return Err(format!("{} does not take the order", self.name(at)));

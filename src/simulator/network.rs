@@ -174,6 +174,16 @@ impl Network {
         self.hosts[at].dials_only = true;
     }
 
+    /// Sets a host's clock, so many milliseconds from the right time.
+    pub fn set_clock(&mut self, at: usize, off_ms: i64) {
+        self.hosts[at].skew_ms = off_ms;
+    }
+
+    /// A host's clock.
+    pub fn clock(&self, at: usize) -> Timestamp {
+        self.hosts[at].clock(self.now())
+    }
+
     /// A host, to change what it is before it is started.
     pub(super) fn host_mut(&mut self, at: usize) -> &mut Host {
         &mut self.hosts[at]

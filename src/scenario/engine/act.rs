@@ -1,12 +1,14 @@
 //! Does what a step says; returns what is told of it.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{
     super::{
         Trouble,
         expect::{self, Said, look},
-        file::{Act, Command, Groups, Step, Wait},
+        file::{Act, Clock, Command, Groups, Step, Wait},
         story::Told,
         words,
     },
@@ -113,6 +115,21 @@ impl World<'_> {
                 let loss = if slow.loss == 0 { String::new() } else { format!(", {} % lost", slow.loss) };
                 let text = format!("{}: {} one way{rate}{loss}", shown(groups), time::took(slow.delay));
                 Ok(Told::new("slowed", text).field("links", shown(groups)))
+            }
+            Act::Clock { machines, to } => {
+                for machine in machines {
+                    self.set_clock(machine, *to)?;
+                }
+                let how = match to {
+                    Clock::Right => "right".to_owned(),
+                    Clock::Off(ms) => {
+                        let by = time::duration(Duration::from_millis(ms.unsigned_abs()));
+                        format!("{by} {}", if *ms < 0 { "behind" } else { "ahead" })
+                    }
+                    Clock::At(at) => format!("at {}", time::rfc3339(*at)),
+                };
+                Ok(Told::new("set", format!("the clock of {} is {how}", machines.join(", ")))
+                    .field("machines", machines.clone()))
             }
             Act::Install { host, package, version } => {
                 self.install(host, package, version)?;

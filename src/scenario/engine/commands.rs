@@ -13,7 +13,10 @@ use std::{
 use rustix::process::Pid;
 use tokio::time::{Instant, sleep};
 
-use super::super::{Trouble, agent, expect::Said};
+use super::{
+    super::{Trouble, agent, expect::Said},
+    clock::Clocks,
+};
 
 /// How often it is looked whether a command line has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -21,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const SAID_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Where command lines find things.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Desk {
     /// This program.
     pub(super) program: PathBuf,
@@ -31,6 +34,8 @@ pub(super) struct Desk {
     pub(super) outside: Vec<String>,
     /// What a command line begins with at each machine: its way into the network there.
     pub(super) through: BTreeMap<String, Vec<String>>,
+    /// Clocks that are wrong.
+    pub(super) clocks: Clocks,
     /// Command lines so far.
     pub(super) count: usize,
 }
@@ -76,6 +81,7 @@ impl Desk {
             }
             command
                 .args(words)
+                .envs(self.clocks.environment(at))
                 .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
                 .env("USER", "operator")
                 .env("LANG", "C.UTF-8")

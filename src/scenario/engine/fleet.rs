@@ -17,9 +17,10 @@ use super::{
         Trouble,
         agent::{Agent, LOOK_EVERY},
         expect::{self, Said},
-        file::{HostPlan, Scenario},
+        file::{Clock, HostPlan, Scenario},
         words::Values,
     },
+    clock::Clocks,
     commands::{Begun, Desk, read},
     disk::Disk,
     network::{self, Network},
@@ -100,9 +101,11 @@ impl<'a> World<'a> {
         made().map_err(|error| Trouble::new(format!("cannot write in {}: {error}", dir.display())))?;
         let outside = scenario.operators.clone();
         let network = Network::start(scenario, program, dir, apart.is_ok())?;
+        let clocks = if scenario.has_wrong_clocks() { Clocks::find(dir)? } else { Clocks::default() };
         let machines = scenario.hosts.iter().map(|host| &host.name).chain(&outside);
         let through = machines.map(|name| (name.clone(), network.through(name).to_vec())).collect();
-        let desk = Desk { program: program.to_owned(), dir: dir.to_owned(), outside, through, count: 0 };
+        let (program, dir_of) = (program.to_owned(), dir.to_owned());
+        let desk = Desk { program, dir: dir_of, outside, through, clocks, count: 0 };
         let host = |plan: &HostPlan| {
             let agent = Agent::new(&plan.name, dir, &desk.operators());
             (plan.name.clone(), Host { agent, state: State::Absent, disk: None })
@@ -189,6 +192,16 @@ impl<'a> World<'a> {
         self.start(name).await
     }
 
+    /// Sets the clock of a machine on which no agent runs.
+    pub(super) fn set_clock(&mut self, machine: &str, to: Clock) -> Result<(), Trouble> {
+        let readable = if self.hosts.contains_key(machine) {
+            self.host(machine, State::Down)?.agent.packages.clone()
+        } else {
+            self.desk.dir.join(machine)
+        };
+        self.desk.clocks.set(machine, to, &readable)
+    }
+
     fn write_settings(&self, plan: &HostPlan) -> Result<(), Trouble> {
         let Some(host) = self.hosts.get(&plan.name) else { return Ok(()) };
         let dir = &host.agent.packages;
@@ -222,14 +235,16 @@ impl<'a> World<'a> {
     pub(super) async fn start(&mut self, name: &str) -> Result<(), Trouble> {
         let program = self.desk.program.clone();
         let listens = self.network.addresses(name).is_some();
-        let through = self.network.through(name).to_vec();
+        let clock = self.desk.clocks.through(name, &self.desk.dir);
+        let through = [self.network.through(name), &clock].concat();
         let host = self.host(name, State::Down)?;
         host.agent
             .start_through(&through, &program)
             .map_err(|error| Trouble::new(format!("{name} cannot be started: {error}")))?;
         host.state = State::Up;
-        host.agent.until("up", STEP_WITHIN, |status| !listens || !status.listen.is_empty()).await?;
-        Ok(())
+        let status =
+            host.agent.until("up", STEP_WITHIN, |status| !listens || !status.listen.is_empty()).await?;
+        self.desk.clocks.took(name, status.started)
     }
 
     /// Stops an agent as a service manager does.

@@ -7,6 +7,7 @@
 
 mod act;
 mod checks;
+mod clock;
 mod commands;
 mod disk;
 mod fleet;
