@@ -23,6 +23,7 @@ mod members;
 mod orders;
 mod places;
 mod presence;
+mod private;
 mod shells;
 mod shipped;
 mod signing;
