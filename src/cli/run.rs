@@ -168,6 +168,7 @@ pub(super) fn run(context: &mut Context, run: &Run) -> Result<ExitCode, Failure>
     request.queue = run.queue;
     request.wait = run.wait;
     request.dry_run = run.dry_run;
+    request.private = run.private;
     request.yes = context.global.yes;
     request.view = view(run.view);
     request.exit = run.exit.map(exit_mode);

@@ -19,6 +19,8 @@ mod openssh;
 #[cfg(feature = "agent")]
 mod operator;
 mod output;
+#[cfg(feature = "agent")]
+mod private;
 pub mod shipped;
 #[cfg(feature = "agent")]
 pub mod signer;
@@ -39,6 +41,8 @@ pub use openssh::OpensshError;
 #[cfg(feature = "agent")]
 pub use operator::{KeySource, OperatorError, OperatorHome, Writer, WriterState};
 pub use output::Stream;
+#[cfg(feature = "agent")]
+pub use private::PrivateJob;
 pub use slots::{SLOT_BODY_BYTES_MAX, Slots};
 #[cfg(feature = "agent")]
 pub use stream::stream_place;

@@ -7,6 +7,7 @@
 //!   operator.pub   instead of it: the public half, if the secret one is in an SSH agent
 //!   fleet          the signed genesis and root updates: what everything else must chain to
 //!   writer         this directory's writer id and its place in the stream; locked while signing
+//!   private/KEY    keys and commands of private jobs
 //!   jobs/ID/       order and reports, as received; what else there is of a job stands in `jobs`
 //! ```
 

@@ -135,7 +135,9 @@ impl Stream {
             Some(sealer) => {
                 let pieces: Vec<Vec<u8>> =
                     chunk.chunks(PIECE_BYTES_MAX).map(|piece| sealer.piece(piece)).collect();
-                pieces.iter().for_each(|piece| self.write(piece));
+                for piece in &pieces {
+                    self.write(piece);
+                }
             }
         }
     }

@@ -82,11 +82,13 @@ fn each_host_of_the_roster_reads_the_command_and_nobody_else_does() {
     assert!(order.unseal(&FleetId([8; 32]), &all[0], &secret(&all[0])).is_err(), "in another fleet");
 }
 
+type Change = fn(&mut Order);
+
 /// What somebody else with a good certificate could make of it: an order of his own around the same seals.
 #[test]
 fn a_seal_that_was_moved_under_another_header_does_not_open() {
     let all = hosts(3);
-    let changes: [(&str, fn(&mut Order)); 14] = [
+    let changes: [(&str, Change); 14] = [
         ("nonce", |order| order.nonce[0] ^= 1),
         ("certificate", |order| order.certificate.0[0] ^= 1),
         ("issued", |order| order.issued = order.issued.after(Duration::from_millis(1))),

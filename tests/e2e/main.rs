@@ -25,6 +25,7 @@ mod orders;
 mod places;
 mod presence;
 mod screens;
+mod private;
 mod shells;
 mod shipped;
 mod signing;

@@ -241,6 +241,17 @@ fn order_with_what_is_shipped() {
 }
 
 #[test]
+fn private_order() {
+    let (order, names) = (objects::private_order(), objects::private_order_names());
+    golden("order-private", &objects::operator(), &order, Ends::Closed, names);
+    let Roster::Inline { hosts } = &order.roster else { panic!("it names its hosts") };
+    for host in hosts {
+        let command = order.unseal(&fleet(), host, &objects::private_key()).unwrap().unwrap();
+        assert_eq!(command.argv[1].0, b"secret");
+    }
+}
+
+#[test]
 fn order_for_some_of_a_list() {
     let order = objects::marked_order();
     golden("order-bitmap", &objects::operator(), &order, Ends::Closed, objects::marked_order_names());

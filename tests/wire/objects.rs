@@ -9,11 +9,11 @@ use muster::{
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,
-        SecretKey, Signed, Stream, StreamId, Token, Transport, WriterId,
+        SealSecret, SecretKey, Signed, Stream, StreamId, Token, Transport, WriterId,
     },
     replica::{
-        Action, Blob, Cancellation, Card, FACET_NODE, FacetHash, FacetRef, Head, Kept, Limits, NodeFacet,
-        Order, Outcome, Output, ReadRequest, Receipt, ResultRecord, Roster,
+        Action, Blob, Cancellation, Card, Command, FACET_NODE, FacetHash, FacetRef, Head, Kept, Limits,
+        NodeFacet, Order, Outcome, Output, Private, ReadRequest, Receipt, ResultRecord, Roster,
     },
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
@@ -385,6 +385,50 @@ pub(crate) fn shipped_order() -> Order {
     let argv = [&b"setup.sh"[..], b"-v"].map(Bytes::from).to_vec();
     let (stdin, script) = (Blob::of(b"read\n"), Blob::of(b"#!/bin/sh\n"));
     Order { action: Action::Shipped { argv, stdin: Some(stdin), script: Some(script) }, ..order() }
+}
+
+/// The same in a seal for its host: drawn from a counter, so that it is the same each time.
+pub(crate) fn private_order() -> Order {
+    let secret = |number: u8| SealSecret::from_seed(&[number; 32]);
+    let argv = [&b"echo"[..], b"secret"].map(Bytes::from).to_vec();
+    let command = Command { salt: [0x5a; 16], argv, shipped: secret(0x62) };
+    let private = Private {
+        hash: [0; 32],
+        command: Bytes::default(),
+        stanzas: Vec::new(),
+        reader: secret(0x61).public(),
+        stdin: Some(Blob::of(b"sealed")),
+        script: None,
+    };
+    let mut order = Order { action: Action::Private { private }, ..order() };
+    let mut drawn = 0_u8;
+    let draw = || {
+        drawn += 1;
+        [drawn; 32]
+    };
+    order.seal(&fleet(), &command, |_| Some(secret(0x60).public()), draw).unwrap();
+    order
+}
+
+/// What opens it.
+pub(crate) fn private_key() -> SealSecret {
+    SealSecret::from_seed(&[0x60; 32])
+}
+
+pub(crate) fn private_order_names() -> Names {
+    let blob = |name| record(name, [leaf("hash"), leaf("length, in bytes")]);
+    let private = record(
+        "private",
+        [
+            leaf("hash of the command"),
+            leaf("sealed command"),
+            list("seals, in order of the roster", leaf("key to it, sealed")),
+            leaf("key that output is sealed to"),
+            blob("standard input"),
+            leaf("script"),
+        ],
+    );
+    order_names_with(inline_names(), record("action", [leaf("private"), private]))
 }
 
 /// A list of so many hosts, whose ids are numbers.

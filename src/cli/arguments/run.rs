@@ -18,7 +18,8 @@ Examples:
   muster run -t 'tag.env = prod and missing tag.frozen' --as www -- id
   muster run --all -c 'df -h / | tail -1'
   muster run -l role=db --script tune.sh -- --fast
-  muster run -H db-1 -i -- psql < fix.sql")]
+  muster run -H db-1 -i -- psql < fix.sql
+  muster run -H db-1 --private -- passwd-tool --set …")]
 pub struct Run {
     /// The user to run as [default: the user that the agent runs as]
     #[arg(long = "as", value_name = "USER")]
@@ -50,9 +51,13 @@ pub struct Run {
     /// Run this file on the hosts, with what follows -- as its arguments; - reads it from standard input
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub script: Option<PathBuf>,
-    /// Give standard input to the command, up to 16 MiB; members of the fleet can read it, so no secrets
+    /// Give standard input to the command, up to 16 MiB; members of the fleet can read it, unless it is --private
     #[arg(short = 'i', long)]
     pub stdin: bool,
+    /// Seal the command, what is shipped with it, and its output: read by the hosts and on this machine; at most 64
+    /// hosts at a time. The rest of the order stays public: who, whom, as which user, when, why, and how it ended
+    #[arg(long)]
+    pub private: bool,
     /// The program and its arguments
     #[arg(last = true, value_name = "ARGV", required_unless_present_any = ["command", "script"])]
     pub argv: Vec<OsString>,

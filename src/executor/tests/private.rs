@@ -145,16 +145,18 @@ fn what_is_shipped_with_a_private_order_is_read_by_its_command_alone() {
     assert_eq!(with_the_canary(&host.path("")), Vec::<String>::new());
 }
 
+type Change<'a> = &'a dyn Fn(&mut Order);
+
+fn seals(order: &mut Order) -> &mut Private {
+    let Action::Private { private } = &mut order.action else { panic!() };
+    private
+}
+
 #[test]
 fn a_private_order_whose_seals_were_moved_or_changed_is_refused_and_nothing_runs() {
     let host = Host::new();
     let (_agent, mut mesh) = host.start();
     let good = host.order("true", |order| private(&host, order, |_| {}));
-    type Change<'a> = &'a dyn Fn(&mut Order);
-    fn seals(order: &mut Order) -> &mut Private {
-        let Action::Private { private } = &mut order.action else { panic!() };
-        private
-    }
     let changes: [(&str, u8, Change<'_>); 7] = [
         // Another operator with a good certificate takes the seals for his own.
         ("re-wrapped by another", 2, &|order| order.certificate = host.under[1]),

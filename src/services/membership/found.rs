@@ -12,8 +12,6 @@ use std::{
     time::Duration,
 };
 
-use curve25519_dalek::montgomery::MontgomeryPoint;
-
 use crate::{
     authority::{
         ANY, Authority, Certificate, ChainError, Enrolled, Enrolment, Genesis, HostCertificate, Invitation,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Claim, ExitMode, Verified};
+use super::{Claim, ExitMode, Verified, sealing::Opening};
 use crate::{
     identity::HostId,
     replica::{Outcome, Report},
@@ -240,12 +240,22 @@ impl Counts {
 pub struct Tally {
     seats: BTreeMap<HostId, Seat>,
     strays: usize,
+    opening: Opening,
 }
 
 impl Tally {
     /// Nobody has answered.
     pub fn new(roster: &[HostId]) -> Self {
-        Self { seats: roster.iter().map(|host| (*host, Seat::default())).collect(), strays: 0 }
+        Self {
+            seats: roster.iter().map(|host| (*host, Seat::default())).collect(),
+            strays: 0,
+            opening: Opening::Plain,
+        }
+    }
+
+    /// Takes how the output of what comes from now on is read.
+    pub(super) fn read_by(&mut self, opening: Opening) {
+        self.opening = opening;
     }
 
     /// Takes what came of the order on `host`. The first verified result stands; one that proves
@@ -255,7 +265,7 @@ impl Tally {
             self.strays += 1;
             return Taken::Stray;
         };
-        match (result, &seat.settled) {
+        match (result.and_then(|verified| verified.opened(&self.opening)), &seat.settled) {
             (Err(claim), _) => {
                 seat.claim = Some(claim);
                 Taken::Claimed

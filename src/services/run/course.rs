@@ -6,6 +6,7 @@ use super::{
     Event, ExitMode, Note, Patience, RunError, Status, Streams, Tally, Withheld, ending, listing,
     output::Reader,
     rollout::Rollout,
+    sealing::Opening,
     shipment,
     verb::{CANCELLED_WITHIN, INTERRUPTED, SUBMIT_WITHIN, Work},
     view::{self, Job},
@@ -39,7 +40,11 @@ pub(super) struct Course<'a> {
 impl<'a> Course<'a> {
     /// Nothing is signed yet.
     pub(super) fn new(work: &'a Work<'a>, rollout: Rollout, client: Client, interrupts: Interrupts) -> Self {
-        let watcher = Watcher::new(work.replica.authority(), rollout.tally(), interrupts);
+        let mut watcher = Watcher::new(work.replica.authority(), rollout.tally(), interrupts);
+        if let Some(sealing) = work.draft.sealing() {
+            let opening = Opening::With(sealing.job.reader.clone(), work.replica.fleet());
+            watcher.tally.read_by(opening);
+        }
         Self { work, rollout, watcher, client, up: BTreeSet::new(), stopped: None, pacing: None }
     }
 
@@ -60,7 +65,7 @@ impl<'a> Course<'a> {
         course.watcher.tally = tally;
         course.watcher.followed = Followed::open(work.socket, &course.rollout, &course.watcher.tally).await?;
         course.pacing = Some(pacing);
-        shipment::ship(&mut course.client, work.request, work.draft.action()).await?;
+        shipment::ship(&mut course.client, work.request, &work.draft).await?;
         // Whoever looks sees from now on that it goes on.
         course.remember()?;
         Ok(course)
@@ -87,7 +92,7 @@ impl<'a> Course<'a> {
     /// Signs the first wave and hands it over.
     pub(super) async fn first(&mut self, now: Timestamp) -> Result<Signed<Order>, RunError> {
         let work = self.work;
-        shipment::ship(&mut self.client, work.request, work.draft.action()).await?;
+        shipment::ship(&mut self.client, work.request, &work.draft).await?;
         let (order, _) = self.sign(now).await?;
         let mut items = self.work.before.clone();
         items.push(Item::bare(order.bytes()));

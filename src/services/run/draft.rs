@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{RunError, RunRequest, keepers, listing, shipment};
+use super::{RunError, RunRequest, keepers, listing, sealing::Sealing, shipment};
 use crate::{
     authority::{ListError, MemberList},
     identity::{EntryId, HostId, Payload as _, Signed},
@@ -23,12 +23,17 @@ pub(super) struct Draft {
     limits: Limits,
     keepers: Vec<HostId>,
     reason: Option<String>,
+    /// What makes it private, if it is.
+    sealing: Option<Box<Sealing>>,
     /// The fleet's members, where there are too many for every roster to name its hosts.
     list: Option<Arc<MemberList>>,
 }
 
 impl Draft {
     /// What a person asks for, for hosts that `selector` is true for; `entry` takes the order.
+    ///
+    /// # Errors
+    /// When nothing can be sealed, where it is to be private.
     pub(super) fn new(
         request: &RunRequest,
         home: &OperatorHome,
@@ -36,13 +41,15 @@ impl Draft {
         selector: String,
         entry: HostId,
         nonce: [u8; 16],
-    ) -> Self {
-        Self {
+    ) -> Result<Self, RunError> {
+        let sealing = request.private.then(|| Sealing::begin(request, replica)).transpose()?.map(Box::new);
+        Ok(Self {
             nonce,
             certificate: home.certificate,
             queue: request.queue,
             selector,
-            action: shipment::action(request),
+            action: sealing.as_ref().map_or_else(|| shipment::action(request), |sealing| sealing.action()),
+            sealing,
             run_as: request.run_as.clone(),
             limits: Limits {
                 timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -51,12 +58,17 @@ impl Draft {
             keepers: keepers(replica, entry, &nonce),
             reason: request.reason.clone(),
             list: listing::of(replica),
-        }
+        })
     }
 
-    /// What is to be done.
+    /// What is to be done; of a private one in the open.
     pub(super) fn action(&self) -> &Action {
         &self.action
+    }
+
+    /// What makes it private, if it is.
+    pub(super) fn sealing(&self) -> Option<&Sealing> {
+        self.sealing.as_deref()
     }
 
     /// The list that long rosters mark hosts of.
@@ -65,14 +77,26 @@ impl Draft {
     }
 
     /// Takes from an order what it said; its reason too, unless there is another.
-    pub(super) fn as_in(&mut self, old: &Order, has_reason: bool) {
+    ///
+    /// # Errors
+    /// When it is private, and was not ordered from here.
+    pub(super) fn as_in(
+        &mut self,
+        old: &Order,
+        home: &OperatorHome,
+        replica: &Replica,
+        has_reason: bool,
+    ) -> Result<(), RunError> {
         self.selector.clone_from(&old.selector);
-        self.action = old.action.clone();
+        let sealing = old.private().map(|private| Sealing::again(private, home, replica)).transpose()?;
+        self.action = sealing.as_ref().map_or_else(|| old.action.clone(), Sealing::action);
+        self.sealing = sealing.map(Box::new);
         self.run_as.clone_from(&old.run_as);
         self.limits = old.limits;
         if !has_reason {
             self.reason.clone_from(&old.reason);
         }
+        Ok(())
     }
 
     /// The order for `hosts` as it would be signed, to be judged before anybody is asked.
@@ -99,7 +123,13 @@ impl Draft {
         hosts: &[HostId],
         now: Timestamp,
     ) -> Result<Signed<Order>, RunError> {
-        fits(home.sign(self.order(wave, hosts, now)?)?)
+        let mut order = self.order(wave, hosts, now)?;
+        if let Some(sealing) = &self.sealing {
+            sealing.seal(&mut order)?;
+            // The order goes nowhere before that which reads what comes of it is kept.
+            home.keep_private(&sealing.job)?;
+        }
+        fits(home.sign(order)?)
     }
 
     fn order(&self, wave: usize, hosts: &[HostId], now: Timestamp) -> Result<Order, RunError> {

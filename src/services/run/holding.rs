@@ -131,7 +131,7 @@ async fn show(
 ) -> Result<u8, RunError> {
     let tally = jobs.tally(home, rollout).await?;
     jobs.keep(home, rollout, &tally)?;
-    let rows = job::shown(&jobs.replica, rollout, now)?.rows(&tally);
+    let rows = job::shown(&jobs.replica, home, rollout, now)?.rows(&tally);
     streams.rows(now, &view::HOSTS, &rows)?;
     streams.say(words);
     Ok(0)
@@ -200,8 +200,8 @@ pub async fn resume(
     run.errors_max = waves.errors_max.map(|errors| Share::Hosts(u32::try_from(errors).unwrap_or(u32::MAX)));
     run.exit = Some(request.exit);
     let Jobs { client, replica, .. } = jobs;
-    let mut draft = Draft::new(&run, home, &replica, String::new(), client.host, body.nonce);
-    draft.as_in(body, false);
+    let mut draft = Draft::new(&run, home, &replica, String::new(), client.host, body.nonce)?;
+    draft.as_in(body, home, &replica, false)?;
     if !run.dry_run {
         home.lift_pause(&id)?;
     }

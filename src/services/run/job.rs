@@ -18,6 +18,7 @@ use super::{
     output::Reader,
     report,
     rollout::Rollout,
+    sealing::Opening,
     view::{self, Job},
     waiting,
 };
@@ -162,6 +163,9 @@ impl Jobs {
     /// The accounting of a job: the results remembered here, then those that the agent holds.
     pub(super) async fn tally(&mut self, home: &OperatorHome, job: &Rollout) -> Result<Tally, RunError> {
         let mut tally = job.tally();
+        if let Some(first) = job.orders().first() {
+            tally.read_by(Opening::of(first.body(), home));
+        }
         let authority = self.replica.authority();
         let id = job.id().filter(|id| self.own.contains(id));
         for held in id.map(|id| home.reports(&id)).transpose()?.unwrap_or_default() {
@@ -188,9 +192,15 @@ impl Jobs {
 }
 
 /// A job as it is shown.
-pub(super) fn shown<'a>(replica: &'a Replica, job: &'a Rollout, now: Timestamp) -> Result<Job<'a>, RunError> {
+pub(super) fn shown<'a>(
+    replica: &'a Replica,
+    home: &OperatorHome,
+    job: &'a Rollout,
+    now: Timestamp,
+) -> Result<Job<'a>, RunError> {
     let first = job.orders().first().ok_or_else(|| RunError::NoJob(String::new()))?;
     let mut shown = Job::of(first, job.roster(), replica, now);
+    shown.read_by(home);
     for (order, hosts) in job.signed() {
         if replica.cancellation(&order.id()).is_some() {
             shown.cancelled(order, hosts);
@@ -222,7 +232,7 @@ pub async fn ls<W: Write>(
     let mut rows = Vec::new();
     for rollout in &newest {
         let counts = jobs.tally(home, rollout).await?.counts();
-        let job = shown(&jobs.replica, rollout, now)?;
+        let job = shown(&jobs.replica, home, rollout, now)?;
         let body = job.order.body();
         rows.push(json!({
             "short": job.id.short(),
@@ -236,7 +246,7 @@ pub async fn ls<W: Write>(
             "failed": counts.unsuccessful(),
             "running": counts.of(Status::Running),
             "silent": counts.of(Status::Silent),
-            "command": view::command(&body.action),
+            "command": job.command(),
             "reason": body.reason,
         }));
     }
@@ -266,7 +276,7 @@ pub async fn show(
     let rollout = jobs.find(id)?;
     let tally = jobs.tally(home, &rollout).await?;
     jobs.keep(home, &rollout, &tally)?;
-    let mut job = shown(&jobs.replica, &rollout, now)?;
+    let mut job = shown(&jobs.replica, home, &rollout, now)?;
     job.seen = view::last_seen(socket, &tally).await;
     match streams.format {
         Format::Json | Format::Jsonl => {
@@ -281,6 +291,9 @@ pub async fn show(
             let rows = job.rows(&tally);
             streams.rows(now, &view::HOSTS, &rows)?;
             streams.say(&view::summary(&tally.counts(), 0));
+            if let Some(why) = job.unread() {
+                streams.say(&why);
+            }
         }
     }
     Ok(0)
@@ -300,7 +313,7 @@ pub async fn output(
     let mut jobs = Jobs::gather(home, socket).await?;
     let rollout = jobs.find(&request.job)?;
     let mut tally = jobs.tally(home, &rollout).await?;
-    let job = shown(&jobs.replica, &rollout, now)?;
+    let job = shown(&jobs.replica, home, &rollout, now)?;
     let host = match (&request.host, rollout.roster()) {
         (Some(name), _) => job.find(name).ok_or_else(|| RunError::NoOutput {
             host: escape::line(name),
@@ -315,6 +328,9 @@ pub async fn output(
         }
     };
     let label = job.label(&host);
+    if let Some(why) = job.unread() {
+        return Err(RunError::NoOutput { host: label, why });
+    }
     let nothing = |why: &str| RunError::NoOutput { host: label.clone(), why: why.to_owned() };
     let seat = tally.seat(&host).ok_or_else(|| nothing("it is not in the roster"))?;
     let Some(verified) = seat.verified() else {

@@ -84,7 +84,7 @@ pub async fn watch(
     let is_own = jobs.is_own(&rollout);
     let Jobs { mut client, replica, .. } = jobs;
     let first = rollout.clone();
-    let mut shown = job::shown(&replica, &first, clock())?;
+    let mut shown = job::shown(&replica, home, &first, clock())?;
     shown.begin(streams, request.view)?;
     shown.known(streams, &mut tally)?;
 
@@ -289,7 +289,7 @@ pub async fn cancel(
     let is_own = jobs.is_own(&rollout);
     let Jobs { mut client, replica, .. } = jobs;
     let first = rollout.clone();
-    let mut shown = job::shown(&replica, &first, clock())?;
+    let mut shown = job::shown(&replica, home, &first, clock())?;
     let open = waiting::unanswered(&tally);
     if open == 0 && !rollout.goes_on() {
         streams.rows(shown.now, &view::HOSTS, &shown.rows(&tally))?;
@@ -344,7 +344,7 @@ pub async fn rerun(
     }
     let hosts = again(request.failed, &tally, &jobs.replica, streams);
     if hosts.is_empty() {
-        let rows = job::shown(&jobs.replica, &rollout, now)?.rows(&tally);
+        let rows = job::shown(&jobs.replica, home, &rollout, now)?.rows(&tally);
         streams.rows(now, &view::HOSTS, &rows)?;
         streams.say(&format!("nothing to rerun: every host of job {id} succeeded"));
         return Ok(0);
@@ -365,8 +365,8 @@ pub async fn rerun(
     let before = open.into_iter().map(|order| ending::end(home, order, now)).collect::<Result<_, _>>()?;
     streams.say(&format!("again: job {id}, on {} of {}", hosts.len(), view::counted(rollout.roster().len())));
     let Jobs { client, replica, .. } = jobs;
-    let mut draft = Draft::new(&request.run, home, &replica, String::new(), client.host, world.nonce);
-    draft.as_in(old.body(), request.run.reason.is_some());
+    let mut draft = Draft::new(&request.run, home, &replica, String::new(), client.host, world.nonce)?;
+    draft.as_in(old.body(), home, &replica, request.run.reason.is_some())?;
     let mut run = request.run.clone();
     run.timeout = Duration::from_millis(old.body().limits.timeout_ms);
     let work = Work { request: &run, home, socket, replica: &replica, draft, before, one_named: false };

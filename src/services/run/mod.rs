@@ -32,6 +32,7 @@ mod report;
 mod request;
 mod rollout;
 mod roster;
+mod sealing;
 mod serve;
 mod shipment;
 mod shipped;

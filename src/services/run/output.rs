@@ -13,9 +13,11 @@ use std::{
 
 use tokio::{sync::Notify, task::JoinSet};
 
+use super::sealing::Opening;
+
 use crate::{
     control::{Client, ControlError, Reply, Request, StreamName, no_answer},
-    identity::{EntryId, HostId, Signed},
+    identity::{EntryId, HostId, Opener, Signed},
     journal::{OperatorError, OperatorHome},
     replica::{Order, Output, ReadRequest},
     time::Timestamp,
@@ -62,6 +64,8 @@ struct Right {
     signed: Timestamp,
     /// The hosts that it is about, in order.
     hosts: Vec<HostId>,
+    /// How it is read.
+    opening: Opening,
 }
 
 /// One output stream of one host, and the right to it.
@@ -194,9 +198,10 @@ impl Reader {
         hosts: &[HostId],
         now: Timestamp,
     ) -> Result<Bytes, OperatorError> {
+        let opening = Opening::of(order.body(), home);
         let (order, hosts) = (order.id(), hosts.to_vec());
         let read = read(home, order, now)?;
-        self.rights.push(Right { order, read: read.clone(), signed: now, hosts });
+        self.rights.push(Right { order, read: read.clone(), signed: now, hosts, opening });
         Ok(read)
     }
 
@@ -231,7 +236,13 @@ impl Reader {
         }
     }
 
-    /// Hands one output stream of `host` on to `sink`, piece by piece; `signed` is what its executor
+    /// Opens what a private order left with a host.
+    fn opener(&self, host: HostId, stream: StreamName) -> Option<Opener> {
+        let right = self.rights.iter().find(|right| right.hosts.binary_search(&host).is_ok())?;
+        right.opening.opener(&right.order, &host, stream)
+    }
+
+    /// Hands one output stream of `host` on to `sink`, piece by piece and opened; `signed` is what its executor
     /// signed for. Holds one piece at a time, but for what was fetched ahead.
     ///
     /// # Errors
@@ -246,6 +257,31 @@ impl Reader {
         if signed.kept == 0 {
             return Ok(());
         }
+        let Some(mut opener) = self.opener(host, stream) else {
+            return self.copy_as_kept(host, stream, signed, sink).await;
+        };
+        let mut shut = false;
+        let mut opening = |piece: &[u8]| match opener.push(piece) {
+            Ok(plain) => sink(&plain),
+            Err(error) => {
+                shut = true;
+                Err(io::Error::other(error))
+            }
+        };
+        let copied = self.copy_as_kept(host, stream, signed, &mut opening).await;
+        if shut || (copied.is_ok() && signed.produced == signed.kept && opener.whole() != Ok(true)) {
+            return Err(FetchError::NotAsSigned("it is not sealed to who ordered it"));
+        }
+        copied
+    }
+
+    async fn copy_as_kept(
+        &self,
+        host: HostId,
+        stream: StreamName,
+        signed: Output,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), FetchError> {
         if let Some(bytes) = self.fetched(&signed).await {
             return Ok(sink(&bytes)?);
         }

@@ -71,6 +71,8 @@ pub struct RunRequest {
     pub exit: Option<ExitMode>,
     /// How text output is laid out.
     pub view: View,
+    /// Seal what is run, and what it writes. Default no.
+    pub private: bool,
     /// Do not ask.
     pub yes: bool,
     /// Show what would be sent, and send nothing.
@@ -96,6 +98,7 @@ impl RunRequest {
             output_bytes_max: 128 << 20,
             exit: None,
             view: View::Auto,
+            private: false,
             yes: false,
             dry_run: false,
         }

@@ -29,12 +29,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Tally, Withheld, draft::wave_nonce};
+use super::{Tally, Withheld, draft::wave_nonce, sealing::Opening};
 use crate::{
     identity::{EntryId, HostId, Signed},
     journal::{Stop, Waves},
-    replica::{Order, Roster},
+    replica::{Action, Order, Roster},
 };
+
+/// Whether two orders are for the same. What is sealed is sealed anew in each.
+fn is_alike(one: &Action, other: &Action) -> bool {
+    match (one, other) {
+        (Action::Private { private: one }, Action::Private { private: other }) => {
+            (one.hash, one.reader) == (other.hash, other.reader)
+        }
+        (one, other) => one == other,
+    }
+}
 
 /// Waves in a row that may be missing among the orders of a job before no other is looked for.
 const WAVES_MISSED_MAX: usize = 4;
@@ -88,7 +98,7 @@ impl Rollout {
     /// Whether an order can be that of the next wave.
     fn follows(&self, order: &Signed<Order>, hosts: &[HostId]) -> bool {
         let is_same = |first: &Signed<Order>| {
-            first.signer() == order.signer() && first.body().action == order.body().action
+            first.signer() == order.signer() && is_alike(&first.body().action, &order.body().action)
         };
         self.orders.first().is_some_and(is_same) && self.roster.last() < hosts.first()
     }
@@ -222,6 +232,9 @@ impl Rollout {
     pub(super) fn tally(&self) -> Tally {
         let mut tally = Tally::new(&self.roster);
         tally.withhold(self.rest(), self.withheld());
+        if let Some(first) = self.orders.first() {
+            tally.read_by(Opening::unknown(first.body()));
+        }
         tally
     }
 }

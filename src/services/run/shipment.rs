@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{RunError, RunRequest};
+use super::{RunError, RunRequest, draft::Draft, sealing::Sealing};
 use crate::{
     control::{Client, ControlError, Reply, Request},
     replica::{Action, Blob},
@@ -42,10 +42,11 @@ pub(super) fn words(action: &Action) -> Vec<String> {
 ///
 /// # Errors
 /// When the agent does not take it. No order was sent.
-pub(super) async fn ship(client: &mut Client, request: &RunRequest, action: &Action) -> Result<(), RunError> {
-    for blob in action.blobs() {
-        let ours = [&request.stdin, &request.script].into_iter().flatten();
-        match ours.into_iter().find(|bytes| Blob::of(bytes) == *blob) {
+pub(super) async fn ship(client: &mut Client, request: &RunRequest, draft: &Draft) -> Result<(), RunError> {
+    for blob in draft.action().blobs() {
+        let open = [&request.stdin, &request.script].into_iter().flatten().map(Vec::as_slice);
+        let mut ours = draft.sealing().into_iter().flat_map(Sealing::shipped).chain(open);
+        match ours.find(|bytes| Blob::of(bytes) == *blob) {
             Some(bytes) => ship_one(client, *blob, bytes).await.map_err(RunError::NotTaken)?,
             None => ship_piece(client, *blob, 0, &[]).await.map_err(|error| match error {
                 ControlError::Refused { .. } => RunError::Usage {

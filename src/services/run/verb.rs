@@ -13,6 +13,7 @@ use super::{
     facts, foresee,
     plan::Plan,
     rollout::Rollout,
+    sealing::Sealing,
     view::{self, Job},
     waiting::Interrupts,
 };
@@ -81,7 +82,7 @@ pub async fn run(
         streams.say(&format!("{} of {}", resolved.hosts.len(), view::counted(resolved.matched)));
     }
     let selector = resolved.selector.text().to_owned();
-    let draft = Draft::new(request, home, &replica, selector, client.host, world.nonce);
+    let draft = Draft::new(request, home, &replica, selector, client.host, world.nonce)?;
     let (hosts, one_named) = (resolved.ids(), resolved.one_named);
     let work = Work { request, home, socket, replica: &replica, draft, before: Vec::new(), one_named };
     work.go(hosts, client, streams, world).await
@@ -123,6 +124,7 @@ impl Work<'_> {
         let mut course = Course::new(&self, rollout, client, (world.listen)());
         let first = course.first((world.clock)()).await?;
         let mut job = Job::of(&first, course.roster(), self.replica, (world.clock)());
+        job.read_by(self.home);
         job.begin(streams, self.request.view)?;
         course.listen(job.wants_live(streams), job.now, streams).await;
         let ended = course.run(&mut job, streams, world.clock).await;
@@ -152,6 +154,7 @@ impl Work<'_> {
         let interrupts = (world.listen)();
         let mut course = Course::taken_up(&self, rollout, tally, pacing, client, interrupts).await?;
         let mut job = Job::of(&first, course.roster(), self.replica, (world.clock)());
+        job.read_by(self.home);
         job.begin(streams, self.request.view)?;
         course.known(&mut job, streams)?;
         course.listen(job.wants_live(streams), job.now, streams).await;
@@ -171,12 +174,17 @@ impl Work<'_> {
     ) -> Result<Option<u8>, RunError> {
         let authority = self.replica.authority();
         let now = (world.clock)();
+        if self.draft.sealing().is_some() {
+            let most = (0..rollout.waves_total()).map(|wave| rollout.wave(wave).len()).max();
+            Sealing::fits(most.unwrap_or_default())?;
+        }
         // Judged as the one order that it amounts to: waves do not get around a certificate's cap.
         let whole = self.draft.foreseen(self.home, rollout.roster(), now)?;
         let forecast = foresee(authority, whole, rollout.roster(), now)?;
         let decision = self.decide(rollout.roster().len(), streams);
         {
-            let job = Job::of(forecast.order.signed(), rollout.roster(), self.replica, now);
+            let mut job = Job::of(forecast.order.signed(), rollout.roster(), self.replica, now);
+            job.sealed = self.draft.sealing().is_some();
             let errors_max = self.errors_max(rollout.roster().len());
             let plan = Plan { job: &job, forecast: &forecast, rollout, errors_max, replica: self.replica };
             if self.request.dry_run {

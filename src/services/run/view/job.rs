@@ -13,6 +13,7 @@ use super::{record, screen::Screen, words};
 use crate::{
     control::{Client, Reply, Request},
     identity::{EntryId, HostId, Signed},
+    journal::OperatorHome,
     replica::{Order, Outcome, Replica},
     services::run::{Seat, Status, Tally, Verified, Withheld, event::Exit, output::Begun, shipment},
     terminal::{
@@ -20,6 +21,7 @@ use crate::{
         time::{ago, duration, rfc3339},
     },
     time::Timestamp,
+    wire::Bytes,
 };
 
 /// How long the agent may take to say when it last heard of hosts.
@@ -40,6 +42,10 @@ pub(in crate::services::run) struct Job<'a> {
     pub(in crate::services::run) seen: BTreeMap<HostId, Timestamp>,
     /// When the order for a host expires, where that is not the job's own, and whether it was cancelled.
     ends: BTreeMap<HostId, (Timestamp, bool)>,
+    /// Whether it will be private once it is signed.
+    pub(in crate::services::run) sealed: bool,
+    /// What is sealed in it, where that is known here.
+    known: Option<Vec<Bytes>>,
     person: String,
     labels: BTreeMap<HostId, String>,
     pub(super) shown: Shown,
@@ -90,11 +96,40 @@ impl<'a> Job<'a> {
             now,
             seen: BTreeMap::new(),
             ends: BTreeMap::new(),
+            sealed: order.body().private().is_some(),
+            known: None,
             person,
             labels,
             shown: Shown::default(),
             outputs: BTreeMap::new(),
         }
+    }
+
+    /// Takes from an operator's directory what is sealed in the order, if that was made there.
+    pub(in crate::services::run) fn read_by(&mut self, home: &OperatorHome) {
+        let private = self.order.body().private();
+        let job = private.and_then(|private| home.private(&private.reader).ok().flatten());
+        self.known = job.map(|job| job.command.argv.clone());
+    }
+
+    fn argv(&self) -> &[Bytes] {
+        self.known.as_deref().unwrap_or_else(|| self.order.body().action.argv())
+    }
+
+    /// The command as a shell would take it, as far as that is known here.
+    pub(in crate::services::run) fn command(&self) -> String {
+        if self.sealed && self.argv().is_empty() {
+            return "(private)".to_owned();
+        }
+        words::command(self.argv())
+    }
+
+    /// Why nobody here can read what it ran and what that said; none where they can.
+    pub(in crate::services::run) fn unread(&self) -> Option<String> {
+        (self.sealed && self.argv().is_empty()).then(|| {
+            let person = escape::line(&self.person);
+            format!("it is private: sealed to its hosts and to {person}, and read where it was ordered")
+        })
     }
 
     /// What a host is called here: its name, and its id too where two have that name.
@@ -136,7 +171,7 @@ impl<'a> Job<'a> {
         let body = self.order.body();
         let hosts = self.labels.len();
         let mut lines = vec![
-            format!("command  {}", escape::line(&words::command(&body.action))),
+            format!("command  {}", escape::line(&self.command())),
             format!("as       {} by grant of {}", escape::line(&body.run_as), escape::line(&self.person)),
             format!(
                 "until    {} for the start, then at most {}",
@@ -144,6 +179,13 @@ impl<'a> Job<'a> {
                 duration(Duration::from_millis(body.limits.timeout_ms))
             ),
         ];
+        if self.sealed {
+            let hosts = words::counted(hosts);
+            lines.insert(
+                1,
+                format!("private  sealed to {hosts}; what it writes is read on this machine alone"),
+            );
+        }
         lines.splice(1..1, shipment::words(&body.action));
         lines.extend(body.reason.iter().map(|reason| format!("reason   {}", escape::line(reason))));
         lines.push(format!("on       {} ({})", nodeset::fold(self.labels.values()), words::counted(hosts)));
@@ -164,7 +206,7 @@ impl<'a> Job<'a> {
     /// What an event, a document and a plan have in common.
     pub(in crate::services::run) fn facts(&self) -> Map<String, Value> {
         let body = self.order.body();
-        let argv = body.action.argv();
+        let argv = self.argv();
         record::object(json!({
             "job": self.id.to_string(),
             "by": self.person,

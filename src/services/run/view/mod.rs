@@ -21,7 +21,7 @@ mod words;
 pub(super) use job::{Job, heading, last_seen};
 pub(super) use record::HOSTS;
 pub(super) use screen::Effect;
-pub(super) use words::{clock_time, command, counted, next_step, summary};
+pub(super) use words::{clock_time, counted, next_step, summary};
 
 #[cfg(test)]
 mod tests;

@@ -101,7 +101,10 @@ impl Job<'_> {
 
     /// Whether live output shows, so that asking for it is worth it.
     pub(in crate::services::run) fn wants_live(&self, streams: &Streams<'_>) -> bool {
-        streams.format == Format::Jsonl || self.shown.screen.as_ref().is_some_and(Screen::takes_chunks)
+        // What is private is read once all of it is there.
+        !self.sealed
+            && (streams.format == Format::Jsonl
+                || self.shown.screen.as_ref().is_some_and(Screen::takes_chunks))
     }
 
     /// Takes that the result of `host` stands in `tally` now, or that another one contradicts it, and shows

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     identity::HostId,
-    replica::{Action, Outcome, Output, Replica},
+    replica::{Outcome, Output, Replica},
     services::run::{Counts, Status},
     terminal::{
         escape,
         time::{rfc3339, size},
     },
     time::Timestamp,
+    wire::Bytes,
 };
 
 /// Longest reason of a host that is shown on its line, in columns.
@@ -66,10 +67,9 @@ pub(in crate::services::run) fn clock_time(at: Timestamp, now: Timestamp) -> Str
 }
 
 /// The command as a shell would take it.
-pub(in crate::services::run) fn command(action: &Action) -> String {
-    let argv = action.argv();
+pub(in crate::services::run) fn command(argv: &[Bytes]) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%^".contains(c);
-    let word = |arg: &crate::wire::Bytes| {
+    let word = |arg: &Bytes| {
         let text = String::from_utf8_lossy(&arg.0).into_owned();
         if !text.is_empty() && text.chars().all(plain) {
             text
@@ -108,6 +108,6 @@ mod tests {
     #[test]
     fn a_command_reads_back_in_a_shell() {
         let argv = ["sh", "-c", "echo 'a  b' | wc", ""].map(|arg| arg.as_bytes().into()).to_vec();
-        assert_eq!(command(&Action::Argv { argv }), "sh -c 'echo '\\''a  b'\\'' | wc' ''");
+        assert_eq!(command(&argv), "sh -c 'echo '\\''a  b'\\'' | wc' ''");
     }
 }
