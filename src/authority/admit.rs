@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Authority, Certificate, ListPlace, Meant, Refusal, Verb};
+use super::{Approval, Authority, Certificate, ListPlace, Meant, Refusal, Verb};
 use crate::{
     identity::{EntryId, HostId, Operator, Payload, Signed},
     selector::{Selector, Subject},
@@ -100,10 +100,8 @@ impl Authority {
     fn recognised<T: Asks>(signed: Signed<T>, certificate: &Certificate) -> Result<Admitted<T>, Refusal> {
         let ask = signed.body().ask();
         let person = certificate.person.clone();
-        if certificate.approvals > 0 {
-            return Err(Refusal::NeedsApproval { person });
-        }
-        if !certificate.allows(ask.verb) {
+        // Whether others approve it where that is demanded is for who acts.
+        if !certificate.verbs.contains(&ask.verb) {
             return Err(Refusal::VerbNotGranted { person, verb: ask.verb.word() });
         }
         if let Some(user) = ask.run_as.filter(|user| !certificate.may_run_as(user)) {
@@ -129,32 +127,35 @@ impl Authority {
 
     /// Judges whether `host`, whose signed tags are `tags`, acts on an admitted request at `now`. The
     /// subject takes what is not a signed tag as undecided, so a fact can only ever narrow elsewhere. Where
-    /// the request is for some of a list, `place` proves where in it the host stands.
+    /// the request is for some of a list, `place` proves where in it the host stands. Returns who approved it,
+    /// where somebody had to.
     ///
     /// # Errors
-    /// [`Refusal`] names what does not hold here and now.
+    /// [`Refusal`] names what does not hold here and now: [`Refusal::NeedsApproval`] only if that is all.
     pub fn judge<T: Asks>(
         &self,
         request: &Admitted<T>,
         host: HostId,
         place: Option<&ListPlace>,
         tags: &impl Subject,
+        approvals: &[Signed<Approval>],
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Vec<String>, Refusal> {
         request.body().ask().roster.includes(&host, place)?;
-        self.judge_meant(request, tags, now)
+        self.judge_meant(request, tags, approvals, now)
     }
 
     /// As [`Authority::judge`], for a host that is taken from the roster itself.
     ///
     /// # Errors
-    /// [`Refusal`] names what does not hold here and now.
+    /// As there.
     pub fn judge_meant<T: Asks>(
         &self,
         request: &Admitted<T>,
         tags: &impl Subject,
+        approvals: &[Signed<Approval>],
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Vec<String>, Refusal> {
         let ask = request.body().ask();
         let certificate = self.certificate_of(&ask.certificate, request.signed.signer())?;
         if now > ask.expires {
@@ -180,7 +181,8 @@ impl Authority {
         if !request.selector.outcomes(tags).may_be_true() {
             return Err(Refusal::NotSelected { selector: ask.selector.to_owned() });
         }
-        self.halt_of(tags)
+        self.halt_of(tags)?;
+        self.approved(request, tags, approvals, now)
     }
 
     /// Refuses where a halt covers a host with these tags.

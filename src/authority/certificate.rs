@@ -32,12 +32,22 @@ pub enum Verb {
     Suspend = 5,
     /// Read the output of orders that others signed.
     Read = 6,
+    /// Approve what others ask for.
+    Approve = 9,
 }
 
 impl Verb {
     /// Every verb, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Run, Self::Session, Self::Invite, Self::Tag, Self::Grant, Self::Suspend, Self::Read];
+    pub const ALL: [Self; 8] = [
+        Self::Run,
+        Self::Session,
+        Self::Invite,
+        Self::Tag,
+        Self::Grant,
+        Self::Suspend,
+        Self::Read,
+        Self::Approve,
+    ];
 
     /// The word that people use.
     pub const fn word(self) -> &'static str {
@@ -49,6 +59,7 @@ impl Verb {
             Self::Grant => "grant",
             Self::Suspend => "suspend",
             Self::Read => "read",
+            Self::Approve => "approve",
         }
     }
 }
@@ -87,8 +98,8 @@ pub struct Certificate {
     pub not_before: Timestamp,
     /// Valid until.
     pub not_after: Timestamp,
-    /// Approvals by other persons that an order needs. Approvals are not built yet, so any number but
-    /// zero allows nothing.
+    /// Approvals by other persons that an order needs. What is not an order cannot be approved: where this is not
+    /// zero, nothing else is allowed.
     pub approvals: u8,
 }
 wire_record!(Certificate closed {
@@ -96,7 +107,7 @@ wire_record!(Certificate closed {
 });
 
 impl Certificate {
-    /// Whether `verb` is among its verbs.
+    /// Whether `verb` is among its verbs, and its holder needs nobody's approval.
     pub fn allows(&self, verb: Verb) -> bool {
         self.approvals == 0 && self.verbs.contains(&verb)
     }

@@ -313,6 +313,27 @@ impl Certificates {
         self.held.get(id)?.from
     }
 
+    /// Whose a certificate is, wherever it stands.
+    pub(super) fn person(&self, id: &EntryId) -> Option<&str> {
+        Some(self.held.get(id)?.certificate.person.as_str())
+    }
+
+    /// The names that belong to one person: those that any certificate, also one that was stopped, ties to a key
+    /// that another ties to one of them.
+    pub(super) fn same_person<'a>(&'a self, person: &'a str) -> BTreeSet<&'a str> {
+        let of =
+            |whom: &Whom| self.by_whom.get(whom).into_iter().flatten().filter_map(|id| self.held.get(id));
+        let (mut names, mut ahead) = (BTreeSet::from([person]), vec![person]);
+        while let Some(name) = ahead.pop() {
+            for held in of(&Whom::Person { name: name.to_owned() }) {
+                let key = Whom::Key { key: held.certificate.key.name() };
+                let others = of(&key).map(|other| other.certificate.person.as_str());
+                ahead.extend(others.filter(|other| names.insert(other)));
+            }
+        }
+        names
+    }
+
     /// Until when what was ordered under a certificate stays refused.
     pub(super) fn refused_until(&self, id: &EntryId) -> Option<Timestamp> {
         if self.refused_until.is_empty() {

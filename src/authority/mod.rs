@@ -11,6 +11,7 @@
 //! certificates (closed struct, principals, short validity); see also TUF, section 5.
 
 mod admit;
+mod approval;
 mod certificate;
 mod chain;
 mod change;
@@ -35,6 +36,7 @@ mod tests;
 mod whom;
 
 pub use admit::{Admitted, Ask, Asks, ORDER_VALID_MAX};
+pub use approval::Approval;
 pub use certificate::{AGENT_USER, ANY, Certificate, Verb};
 pub use chain::{ChainError, RootChain, RootUpdate};
 pub use change::{Checkpoint, Genesis, Lift, Revocation, RootChange, Roots};

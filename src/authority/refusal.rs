@@ -65,11 +65,23 @@ pub enum Refusal {
         /// The verb's word.
         verb: &'static str,
     },
-    /// Approvals are demanded, and this version cannot count them.
-    #[error("the certificate of {person} needs approvals, which this version cannot check")]
+    /// Approvals by others are demanded, and they are too few so far. It is not refused for good.
+    #[error("it needs the approval of {needed} others than {person}, and has that of {given}")]
     NeedsApproval {
-        /// Whose.
+        /// Who asks.
         person: String,
+        /// How many approve.
+        given: usize,
+        /// How many have to.
+        needed: u8,
+    },
+    /// Approvals by others are demanded, and one who may give them refused.
+    #[error("{by} refused to approve it{}", because(reason))]
+    NotApproved {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
     },
     /// The user is not in the certificate.
     #[error("the certificate of {person} does not allow running as {user}")]

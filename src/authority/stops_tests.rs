@@ -48,7 +48,8 @@ pub(super) fn verdict_at(
 ) -> Result<(), Refusal> {
     let order = Order { certificate: under, issued, roster: vec![host_id(1)] };
     let admitted = authority.admit(Signed::sign(fleet, by, order))?;
-    authority.judge(&admitted, host_id(1), None, authority.host(&host_id(1)).unwrap(), issued)
+    let host = authority.host(&host_id(1)).unwrap();
+    authority.judge(&admitted, host_id(1), None, host, &[], issued).map(|_| ())
 }
 
 pub(super) fn verdict(

@@ -97,7 +97,7 @@ fn verdict(
 ) -> Result<(), Refusal> {
     let admitted = authority.admit(Signed::sign(fleet.id(), by, order))?;
     let host = authority.host(&host_id(1)).unwrap();
-    authority.judge(&admitted, host.id(), None, host, now)
+    authority.judge(&admitted, host.id(), None, host, &[], now).map(|_| ())
 }
 
 /// What is tried, the certificate, the order, the time, the verdict.
@@ -124,7 +124,13 @@ fn an_order_is_acted_on_only_within_its_certificate() {
             NOW,
             Err(Refusal::VerbNotGranted { person: bo(), verb: "run" }),
         ),
-        ("approvals", |c| c.approvals = 1, plain, NOW, Err(Refusal::NeedsApproval { person: bo() })),
+        (
+            "approvals",
+            |c| c.approvals = 1,
+            plain,
+            NOW,
+            Err(Refusal::NeedsApproval { person: bo(), given: 0, needed: 1 }),
+        ),
         (
             "another user",
             |c| c.run_as = vec!["web".into()],

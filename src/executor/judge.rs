@@ -2,9 +2,9 @@
 
 use super::{Account, Trust};
 use crate::{
-    authority::{AGENT_USER, Refusal, Standing},
-    identity::{SealSecret, Signed},
-    replica::{BLOB_BYTES_MAX, Command, Handed, Order},
+    authority::{AGENT_USER, Approval, Refusal, Standing},
+    identity::{FleetId, SealSecret, Signed},
+    replica::{APPROVALS_AN_ORDER_MAX, BLOB_BYTES_MAX, Command, Handed, Order},
     time::Timestamp,
 };
 
@@ -21,7 +21,11 @@ pub(super) enum Verdict {
         argv: Vec<Vec<u8>>,
         /// What was sealed in it, if it is private.
         sealed: Option<Command>,
+        /// Who approved it, where somebody had to.
+        approved_by: Vec<String>,
     },
+    /// Too few approve it so far. Nothing is kept of it here: it is handed over again with every approval that comes.
+    Wait(Box<Signed<Order>>),
     /// Refused, and the issuer's chain verifies: it is told so, signed.
     Refuse {
         /// The order.
@@ -70,9 +74,12 @@ pub(super) fn judge(handed: &Handed, trust: &Trust, key: &SealSecret, now: Times
     if let Some(why) = why {
         return refuse(Refusal::NotAMember(why));
     }
-    if let Err(refusal) = authority.judge(&admitted, trust.host(), handed.place.as_ref(), host, now) {
-        return refuse(refusal);
-    }
+    let (place, approvals) = (handed.place.as_ref(), approvals(handed, trust.fleet()));
+    let approved_by = match authority.judge(&admitted, trust.host(), place, host, &approvals, now) {
+        Ok(approved_by) => approved_by,
+        Err(Refusal::NeedsApproval { .. }) => return Verdict::Wait(Box::new(order)),
+        Err(refusal) => return refuse(refusal),
+    };
     let body = order.body();
     let account = match account(&body.run_as, root) {
         Ok(account) => account,
@@ -93,7 +100,13 @@ pub(super) fn judge(handed: &Handed, trust: &Trust, key: &SealSecret, now: Times
         return refuse(Refusal::Malformed("what is shipped with it is too long"));
     }
     let argv = argv.iter().map(|argument| argument.0.clone()).collect();
-    Verdict::Run { order: Box::new(order), account, argv, sealed }
+    Verdict::Run { order: Box::new(order), account, argv, sealed, approved_by }
+}
+
+/// What verifies of the approvals that came with an order. It was handed over with what they are judged by.
+fn approvals(handed: &Handed, fleet: FleetId) -> Vec<Signed<Approval>> {
+    let bounded = handed.approvals.iter().take(APPROVALS_AN_ORDER_MAX);
+    bounded.filter_map(|bytes| Signed::verify(&bytes.0, fleet).ok()).collect()
 }
 
 fn account(user: &str, root: bool) -> Result<Option<Account>, Refusal> {

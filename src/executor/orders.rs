@@ -32,6 +32,9 @@ use crate::{
 
 /// Longest text in a record of the audit chain, in characters.
 const SHORT_CHARS_MAX: usize = 256;
+/// Most approvers that such a record names, and how much of each name, in characters.
+const APPROVERS_SHOWN_MAX: usize = 8;
+const APPROVER_CHARS_MAX: usize = 64;
 /// Results that wait in memory for the journal.
 const OWED_MAX: usize = 1024;
 /// How long a command may run at most, whatever the order says.
@@ -103,7 +106,14 @@ impl Executor {
                 self.count("orders_refused");
                 self.refuse(&order, &refusal, now);
             }
-            Verdict::Run { order, account, argv, sealed } => {
+            // It was cancelled while it waited, and whoever asked is told so.
+            Verdict::Wait(order) if self.cancelled.take(id, order.signer()) => {
+                if let Ok(Claimed::New) = self.claim(id, order.body().expires, now, None) {
+                    self.finish(id, now, Outcome::Cancelled {}, None);
+                }
+            }
+            Verdict::Wait(_) => self.count("orders_waiting_approval"),
+            Verdict::Run { order, account, argv, sealed, approved_by } => {
                 let action = &order.body().action;
                 let owner = account.as_ref().map(|account| (account.uid, account.gid));
                 let fleet = self.trust.fleet();
@@ -122,6 +132,7 @@ impl Executor {
                     issuer: order.signer(),
                     verb: order.body().ask().verb,
                     run_as: short(&order.body().run_as),
+                    approved_by: approved_by.iter().take(APPROVERS_SHOWN_MAX).map(|by| named(by)).collect(),
                 };
                 match self.claim(id, order.body().expires, now, Some(event)) {
                     Ok(Claimed::New) => {
@@ -416,6 +427,11 @@ fn ended(order: EntryId, outcome: Outcome, result: &[u8]) -> AuditEvent {
 /// As much as a record of the audit chain has room for.
 fn short(text: &str) -> String {
     text.chars().take(SHORT_CHARS_MAX).collect()
+}
+
+/// As much of a name as such a record has room for.
+fn named(person: &str) -> String {
+    person.chars().take(APPROVER_CHARS_MAX).collect()
 }
 
 fn outcome_of(outcome: supervisor::Outcome) -> Outcome {

@@ -63,6 +63,8 @@ pub enum Kind {
     Halt = 15,
     /// A certificate that is passed on.
     Grant = 16,
+    /// Somebody's word on an order that needs approvals.
+    Approval = 17,
     /// One record of a host's audit chain.
     AuditRecord = 18,
 }
@@ -87,6 +89,7 @@ impl Kind {
             Self::Suspension,
             Self::Halt,
             Self::Grant,
+            Self::Approval,
             Self::AuditRecord,
         ]
         .into_iter()

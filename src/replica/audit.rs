@@ -33,6 +33,8 @@ pub enum AuditEvent {
         verb: Verb,
         /// As whom.
         run_as: String,
+        /// Who approved it, where somebody had to.
+        approved_by: Vec<String>,
     },
     /// An order of somebody with a certificate was refused.
     Refused {
@@ -58,7 +60,7 @@ pub enum AuditEvent {
     Rotated {},
 }
 wire_choice!(AuditEvent {
-    0 = Accepted { order, issuer, verb, run_as },
+    0 = Accepted { order, issuer, verb, run_as, approved_by },
     1 = Refused { order, issuer, verb, why },
     2 = Ended { order, outcome, result },
     3 = Rotated {},

@@ -20,7 +20,13 @@ fn record(sequence: u64, previous: Option<EntryId>, what: Audited) -> Signed<Aud
 fn event(number: u8) -> Audited {
     let (order, issuer) = (EntryId([number; 32]), key::<Operator>(9).public());
     Audited::Known(match number % 3 {
-        0 => AuditEvent::Accepted { order, issuer, verb: Verb::Run, run_as: "root".into() },
+        0 => AuditEvent::Accepted {
+            order,
+            issuer,
+            verb: Verb::Run,
+            run_as: "root".into(),
+            approved_by: vec!["ana".into()],
+        },
         1 => AuditEvent::Refused { order, issuer, verb: Verb::Run, why: "expired".into() },
         _ => AuditEvent::Ended { order, outcome: Outcome::Exited { code: 0 }, result: EntryId([1; 32]) },
     })

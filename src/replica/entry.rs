@@ -1,7 +1,9 @@
 //! Entries: the units of replication, verified once when they arrive.
 
 use crate::{
-    authority::{Departure, Enrolled, Grant, Halt, HostCertificate, Invitation, Op, RootUpdate, Suspension},
+    authority::{
+        Approval, Departure, Enrolled, Grant, Halt, HostCertificate, Invitation, Op, RootUpdate, Suspension,
+    },
     identity::{Cosigned, EntryId, FleetId, HostId, Kind, Payload, Signed, SignedError, StreamId, peek},
     time::Timestamp,
     wire::{Bytes, WireError},
@@ -66,6 +68,8 @@ pub enum Entry {
     Order(Signed<Order>),
     /// The end of a command before its time.
     Cancellation(Signed<Cancellation>),
+    /// Somebody's word on a command.
+    Approval(Signed<Approval>),
 }
 
 /// Where an entry stands in the replica.
@@ -110,6 +114,7 @@ impl Entry {
             Some(Kind::Head) => Self::Head(Signed::verify(bytes, fleet)?),
             Some(Kind::Order) => Self::Order(Signed::verify(bytes, fleet)?),
             Some(Kind::Cancellation) => Self::Cancellation(Signed::verify(bytes, fleet)?),
+            Some(Kind::Approval) => Self::Approval(Signed::verify(bytes, fleet)?),
             Some(
                 Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt | Kind::AuditRecord,
             )
@@ -155,6 +160,7 @@ impl Entry {
             Self::Head(signed) => signed.bytes(),
             Self::Order(signed) => signed.bytes(),
             Self::Cancellation(signed) => signed.bytes(),
+            Self::Approval(signed) => signed.bytes(),
         }
     }
 
@@ -172,6 +178,7 @@ impl Entry {
             Self::Head(signed) => signed.id(),
             Self::Order(signed) => signed.id(),
             Self::Cancellation(signed) => signed.id(),
+            Self::Approval(signed) => signed.id(),
         }
     }
 
@@ -195,7 +202,8 @@ impl Entry {
             | Self::Host(_)
             | Self::Departure(_)
             | Self::Order(_)
-            | Self::Cancellation(_) => Place::Set(self.id()),
+            | Self::Cancellation(_)
+            | Self::Approval(_) => Place::Set(self.id()),
         }
     }
 
@@ -205,6 +213,7 @@ impl Entry {
             Self::Invitation(signed) => Some(signed.body().expires),
             Self::Order(signed) => Some(signed.body().expires),
             Self::Cancellation(signed) => Some(signed.body().expires),
+            Self::Approval(signed) => Some(signed.body().expires),
             Self::Root(_)
             | Self::Grant(_)
             | Self::Suspension(_)
@@ -234,6 +243,7 @@ impl Entry {
             Self::Op(_) => rank::OP,
             Self::Order(_) => rank::ORDER,
             Self::Cancellation(_) => rank::CANCELLATION,
+            Self::Approval(_) => rank::APPROVAL,
             Self::Head(_) => rank::HEAD,
         }
     }
@@ -256,6 +266,8 @@ pub(super) mod rank {
     pub(in crate::replica) const DEPARTURE: u8 = 5;
     pub(in crate::replica) const OP: u8 = 6;
     pub(in crate::replica) const ORDER: u8 = 7;
+    /// Neither it nor the order needs the other to be there.
+    pub(in crate::replica) const APPROVAL: u8 = ORDER;
     pub(in crate::replica) const CANCELLATION: u8 = 8;
     pub(in crate::replica) const HEAD: u8 = 9;
 }

@@ -54,6 +54,7 @@ impl Replica {
             Spot::Fork(stream) => self.operators.get(&stream)?.forked().find(|op| op.id() == *id)?.bytes(),
             Spot::Order => self.orders.get(id)?.signed().bytes(),
             Spot::Cancellation(order) => self.cancellations.get(&order)?.bytes(),
+            Spot::Approval(order) => self.approvals.get(&order, id)?.bytes(),
             Spot::Head(_) => return None,
         };
         Some(Item::bare(bytes))
@@ -73,6 +74,7 @@ impl Replica {
             let invitations = self.invitations.values().filter(move |i| counts(i.body().expires));
             let orders = self.orders.values().filter(move |o| counts(o.body().expires));
             let cancellations = self.cancellations.values().filter(move |c| counts(c.body().expires));
+            let approvals = self.approvals.all().filter(move |a| counts(a.body().expires));
             let (grants, authority) = (self.authority.grants(), &self.authority);
             roots
                 .map(|u| (u.id(), rank::ROOT, u.bytes()))
@@ -80,6 +82,7 @@ impl Replica {
                 .chain(authority.suspensions().map(|s| (s.id(), rank::STOP, s.bytes())))
                 .chain(authority.signed_halts().map(|h| (h.id(), rank::STOP, h.bytes())))
                 .chain(invitations.map(|i| (i.id(), rank::INVITATION, i.bytes())))
+                .chain(approvals.map(|a| (a.id(), rank::APPROVAL, a.bytes())))
                 .chain(orders.map(|o| (o.signed().id(), rank::ORDER, o.signed().bytes())))
                 .chain(cancellations.map(|c| (c.id(), rank::CANCELLATION, c.bytes())))
         });
@@ -152,10 +155,11 @@ impl Replica {
         Some(self.head_with(self.head(host)?, |_| true, &mut BTreeSet::new()))
     }
 
-    /// The live orders and their cancellations, as entries.
+    /// The live orders, what was said on them and their cancellations, as entries.
     pub fn order_items(&self) -> Vec<Item> {
         let orders = self.orders.values().map(|order| Item::bare(order.signed().bytes()));
         orders
+            .chain(self.approvals.all().map(|approval| Item::bare(approval.bytes())))
             .chain(self.cancellations.values().map(|cancellation| Item::bare(cancellation.bytes())))
             .collect()
     }

@@ -41,6 +41,8 @@ pub(super) enum Spot {
     Order,
     /// Of this order.
     Cancellation(EntryId),
+    /// Of this order.
+    Approval(EntryId),
 }
 
 impl Spot {
@@ -52,7 +54,8 @@ impl Spot {
             | Self::Halt
             | Self::Invitation
             | Self::Order
-            | Self::Cancellation(_) => Section::Set,
+            | Self::Cancellation(_)
+            | Self::Approval(_) => Section::Set,
             Self::Host(_) | Self::Departure(_) => Section::Members,
             Self::Op { .. } | Self::Fork(_) => Section::Ops,
             Self::Head(_) => Section::Heads,
@@ -73,6 +76,7 @@ impl Spot {
             Self::Grant => 9,
             Self::Suspension => 10,
             Self::Halt => 11,
+            Self::Approval(_) => 17,
         }
     }
 }

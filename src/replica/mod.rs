@@ -5,6 +5,7 @@
 //! the local clock decides nothing; every table has a bound. It does not know where entries come from
 //! or how they are kept on disk.
 
+mod approvals;
 mod arrived;
 mod audit;
 mod base;
@@ -27,6 +28,7 @@ mod state;
 mod tip;
 mod waiting;
 
+pub use approvals::APPROVALS_AN_ORDER_MAX;
 pub use arrived::Arrived;
 pub use audit::{AuditEvent, AuditFault, AuditHead, AuditRecord, AuditWalk, Audited, fork};
 pub use base::{Base, choose_base};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Cancellation, Entry, Order, Packed, Roots,
+    approvals::{Approvals, Said},
     facets::Facets,
     first_hour,
     heads::KeptHead,
@@ -13,7 +14,7 @@ use super::{
     roots::expiry_hour,
 };
 use crate::{
-    authority::{Admitted, Authority, ChainError, Host, Invitation, Refusal},
+    authority::{Admitted, Approval, Authority, ChainError, Host, Invitation, Refusal},
     identity::{EntryId, FleetId, HostId, Signed, StreamId},
     time::Timestamp,
 };
@@ -47,6 +48,7 @@ pub struct Replica {
     pub(super) facets: Facets,
     pub(super) orders: BTreeMap<EntryId, Admitted<Order>>,
     pub(super) cancellations: BTreeMap<EntryId, Signed<Cancellation>>,
+    pub(super) approvals: Approvals,
     pub(super) forked_hosts: BTreeSet<HostId>,
     pub(super) version: u64,
     /// What live orders mark hosts of, and no part of what is agreed on.
@@ -73,6 +75,7 @@ impl Replica {
             facets: Facets::default(),
             orders: BTreeMap::new(),
             cancellations: BTreeMap::new(),
+            approvals: Approvals::default(),
             forked_hosts: BTreeSet::new(),
             version: 0,
             lists: Lists::default(),
@@ -126,8 +129,14 @@ impl Replica {
         if self.ledger.holds(&id) {
             return Ok(Merged::Known);
         }
-        let shows_only =
-            matches!(entry, Entry::Invitation(_) | Entry::Head(_) | Entry::Order(_) | Entry::Cancellation(_));
+        let shows_only = matches!(
+            entry,
+            Entry::Invitation(_)
+                | Entry::Head(_)
+                | Entry::Order(_)
+                | Entry::Cancellation(_)
+                | Entry::Approval(_)
+        );
         let merged = match entry {
             Entry::Root(update) => {
                 let new = self.authority.absorb_root(update.bytes()).map_err(|error| match error {
@@ -223,6 +232,17 @@ impl Replica {
                 self.ledger.enter(id, Spot::Cancellation(of), Some(expires));
                 Merged::New
             }
+            Entry::Approval(approval) => {
+                self.authority.keeps_approval(&approval)?;
+                let (order, expires) = (approval.body().order, approval.body().expires);
+                match self.approvals.keep(approval)? {
+                    Said::Older => return Ok(Merged::Known),
+                    Said::New => {}
+                    Said::Instead(old) => self.ledger.strike(&old),
+                }
+                self.ledger.enter(id, Spot::Approval(order), Some(expires));
+                Merged::New
+            }
         };
         if merged != Merged::Known {
             self.version += 1;
@@ -283,6 +303,7 @@ impl Replica {
                     }
                 }
                 Some(Spot::Invitation) => drop(self.invitations.remove(id)),
+                Some(Spot::Approval(order)) => self.approvals.forget(&order, id),
                 Some(Spot::Cancellation(order)) => drop(self.cancellations.remove(&order)),
                 _ => {}
             }
@@ -324,6 +345,13 @@ impl Replica {
         self.cancellations.get(order)
     }
 
+    /// What is held of what was said on an order that needs approvals, in order of ids. The order may not be here.
+    pub fn approvals(&self, order: &EntryId) -> Vec<Signed<Approval>> {
+        let mut approvals: Vec<_> = self.approvals.of(order).cloned().collect();
+        approvals.sort_by_key(Signed::id);
+        approvals
+    }
+
     /// The invitation for a token's key, if the certificate that allowed it still does.
     pub fn invitation_of(
         &self,
@@ -343,7 +371,7 @@ impl Replica {
     }
 }
 
-pub(super) fn bounded(held: usize, limit: usize, what: &'static str) -> Result<(), Refusal> {
+pub(in crate::replica) fn bounded(held: usize, limit: usize, what: &'static str) -> Result<(), Refusal> {
     if held < limit { Ok(()) } else { Err(Refusal::TooMany { what, limit }) }
 }
 

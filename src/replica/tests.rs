@@ -12,8 +12,8 @@ use super::{Ledger, Merged, Replica, Spot};
 use crate::replica::*;
 use crate::{
     authority::{
-        AGENT_USER, Certificate, Cut, Departure, Enrolled, Enrolment, Host, HostCertificate, Invitation, Op,
-        OpAction, Refusal, RootChange, RootUpdate, Standing, TagState, Verb, Whom,
+        AGENT_USER, Approval, Certificate, Cut, Departure, Enrolled, Enrolment, Host, HostCertificate,
+        Invitation, Op, OpAction, Refusal, RootChange, RootUpdate, Standing, TagState, Verb, Whom,
         sample::{Fleet, HOUR_MS, NOW, certificate, hlc, host_id, key, later, tag},
     },
     identity::{
@@ -259,6 +259,20 @@ fn make_world() -> World {
     add(cancel(&fleet, &cy, &orders[2], 5, end));
     add(cancel(&fleet, &cy, &orders[3], 5, end));
 
+    // What was said on orders, some of which nobody holds; of two of one voice the newer stands.
+    let approve = |by: &SecretKey<Operator>, under: EntryId, order: EntryId, given, at| {
+        let (at, expires, reason) = (later(at), later(2 * HOUR_MS), String::new());
+        let body = Approval { certificate: under, order, given, at, expires, reason };
+        Entry::Approval(Signed::sign(fleet.id(), by, body))
+    };
+    let (one, nowhere) = (orders[0].id(), EntryId([9; 32]));
+    add(approve(&bo, of_bo.id(), one, true, 1));
+    add(approve(&bo, of_bo.id(), one, true, 2));
+    add(approve(&bo, of_bo.id(), one, false, 2));
+    add(approve(&cy, left.id(), one, true, 1));
+    add(approve(&dee, of_dee.id(), nowhere, true, 1));
+    add(approve(&key(40), of_bo.id(), nowhere, true, 1));
+
     // Heads, of which two pairs stand at one place.
     let (shared, own, long) = (facet("1.0"), facet("2.0"), facet("a longer version number"));
     entries.push(head(&fleet, 1, (0, 1), 0, &[&shared]));
@@ -318,6 +332,7 @@ struct View {
     facets: BTreeSet<FacetHash>,
     orders: Vec<EntryId>,
     cancellations: Vec<(EntryId, EntryId)>,
+    approvals: Vec<EntryId>,
 }
 
 impl Replica {
@@ -361,6 +376,10 @@ impl Replica {
         }
         for (order, cancellation) in &self.cancellations {
             again.enter(cancellation.id(), Spot::Cancellation(*order), Some(cancellation.body().expires));
+        }
+        for approval in self.approvals.all() {
+            let (order, expires) = (approval.body().order, approval.body().expires);
+            again.enter(approval.id(), Spot::Approval(order), Some(expires));
         }
         let hours = [0, first_hour(NOW), first_hour(NOW) + 2, first_hour(later(3 * HOUR_MS)), u64::MAX];
         for hour in hours {
@@ -431,6 +450,7 @@ impl Replica {
                 .collect(),
             orders: self.orders().map(|order| order.signed().id()).collect(),
             cancellations: self.cancellations.iter().map(|(order, c)| (*order, c.id())).collect(),
+            approvals: self.approvals.all().map(Signed::id).collect(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::APPROVALS_AN_ORDER_MAX;
 use crate::{
     authority::ListPlace,
     identity::{EntryId, Operator, PublicKey},
@@ -23,13 +24,15 @@ pub struct Handed {
     pub order: Bytes,
     /// Where the host stands in the list of its roster, if that is one of a list.
     pub place: Option<ListPlace>,
+    /// What was said on it by those whose approval it needs, as received; none where it needs none.
+    pub approvals: Vec<Bytes>,
 }
-wire_record!(Handed { order, place });
+wire_record!(Handed { order, place, approvals });
 
 impl Handed {
     /// An order whose roster says itself which hosts it is for.
     pub fn bare(order: &[u8]) -> Self {
-        Self { order: Bytes::from(order), place: None }
+        Self { order: Bytes::from(order), ..Self::default() }
     }
 }
 
@@ -38,9 +41,15 @@ impl Handed {
 pub struct Waiting(VecDeque<(EntryId, Handed)>);
 
 impl Waiting {
-    /// Puts an order at the end, unless it waits already; false if there is no room.
+    /// Puts an order at the end, unless it waits already: then it waits on with the approvals that came with either.
+    /// False if there is no room.
     pub fn push(&mut self, id: EntryId, order: Handed) -> bool {
-        if self.0.iter().any(|(held, _)| *held == id) {
+        if let Some((_, held)) = self.0.iter_mut().find(|(held, _)| *held == id) {
+            for approval in order.approvals {
+                if held.approvals.len() < APPROVALS_AN_ORDER_MAX && !held.approvals.contains(&approval) {
+                    held.approvals.push(approval);
+                }
+            }
             return true;
         }
         if self.0.len() >= WAITING_MAX {
@@ -99,7 +108,7 @@ mod tests {
 
     #[test]
     fn orders_leave_as_they_came_and_a_repeat_takes_no_second_place() {
-        let handed = |bytes: &[u8]| Handed { order: Bytes::from(bytes), place: None };
+        let handed = |bytes: &[u8]| Handed::bare(bytes);
         let mut waiting = Waiting::default();
         for number in 0..WAITING_MAX {
             assert!(waiting.push(id(number), handed(&number.to_le_bytes())));

@@ -18,7 +18,7 @@ mod ssh;
 use file::{Names, leaf, list, record};
 use muster::{
     authority::{
-        Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt,
+        Approval, Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt,
         HostCertificate, HostKeys, Invitation, ListPlace, Listing, Op, RootChain, RootChange, RootUpdate,
         Suspension, TagChange, Whom, stands,
     },
@@ -89,6 +89,7 @@ fn taken_as(bytes: &[u8]) -> Vec<Kind> {
     one::<Suspension>(bytes, &mut taken);
     one::<Halt>(bytes, &mut taken);
     one::<Grant>(bytes, &mut taken);
+    one::<Approval>(bytes, &mut taken);
     taken
 }
 
@@ -308,6 +309,13 @@ fn cancellation() {
         Ends::Open,
         record("body", [leaf("order"), leaf("at, in ms"), leaf("expires, in ms")]),
     );
+}
+
+#[test]
+fn approval() {
+    let fields = ["certificate", "order", "given, else refused", "at, in ms", "expires, in ms", "reason"];
+    let (body, names) = (objects::approval(), record("body", fields.map(leaf)));
+    golden("approval", &objects::operator(), &body, Ends::Closed, names);
 }
 
 #[test]

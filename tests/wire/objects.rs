@@ -3,7 +3,7 @@
 use crate::file::{Names, inside, leaf, list, record};
 use muster::{
     authority::{
-        AGENT_USER, ANY, Certificate, Checkpoint, Cut, Departure, Enrolment, Genesis, Grant, Halt,
+        AGENT_USER, ANY, Approval, Certificate, Checkpoint, Cut, Departure, Enrolment, Genesis, Grant, Halt,
         HostCertificate, HostKeys, Invitation, Lift, MemberList, Op, OpAction, Revocation, RootChange,
         RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
     },
@@ -106,7 +106,16 @@ pub(crate) fn certificate() -> Certificate {
     Certificate {
         person: "ana".to_owned(),
         key: operator().public().into(),
-        verbs: Verb::ALL.to_vec(),
+        // Those that there were when its bytes were written.
+        verbs: vec![
+            Verb::Run,
+            Verb::Session,
+            Verb::Invite,
+            Verb::Tag,
+            Verb::Grant,
+            Verb::Suspend,
+            Verb::Read,
+        ],
         scope: "tag.role in [web, db]".to_owned(),
         tags: pairs(&[("role", "web"), ("env", ANY)]),
         run_as: vec![AGENT_USER.to_owned(), "www-data".to_owned()],
@@ -491,6 +500,17 @@ fn order_names_with(roster: Names, action: Names) -> Names {
 
 pub(crate) fn cancellation() -> Cancellation {
     Cancellation { order: order_id(), at: after(1000), expires: order().expires }
+}
+
+pub(crate) fn approval() -> Approval {
+    Approval {
+        certificate: certificate_id(),
+        order: order_id(),
+        given: true,
+        at: after(1000),
+        expires: order().expires,
+        reason: "seen".to_owned(),
+    }
 }
 
 pub(crate) fn card() -> Card {

@@ -14,7 +14,7 @@ use crate::{
 const OK: Outcome = Outcome::Exited { code: 0 };
 
 /// The chain as it is on disk, verified against what was seen of it before.
-fn chain(host: &Host, known: &[AuditHead]) -> (Vec<AuditRecord>, Option<AuditHead>) {
+pub(super) fn chain(host: &Host, known: &[AuditHead]) -> (Vec<AuditRecord>, Option<AuditHead>) {
     let mut walk = AuditWalk::new(host.fleet.id(), host.executor_key(), known.to_vec());
     let mut records = Vec::new();
     for file in audit_files(&host.path("state/executor/audit")) {

@@ -206,15 +206,14 @@ fn the_cap_of_a_certificate_counts_the_marked() {
 }
 
 #[test]
-fn verbs_users_and_approvals_of_a_certificate_hold_on_the_host_itself() {
+fn verbs_users_and_times_of_a_certificate_hold_on_the_host_itself() {
     for (change, word) in [
         (|eve| eve.verbs.retain(|verb| *verb != Verb::Run), "does not allow run"),
         (|eve| eve.run_as = vec!["nobody".to_owned()], "running as @agent"),
-        (|eve| eve.approvals = 1, "needs approvals"),
         (|eve| eve.not_after = NOW, "not valid at that time"),
         (|eve| eve.not_before = later(1), "not valid at that time"),
         (|eve| eve.scope = "host.name = here".to_owned(), "does not cover"),
-    ] as [(fn(&mut Certificate), &str); 6]
+    ] as [(fn(&mut Certificate), &str); 5]
     {
         let host = Host::with(change, 1);
         let (_agent, mut mesh) = host.start();

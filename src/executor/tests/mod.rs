@@ -2,6 +2,7 @@
 //! says: every byte that the executor reads from its pair comes from here.
 
 mod abuse;
+mod approved;
 mod audit;
 mod ends;
 mod harness;

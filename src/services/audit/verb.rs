@@ -370,8 +370,10 @@ fn row(record: &Signed<AuditRecord>, replica: &Replica) -> Value {
             .map(|(_, found)| found.person.clone())
     };
     let (event, order, by, what) = match &body.what {
-        Audited::Known(AuditEvent::Accepted { order, issuer, verb, run_as }) => {
-            ("accepted", Some(order), person(issuer), format!("{} as {run_as}", verb.word()))
+        Audited::Known(AuditEvent::Accepted { order, issuer, verb, run_as, approved_by }) => {
+            let approved = if approved_by.is_empty() { "" } else { ", approved by " };
+            let what = format!("{} as {run_as}{approved}{}", verb.word(), approved_by.join(", "));
+            ("accepted", Some(order), person(issuer), what)
         }
         Audited::Known(AuditEvent::Refused { order, issuer, verb, why }) => {
             ("refused", Some(order), person(issuer), format!("{}: {why}", verb.word()))

@@ -56,10 +56,12 @@ pub fn foresee(
     let order = authority.admit(order).map_err(everywhere)?;
     let answer = |id: &HostId| {
         let judged = match authority.host(id) {
-            Some(host) => authority.judge_meant(&order, host, now),
+            Some(host) => authority.judge_meant(&order, host, &[], now).map(|_| ()),
             None => Err(Refusal::NotAMember("not known")),
         };
-        judged.err().map(|refusal| (*id, refusal))
+        // Nobody can have approved yet what is not signed.
+        let judged = judged.err().filter(|refusal| !matches!(refusal, Refusal::NeedsApproval { .. }));
+        judged.map(|refusal| (*id, refusal))
     };
     let refusals = hosts.iter().filter_map(answer).collect();
     Ok(Forecast { order, refusals })

@@ -164,7 +164,7 @@ impl Runs {
         let (kept, orders) = self.parts.store.read(|replica| {
             let orders: Option<Vec<_>> = change.items.iter().map(|(id, _)| replica.order(id)).collect();
             let orders = orders.filter(|_| known.authority == Some(replica.authority_version()));
-            let orders = orders.map(|orders| self.unknown_orders(orders.into_iter(), replica, known));
+            let orders = orders.map(|orders| self.unknown_orders(orders.into_iter(), replica, known, false));
             (orders.is_some(), orders.unwrap_or_default())
         });
         if kept {
@@ -188,6 +188,7 @@ impl Runs {
                     Kind::Departure,
                     Kind::Order,
                     Kind::Cancellation,
+                    Kind::Approval,
                 ]
                 .into_iter()
                 .any(|kind| kind as u16 == header.kind)
@@ -227,20 +228,23 @@ impl Runs {
                     learn.push(bytes);
                 }
             }
+            let learned = !learn.is_empty();
             let mut messages = in_messages(learn);
-            messages.extend(self.unknown_orders(replica.orders(), replica, known));
+            messages.extend(self.unknown_orders(replica.orders(), replica, known, learned));
             messages
         });
         self.tell_executor(messages).await;
     }
 
     /// Those of `orders` that are for this host and that the executor was not told of, each after its
-    /// cancellation.
+    /// cancellation; and those that need approvals if there is something new to judge them by, as there is if it
+    /// `learned` anything just before.
     fn unknown_orders<'a>(
         &self,
         orders: impl Iterator<Item = &'a Admitted<Order>>,
         replica: &Replica,
         known: &mut Known,
+        learned: bool,
     ) -> Vec<ToExecutor> {
         let mut messages = Vec::new();
         for order in orders {
@@ -249,17 +253,27 @@ impl Runs {
             if !replica.seats_of(signed.body()).is_some_and(|seats| seats.contains(&self.parts.me)) {
                 continue;
             }
-            if let Some(cancellation) = replica.cancellation(&signed.id())
-                && known.told.insert(cancellation.id())
-            {
+            let cancellation = replica.cancellation(&signed.id());
+            let cancellation = cancellation.filter(|cancellation| known.told.insert(cancellation.id()));
+            let cancelled = cancellation.is_some();
+            if let Some(cancellation) = cancellation {
                 messages.push(ToExecutor::Cancel { cancellation: Bytes::from(cancellation.bytes()) });
             }
+            let needs = replica.authority().approvals_needed(order) > 0;
             // Without what belongs to it the executor could do nothing with it.
-            if !known.told.contains(&signed.id()) && self.parts.shipping.ready(signed.body()) {
-                known.told.insert(signed.id());
+            if (!needs && known.told.contains(&signed.id())) || !self.parts.shipping.ready(signed.body()) {
+                continue;
+            }
+            // The executor keeps nothing of an order that too few approve. So such a one is handed over anew whenever
+            // anything came that it is judged by; what was claimed meets its claim.
+            let approvals = if needs { replica.approvals(&signed.id()) } else { Vec::new() };
+            let more = approvals.iter().filter(|approval| known.told.insert(approval.id())).count() > 0;
+            let anew = needs && (learned || more || cancelled);
+            if known.told.insert(signed.id()) || anew {
                 let list = signed.body().roster.list().and_then(|list| replica.list(&list));
                 let place = list.and_then(|list| list.place(&self.parts.me));
-                let order = Handed { order: Bytes::from(signed.bytes()), place };
+                let approvals = approvals.iter().map(|approval| Bytes::from(approval.bytes())).collect();
+                let order = Handed { order: Bytes::from(signed.bytes()), place, approvals };
                 messages.push(ToExecutor::Order { order });
             }
         }
