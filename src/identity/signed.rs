@@ -65,6 +65,8 @@ pub enum Kind {
     Grant = 16,
     /// One record of a host's audit chain.
     AuditRecord = 18,
+    /// An operator's word about a host that waits.
+    Admission = 21,
 }
 
 impl Kind {
@@ -88,6 +90,7 @@ impl Kind {
             Self::Halt,
             Self::Grant,
             Self::AuditRecord,
+            Self::Admission,
         ]
         .into_iter()
         .find(|kind| *kind as u16 == number)

@@ -357,11 +357,7 @@ impl Node {
                             Seen::Unreachable { .. } => "unreachable",
                             Seen::Unknown => "unknown",
                         },
-                        Standing::Left => "left",
-                        Standing::Quarantined => "quarantined",
-                        Standing::Disowned => "disowned",
-                        Standing::Suspended => "suspended",
-                        Standing::Revoked => "revoked",
+                        other => other.word(),
                     };
                     let said = replica.head(&id).map(|head| Timestamp(head.body().at.0 >> 16));
                     let (seen, since, witnesses) = match here {

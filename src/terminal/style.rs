@@ -132,6 +132,9 @@ pub const HOST_STATES: &[(&str, Mark)] = &[
     ("unreachable", Mark::Bad),
     ("unknown", Mark::Unknown),
     ("left", Mark::Warning),
+    ("pending", Mark::Unknown),
+    ("denied", Mark::Bad),
+    ("retired", Mark::Unknown),
     ("quarantined", Mark::Bad),
     ("disowned", Mark::Bad),
 ];

@@ -33,11 +33,7 @@ pub fn lines(replica: &Replica, seen: Vec<HostRow>) -> Vec<HostLine> {
             });
             match host.standing() {
                 Standing::Member => {}
-                Standing::Left => "left".clone_into(&mut about.state),
-                Standing::Quarantined => "quarantined".clone_into(&mut about.state),
-                Standing::Disowned => "disowned".clone_into(&mut about.state),
-                Standing::Suspended => "suspended".clone_into(&mut about.state),
-                Standing::Revoked => "revoked".clone_into(&mut about.state),
+                other => other.word().clone_into(&mut about.state),
             }
             let node = replica.node_facet(&id);
             let (mut tags, mut conflicts) = (Vec::new(), Vec::new());

@@ -109,6 +109,17 @@ pub enum HostsError {
     /// The wish makes no sense. Nothing was changed.
     #[error(transparent)]
     Tag(#[from] TagError),
+    /// Nobody's word is needed for it.
+    #[error("{} does not wait to be let in: it is {state}", escape::cell(name))]
+    NotWaiting {
+        /// Its name.
+        name: String,
+        /// How it stands.
+        state: &'static str,
+    },
+    /// The name cannot be a host's, or is one's already. Nothing was changed.
+    #[error("{0}")]
+    Name(String),
     /// The certificate does not allow it. Nothing was changed.
     #[error("not permitted: {0}")]
     Refused(#[from] Refusal),
@@ -142,7 +153,7 @@ pub enum HostsError {
 }
 
 /// The verified fleet, and whose word it rests on.
-async fn verified(
+pub(super) async fn verified(
     client: &mut Client,
     operators: &Path,
     heads: bool,
@@ -274,7 +285,7 @@ fn hosts_of<'a>(replica: &'a Replica, ids: &[HostId]) -> Vec<&'a Host> {
     ids.iter().filter_map(|id| replica.authority().host(id)).collect()
 }
 
-fn person(operator: &OperatorHome) -> String {
+pub(super) fn person(operator: &OperatorHome) -> String {
     let found = operator.chain.certificates().find(|(id, _)| *id == operator.certificate);
     escape::cell(found.map_or("?", |(_, certificate)| &certificate.person))
 }
@@ -303,7 +314,7 @@ fn describe(plan: &Plan, replica: &Replica) -> String {
 }
 
 /// Hands ops over in messages of bounded size; on failure says how many were taken before.
-async fn submit(client: &mut Client, items: Vec<Item>) -> Result<(), (usize, ControlError)> {
+pub(super) async fn submit(client: &mut Client, items: Vec<Item>) -> Result<(), (usize, ControlError)> {
     let mut done = 0;
     let mut rest = items.into_iter().peekable();
     while rest.peek().is_some() {

@@ -39,17 +39,13 @@ fn seen_by_agent(seen: &[HostRow]) -> HashMap<HostId, &HostRow> {
 /// The word for a host's state: membership as verified here, presence as the agent says.
 fn state(host: &Host, row: Option<&HostRow>) -> &'static str {
     match host.standing() {
-        Standing::Left => "left",
-        Standing::Quarantined => "quarantined",
-        Standing::Disowned => "disowned",
-        Standing::Suspended => "suspended",
-        Standing::Revoked => "revoked",
         Standing::Member => match row.map(|row| row.state.as_str()) {
             Some("self") => "self",
             Some("up") => "up",
             Some("unreachable") => "unreachable",
             _ => "unknown",
         },
+        other => other.word(),
     }
 }
 

@@ -27,6 +27,8 @@ const FIRST_BYTES_MAX: usize = 32 * 1024 * 1024;
 const FIRST_WITHIN: Duration = Duration::from_secs(300);
 /// Characters of a member's words that are shown.
 const WORDS_CHARS_MAX: usize = 300;
+/// How long a member may have this host wait on one stream; it hangs up well before.
+const WAITS_WITHIN: Duration = Duration::from_secs(90);
 /// How long one message may take.
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -61,6 +63,14 @@ pub enum JoinError {
     /// A tag that the token does not allow.
     #[error("the token does not allow the tag {0}")]
     TagNotAllowed(String),
+    /// The token's hosts are approved one by one, and nobody has let this one in yet.
+    #[error("waiting for an operator of fleet {fleet_name} to let this host in")]
+    Waits {
+        /// The fleet's label.
+        fleet_name: String,
+        /// What an operator is to compare: all keys of this host, in words.
+        words: String,
+    },
     /// The state directory.
     #[error(transparent)]
     Home(#[from] HostHomeError),
@@ -83,7 +93,7 @@ pub struct Joined {
 }
 
 /// What to join with.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct JoinWith<'a> {
     /// The token.
     pub token: &'a JoinToken,
@@ -93,6 +103,8 @@ pub struct JoinWith<'a> {
     pub tags: &'a [(String, String)],
     /// What time it is.
     pub now: Timestamp,
+    /// Whether to wait for an operator as long as the member does, rather than be told at once that it takes one.
+    pub wait: bool,
 }
 
 /// Joins a fleet: connects to a member, checks that it is one, is admitted, and takes over what the fleet
@@ -101,11 +113,11 @@ pub struct JoinWith<'a> {
 /// # Errors
 /// See [`JoinError`].
 pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, JoinError> {
-    let JoinWith { token, name, tags, now } = with;
+    let JoinWith { token, name, tags, now, wait } = with;
     if !check_name(name) {
         return Err(JoinError::BadName(name.to_owned()));
     }
-    if now > token.expires {
+    if now > token.expires && !candidate.waits() {
         return Err(JoinError::Expired);
     }
     let seed = *candidate.transport().seed();
@@ -131,7 +143,8 @@ pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, Jo
                 continue;
             }
         };
-        let admitted = admitted(&mut channel, &candidate, *address, peer.0, token, name, tags, now).await;
+        let admitted =
+            admitted(&mut channel, &candidate, *address, peer.0, token, name, tags, (now, wait)).await;
         let (member, first, fleet_name, admitted_by, members) = match admitted {
             Ok(admitted) => admitted,
             // Whoever answers there need not know the token yet, or be a member at all: another may.
@@ -142,6 +155,10 @@ pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, Jo
                     _ => error,
                 });
                 continue;
+            }
+            Err(error @ JoinError::Waits { .. }) => {
+                candidate.note_waiting()?;
+                return Err(error);
             }
             Err(error) => return Err(error),
         };
@@ -166,7 +183,7 @@ async fn admitted(
     token: &JoinToken,
     name: &str,
     tags: &[(String, String)],
-    now: Timestamp,
+    (now, wait): (Timestamp, bool),
 ) -> Result<(Member, Vec<Item>, String, String, usize), JoinError> {
     let broke = |error: net::ChannelError| JoinError::Refused(format!("the connection broke: {error}"));
     let foreign = |why: String| JoinError::NotTheFleet { address, why };
@@ -200,7 +217,8 @@ async fn admitted(
         return Err(foreign("it is not a member of it itself".to_owned()));
     }
 
-    if now > signed.body().expires {
+    let approve = signed.body().approve;
+    if now > signed.body().expires && !(approve && candidate.waits()) {
         return Err(JoinError::Expired);
     }
     let tags = if tags.is_empty() { signed.body().tags.clone() } else { tags.to_vec() };
@@ -219,8 +237,22 @@ async fn admitted(
         .send_request(&JoinRequest::Admit { certificate: certificate.clone() }, WITHIN)
         .await
         .map_err(broke)?;
-    match channel.recv_reply(WITHIN).await.map_err(broke)? {
+    let words_of = candidate.keys().words();
+    let waits = || JoinError::Waits { fleet_name: fleet_name.clone(), words: words_of.clone() };
+    let mut answer = channel.recv_reply(WITHIN).await.map_err(broke)?;
+    if matches!(answer, Some(JoinReply::Waits {})) {
+        if !approve {
+            return Err(foreign("it has this host wait, and the token does not".to_owned()));
+        }
+        if !wait {
+            return Err(waits());
+        }
+        // Whatever breaks here, the host waits still.
+        answer = channel.recv_reply(WAITS_WITHIN).await.map_err(|_| waits())?;
+    }
+    match answer {
         Some(JoinReply::Admitted {}) => {}
+        Some(JoinReply::Waits {}) if approve => return Err(waits()),
         Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(words(&why))),
         Some(_) | None => return Err(JoinError::Refused("the member hung up".to_owned())),
     }
@@ -236,6 +268,11 @@ async fn admitted(
     }
     if let Some(held) = replica.authority().host(&HostId::of(&candidate.stream().public())) {
         certificate = Bytes::from(held.enrolled().certificate().bytes());
+    }
+    // Where operators let hosts in one by one, a member's word for that is not enough.
+    let me = HostId::of(&candidate.stream().public());
+    if approve && replica.authority().host(&me).map(Host::standing) == Some(Standing::Pending) {
+        return Err(waits());
     }
     let members = replica.authority().members().count();
     let member = Member { fleet: token.fleet, shield: token.shield, updates, certificate };
