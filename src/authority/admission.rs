@@ -15,7 +15,7 @@ use crate::{
     wire, wire_record,
 };
 
-/// Most words about one host.
+/// Most words of one key about one host.
 const ADMISSIONS_A_HOST_MAX: usize = 16;
 /// Most words about hosts in all.
 const ADMISSIONS_MAX: usize = 100_000;
@@ -100,11 +100,12 @@ impl Admissions {
         if self.held.len() >= ADMISSIONS_MAX {
             return Err(Refusal::TooMany { what: "admissions", limit: ADMISSIONS_MAX });
         }
-        let about = self.by_host.entry(body.host).or_default();
-        if about.len() >= ADMISSIONS_A_HOST_MAX {
-            return Err(Refusal::TooMany { what: "admissions of one host", limit: ADMISSIONS_A_HOST_MAX });
+        // Whoever fills their room leaves others theirs.
+        let theirs = self.about(&body.host).filter(|held| held.signer() == admission.signer());
+        if theirs.count() >= ADMISSIONS_A_HOST_MAX {
+            return Err(Refusal::TooMany { what: "admissions of one host by one key", limit: ADMISSIONS_A_HOST_MAX });
         }
-        about.insert(id);
+        self.by_host.entry(body.host).or_default().insert(id);
         self.by_certificate.entry(body.certificate).or_default().insert(body.host);
         self.held.insert(id, admission);
         Ok(true)
@@ -174,3 +175,7 @@ fn check_tags(certificate: &Certificate, enrolled: &Enrolled) -> Result<(), Refu
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;

@@ -137,6 +137,8 @@ pub const HOST_STATES: &[(&str, Mark)] = &[
     ("retired", Mark::Unknown),
     ("quarantined", Mark::Bad),
     ("disowned", Mark::Bad),
+    ("suspended", Mark::Bad),
+    ("revoked", Mark::Bad),
 ];
 
 #[cfg(test)]

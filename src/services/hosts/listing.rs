@@ -46,7 +46,8 @@ pub fn lines(replica: &Replica, seen: Vec<HostRow>) -> Vec<HostLine> {
             let (os, agent, addresses) =
                 node.map_or_else(Default::default, |node| (node.os, node.agent, node.addresses));
             let name = host.name().to_owned();
-            HostLine { about, name, tags, conflicts, os, agent, addresses }
+            let fingerprint = host.standing().waits().then(|| host.enrolled().enrolment().keys.words());
+            HostLine { about, name, tags, conflicts, os, agent, addresses, fingerprint }
         })
         .collect();
     lines.sort_by(|a, b| a.name.cmp(&b.name).then(a.about.host.cmp(&b.about.host)));

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     authority::{Host, Refusal, TagChange},
     control::{
-        Anchor, AnchorError, Client, ControlError, HostRow, PickError, Reply, Request, fleet_under,
+        Anchor, AnchorError, Client, ControlError, HostLine, HostRow, PickError, Reply, Request, fleet_under,
         host_lines, host_named, hosts_selected,
     },
     identity::{HostId, WriterId},
@@ -27,6 +27,8 @@ use crate::{
 
 /// How long the agent may take to answer what it knows.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Hosts that wait, of those that are named below a list.
+const WAITING_SHOWN_MAX: usize = 10;
 /// How many bytes of ops one message carries at most.
 const SUBMIT_BYTES_MAX: usize = 512 * 1024;
 
@@ -193,7 +195,12 @@ pub async fn list<W: Write>(
             return Err(PickError::NoMatch { selector: "all".to_owned() }.into());
         }
         let rows: Vec<Value> = lines.iter().map(|line| view::listed(line, as_text)).collect();
-        return Ok(output.rows(&HOST_SHEET, &rows)?);
+        output.rows(&HOST_SHEET, &rows)?;
+        if !output.is_watched() {
+            let waiting = |line: &HostLine| Some((line.name.clone(), line.fingerprint.clone()?));
+            say_who_waits(lines.iter().filter_map(waiting), talk);
+        }
+        return Ok(());
     }
     let (replica, _) = verified(client, operators, true, talk).await?;
     let hosts = match which.pick(&replica) {
@@ -203,6 +210,21 @@ pub async fn list<W: Write>(
     };
     let rows = view::rows(&replica, &hosts, &seen(client).await?, as_text);
     Ok(output.rows(&HOST_SHEET, &rows)?)
+}
+
+/// Who waits for an operator, with what is to be compared, and what to do then.
+fn say_who_waits(waiting: impl Iterator<Item = (String, String)>, talk: &mut Talk) {
+    let mut waiting = waiting.peekable();
+    let Some((first, _)) = waiting.peek().cloned() else { return };
+    talk.say("waiting for an operator, who compares the words with those on their screens:");
+    for (name, words) in waiting.by_ref().take(WAITING_SHOWN_MAX) {
+        talk.say(&format!("  {}  {}", escape::cell(&name), escape::cell(&words)));
+    }
+    match waiting.count() {
+        0 => {}
+        more => talk.say(&format!("  and {more} more: muster host ls -o wide")),
+    }
+    talk.say(&format!("then:  muster host admit {}", escape::cell(&first)));
 }
 
 /// `host show`.
