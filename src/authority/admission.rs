@@ -103,7 +103,10 @@ impl Admissions {
         // Whoever fills their room leaves others theirs.
         let theirs = self.about(&body.host).filter(|held| held.signer() == admission.signer());
         if theirs.count() >= ADMISSIONS_A_HOST_MAX {
-            return Err(Refusal::TooMany { what: "admissions of one host by one key", limit: ADMISSIONS_A_HOST_MAX });
+            return Err(Refusal::TooMany {
+                what: "admissions of one host by one key",
+                limit: ADMISSIONS_A_HOST_MAX,
+            });
         }
         self.by_host.entry(body.host).or_default().insert(id);
         self.by_certificate.entry(body.certificate).or_default().insert(body.host);

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     executor::{AgentError, TrustError},
     identity::JoinToken,
-    journal::JournalError,
+    journal::{Candidate, JournalError},
     node::{self, StartError},
     services::membership::{self, JoinError, JoinWith, Joined},
     terminal::{Style, escape},
@@ -123,7 +123,7 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
         Failure::usage(error.to_string()).hint("copy it whole, or get a new one on a member: muster invite")
     })?;
     let name = host_name(join.host_name.as_deref(), "muster join TOKEN")?;
-    if context.now > token.expires {
+    if context.now > token.expires && !Candidate::waits_in(&context.site.places.state) {
         return Err(explain_join(JoinError::Expired, &context.site));
     }
     let settings = settings_for(&context.site, &join.listen)?;

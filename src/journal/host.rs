@@ -296,7 +296,12 @@ impl Candidate {
 
     /// Whether it was told that an operator has to let it in.
     pub fn waits(&self) -> bool {
-        self.dir.join(WAITING).exists()
+        Self::waits_in(&self.dir)
+    }
+
+    /// Whether the candidate in this directory, if there is one, was told that an operator has to let it in.
+    pub fn waits_in(dir: &Path) -> bool {
+        dir.join(WAITING).exists()
     }
 
     /// Notes that it was told so: it may wait longer than its token works.

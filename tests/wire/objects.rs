@@ -3,10 +3,9 @@
 use crate::file::{Names, inside, leaf, list, record};
 use muster::{
     authority::{
-        Admission,
-        AGENT_USER, ANY, Certificate, Cut, Departure, Enrolment, Genesis, Grant, Halt, HostCertificate,
-        HostKeys, Invitation, Lift, MemberList, Op, OpAction, Revocation, RootChange, RootUpdate, Roots,
-        Suspension, TagChange, Verb, Whom, half,
+        AGENT_USER, ANY, Admission, Certificate, Cut, Departure, Enrolment, Genesis, Grant, Halt,
+        HostCertificate, HostKeys, Invitation, Lift, MemberList, Op, OpAction, Revocation, RootChange,
+        RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,
@@ -360,7 +359,14 @@ pub(crate) fn op_names_with(action: &[&'static str]) -> Names {
 pub(crate) fn admission() -> Admission {
     let keys = enrolment().keys.digest();
     let invitation = EntryId([0x66; 32]);
-    Admission { certificate: certificate_id(), host: host(), invitation, keys, admitted: true, at: after(60_000) }
+    Admission {
+        certificate: certificate_id(),
+        host: host(),
+        invitation,
+        keys,
+        admitted: true,
+        at: after(60_000),
+    }
 }
 
 pub(crate) fn admission_names() -> Names {
