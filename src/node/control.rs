@@ -576,7 +576,8 @@ fn over_used(replica: &Replica) -> Vec<String> {
             tokens.entry(invitation.id()).or_insert_with(|| (invitation.body().uses, Vec::new()));
         names.push(host.name());
     }
-    let said = tokens.into_iter().map(|(id, (uses, names))| {
+    let said = tokens.into_iter().map(|(id, (uses, mut names))| {
+        names.sort_unstable();
         let redeemed = replica.authority().redeemed(&id);
         let shown = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
         let more = match names.len().saturating_sub(NAMED_MAX) {
@@ -593,12 +594,13 @@ fn over_used(replica: &Replica) -> Vec<String> {
 
 /// Hosts that wait for an operator.
 fn waiting(replica: &Replica) -> Option<String> {
-    let waiting: Vec<&str> = replica
+    let mut waiting: Vec<&str> = replica
         .authority()
         .hosts()
         .filter(|host| host.standing() == Standing::Pending)
         .map(Host::name)
         .collect();
+    waiting.sort_unstable();
     let shown = waiting.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
     match waiting.len() {
         0 => None,
