@@ -129,6 +129,7 @@ come_true! {
     outbound_only_host_comes_true = "outbound-only-host",
     partition_heals_comes_true = "partition-heals",
     wrong_clocks_comes_true = "wrong-clocks",
+    stolen_token_two_partitions_comes_true = "stolen-token-two-partitions",
 }
 
 #[test]

@@ -43,12 +43,14 @@ pub struct Invitation {
     pub tags: Vec<(String, String)>,
     /// How many hosts may redeem it.
     pub uses: u32,
+    /// Whether each of them waits until an operator has seen it.
+    pub approve: bool,
     /// When it was made.
     pub issued: Timestamp,
     /// When it stops working.
     pub expires: Timestamp,
 }
-wire_record!(Invitation closed { certificate, token, tags, uses, issued, expires });
+wire_record!(Invitation closed { certificate, token, tags, uses, approve, issued, expires });
 impl Payload for Invitation {
     const KIND: Kind = Kind::Invitation;
     const BYTES_MAX: usize = 8 * 1024;

@@ -10,6 +10,7 @@
 //! After Tailscale's `tka` (a hash-linked chain with deterministic fork choice) and OpenSSH's
 //! certificates (closed struct, principals, short validity); see also TUF, section 5.
 
+mod admission;
 mod admit;
 mod approval;
 mod certificate;
@@ -22,6 +23,7 @@ mod groups;
 mod held;
 mod marks;
 mod members;
+mod notices;
 mod op;
 mod refusal;
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod stops_tests;
 mod tests;
 mod whom;
 
+pub use admission::Admission;
 pub use admit::{Admitted, Ask, Asks, ORDER_VALID_MAX};
 pub use approval::Approval;
 pub use certificate::{AGENT_USER, ANY, Certificate, Verb};

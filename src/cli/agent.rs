@@ -1,5 +1,7 @@
 //! `muster agent`, its confined child, and `muster join`.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{
@@ -12,11 +14,14 @@ use super::{
 use crate::{
     executor::{AgentError, TrustError},
     identity::JoinToken,
-    journal::JournalError,
+    journal::{Candidate, JournalError},
     node::{self, StartError},
-    services::membership::{self, JoinError, JoinWith},
+    services::membership::{self, JoinError, JoinWith, Joined},
     terminal::{Style, escape},
 };
+
+/// How long after a member hung up another one is asked.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 pub(super) fn agent(context: &mut Context, start: &Agent) -> Result<ExitCode, Failure> {
     if start.print_unit {
@@ -118,7 +123,7 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
         Failure::usage(error.to_string()).hint("copy it whole, or get a new one on a member: muster invite")
     })?;
     let name = host_name(join.host_name.as_deref(), "muster join TOKEN")?;
-    if context.now > token.expires {
+    if context.now > token.expires && !Candidate::waits_in(&context.site.places.state) {
         return Err(explain_join(JoinError::Expired, &context.site));
     }
     let settings = settings_for(&context.site, &join.listen)?;
@@ -126,16 +131,29 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
     let candidate = membership::prepare_candidate(&context.site.places.state, &mut fresh)
         .map_err(|error| error.explain(&context.site))?;
     settings.write(&context.site.places.config).map_err(|error| error.explain(&context.site))?;
-    let with = JoinWith { token: &token, name: &name, tags: &join.labels, now: context.now };
+    let with = JoinWith { token: &token, name: &name, tags: &join.labels, now: context.now, wait: false };
     let site = context.site.clone();
     let joined = wait(async {
-        tokio::time::timeout(join.timeout, membership::join(candidate, with))
-            .await
-            .map_err(|_| {
-                Failure::new(ExitCode::WaitOver, "joining took longer than --timeout")
-                    .hint("the directory keeps its keys: run the same command again")
-            })?
-            .map_err(|error| explain_join(error, &site))
+        let first = tokio::time::timeout(join.timeout, membership::join(candidate, with)).await;
+        match first {
+            Err(_) => Err(Failure::new(ExitCode::WaitOver, "joining took longer than --timeout")
+                .hint("the directory keeps its keys: run the same command again")),
+            Ok(Err(JoinError::Waits { fleet_name, words })) => {
+                let fleet = escape::line(&fleet_name);
+                context
+                    .talk
+                    .say(&format!("waiting for an operator of {fleet} to let {name} in, whose keys are"));
+                context.talk.say(&format!("  {words}"));
+                context
+                    .talk
+                    .say(&format!("to be compared, then, on any host of it:  muster host admit {name}"));
+                let until = tokio::time::Instant::now() + join.wait;
+                tokio::time::timeout_at(until, let_in(&site, with))
+                    .await
+                    .unwrap_or_else(|_| Err(explain_join(JoinError::Waits { fleet_name, words }, &site)))
+            }
+            Ok(joined) => joined.map_err(|error| explain_join(error, &site)),
+        }
     })?;
     let host = joined.home.host().map_err(|error| error.explain(&site))?;
     let document = json!({
@@ -164,6 +182,21 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
     Ok(ExitCode::Success)
 }
 
+/// Asks until an operator has let this host in, or has not.
+async fn let_in(site: &Site, with: JoinWith<'_>) -> Result<Joined, Failure> {
+    let with = JoinWith { wait: true, ..with };
+    loop {
+        let mut fresh = chance::source(4)?;
+        let candidate = membership::prepare_candidate(&site.places.state, &mut fresh)
+            .map_err(|error| error.explain(site))?;
+        match membership::join(candidate, with).await {
+            Err(JoinError::Waits { .. } | JoinError::Unreachable { .. } | JoinError::Net(_)) => {}
+            ended => return ended.map_err(|error| explain_join(error, site)),
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
 fn explain_join(error: JoinError, site: &Site) -> Failure {
     let text = escape::line(&error.to_string());
     match error {
@@ -171,6 +204,9 @@ fn explain_join(error: JoinError, site: &Site) -> Failure {
         JoinError::Expired => {
             Failure::new(ExitCode::NotPermitted, text).hint("get a new one on a member: muster invite")
         }
+        JoinError::Waits { words, .. } => Failure::new(ExitCode::AwaitsApproval, text)
+            .hint(format!("its keys, to be compared: {words}"))
+            .hint("the directory keeps them: run the same command again to go on waiting"),
         JoinError::BadName(_) => Failure::usage(text).hint("name this host: --host-name web-1"),
         JoinError::Unreachable { tried } => {
             let mut failure = Failure::new(ExitCode::Unreachable, text);

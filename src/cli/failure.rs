@@ -468,6 +468,8 @@ impl Explain for HostsError {
                 Failure::usage(message).hint("who is a member: muster host ls")
             }
             Self::Tag(_) => Failure::usage(message).hint("such as: muster host tag web-1 role=web"),
+            Self::NotWaiting { .. } => Failure::usage(message).hint("who waits: muster host ls"),
+            Self::Name(_) => Failure::usage(message).hint("such as: muster host rename web-1 web-2"),
             Self::NotAnOperator { .. } => not_an_operator(message, site),
             Self::Partly { source, .. } => {
                 let inner = source.explain(site);

@@ -7,12 +7,16 @@ use super::{
     chance,
     dispatch::{Context, connect, wait},
     failure::{ExitCode, Explain as _, Failure},
+    trust::rooted,
     watching::shown,
 };
 use crate::{
     authority::TagChange,
     selector::{self, parse_label},
-    services::hosts::{self, Which},
+    services::{
+        authority::{self, Named, StopRequest},
+        hosts::{self, Notice, Which},
+    },
 };
 
 fn which(names: Vec<String>, select: Select) -> Which {
@@ -21,7 +25,7 @@ fn which(names: Vec<String>, select: Select) -> Which {
 
 pub(super) fn host(context: &mut Context, verb: Host) -> Result<ExitCode, Failure> {
     // What can be told from the words alone is told before anybody is asked.
-    let work = match verb {
+    let work = match verb.clone() {
         Host::Ls(list) if list.watch => {
             let work = Work::List(which(Vec::new(), list.select));
             return wait(shown(context, true, async |context: &mut Context| {
@@ -39,6 +43,17 @@ pub(super) fn host(context: &mut Context, verb: Host) -> Result<ExitCode, Failur
             }
             Work::Ping(which, ping.timeout)
         }
+        Host::Admit(admit) => Work::Admit { names: admit.hosts, admitted: true, dry_run: admit.dry_run },
+        Host::Deny(deny) => Work::Admit { names: deny.hosts, admitted: false, dry_run: deny.dry_run },
+        Host::Rename(rename) => Work::Notice {
+            names: vec![rename.host],
+            notice: Notice::Name(rename.name),
+            dry_run: rename.dry_run,
+        },
+        Host::Retire(retire) => {
+            Work::Notice { names: retire.hosts, notice: Notice::Gone, dry_run: retire.dry_run }
+        }
+        Host::Suspend(_) | Host::Lift(_) | Host::Revoke(_) => return wait(stop(context, &verb)),
     };
     wait(work_on_hosts(context, &work))
 }
@@ -54,6 +69,13 @@ async fn work_on_hosts(context: &mut Context, work: &Work) -> Result<ExitCode, F
             let seed = chance::draw()?;
             hosts::tag(&mut client, operators, which, wanted, *dry_run, seed, *now, talk).await
         }
+        Work::Admit { names, admitted, dry_run } => {
+            hosts::admit(&mut client, operators, names, *admitted, *dry_run, *now, talk).await
+        }
+        Work::Notice { names, notice, dry_run } => {
+            let seed = chance::draw()?;
+            hosts::notice(&mut client, operators, names, notice, *dry_run, seed, *now, talk).await
+        }
         Work::Ping(which, within) => hosts::ping(&mut client, operators, which, *within, output, talk).await,
     };
     done.map_err(|error| error.explain(site))?;
@@ -65,6 +87,38 @@ enum Work {
     Show(String),
     Tag { which: Which, wanted: Vec<TagChange>, dry_run: bool },
     Ping(Which, Duration),
+    Admit { names: Vec<String>, admitted: bool, dry_run: bool },
+    Notice { names: Vec<String>, notice: Notice, dry_run: bool },
+}
+
+/// What stops a host, or ends that.
+async fn stop(context: &mut Context, verb: &Host) -> Result<ExitCode, Failure> {
+    let mut client = connect(context).await?;
+    let client = &mut client;
+    let Context { site, talk, now, .. } = context;
+    let operators = &site.places.operators;
+    let done = match verb {
+        Host::Suspend(suspend) => {
+            let request = StopRequest {
+                who: Named::Host(&suspend.host),
+                since: Duration::ZERO,
+                reason: &suspend.reason,
+                dry_run: suspend.dry_run,
+            };
+            authority::suspend(client, operators, &request, *now, talk).await
+        }
+        Host::Lift(lift) => {
+            let who = Named::Host(&lift.host);
+            authority::lift(client, operators, who, &rooted(&lift.roots), *now, talk).await
+        }
+        Host::Revoke(revoke) => {
+            let who = Named::Host(&revoke.host);
+            authority::revoke(client, operators, who, Duration::ZERO, &rooted(&revoke.roots), *now, talk)
+                .await
+        }
+        _ => Ok(()),
+    };
+    done.map(|()| ExitCode::Success).map_err(|error| error.explain(site))
 }
 
 fn no_target(verb: &str, example: &str) -> Failure {

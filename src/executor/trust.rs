@@ -183,8 +183,10 @@ impl Trust {
             Ok(Entry::Suspension(suspension)) => self.authority.absorb_suspension(suspension).is_ok(),
             Ok(Entry::Halt(halt)) => self.authority.absorb_halt(halt).is_ok(),
             Ok(Entry::Op(op)) => {
-                matches!(&op.body().action, OpAction::Tag { host, .. } if *host == self.host)
-                    && self.authority.absorb_op(&op).is_ok()
+                op.body().action.host() == Some(self.host) && self.authority.absorb_op(&op).is_ok()
+            }
+            Ok(Entry::Admission(word)) => {
+                word.body().host == self.host && self.authority.absorb_admission(word).is_ok()
             }
             Ok(Entry::Departure(departure)) => {
                 departure.signer() == self.stream && self.authority.absorb_departure(departure).is_ok()

@@ -14,6 +14,7 @@ mod seal;
 mod signed;
 pub mod ssh;
 mod token;
+mod words;
 
 pub use ids::{EntryId, FleetId, HostId, StreamId, WriterId, short};
 #[cfg(test)]
@@ -28,3 +29,4 @@ pub use signed::{
     ssh_signature,
 };
 pub use token::{JoinToken, TOKEN_ADDRESSES_MAX, TokenError};
+pub use words::words;

@@ -67,6 +67,8 @@ pub enum Kind {
     Approval = 17,
     /// One record of a host's audit chain.
     AuditRecord = 18,
+    /// An operator's word about a host that waits.
+    Admission = 21,
 }
 
 impl Kind {
@@ -91,6 +93,7 @@ impl Kind {
             Self::Grant,
             Self::Approval,
             Self::AuditRecord,
+            Self::Admission,
         ]
         .into_iter()
         .find(|kind| *kind as u16 == number)

@@ -4,6 +4,7 @@
 //! STATE/            0700 (0711 under root, so that the mesh user can reach its own part)
 //!   format          the layout's version
 //!   lock            held by the running agent
+//!   waiting         only while an operator has to let the host in
 //!   member          fleet, shield, root chain, own certificate: written last when joining
 //!   executor/       0700: the executor's alone (spool/ may be read by the mesh process)
 //!     executor.key  seal.key  trust  claims  spool/  shipped/
@@ -33,6 +34,8 @@ use crate::{
 
 /// The layout that this version writes and reads.
 const FORMAT: &str = "muster state 1";
+/// The file of a candidate that waits for an operator; empty.
+const WAITING: &str = "waiting";
 /// Longest file of this directory that is read whole, in bytes.
 const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -287,6 +290,24 @@ impl Candidate {
         &self.transport
     }
 
+    /// Whether it was told that an operator has to let it in.
+    pub fn waits(&self) -> bool {
+        Self::waits_in(&self.dir)
+    }
+
+    /// Whether the candidate in this directory, if there is one, was told that an operator has to let it in.
+    pub fn waits_in(dir: &Path) -> bool {
+        dir.join(WAITING).exists()
+    }
+
+    /// Notes that it was told so: it may wait longer than its token works.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_waiting(&self) -> Result<(), HostHomeError> {
+        if self.waits() { Ok(()) } else { replace(&self.dir.join(WAITING), b"") }
+    }
+
     /// Makes it a member. `first` is what the host was told when it joined; its store starts with that.
     ///
     /// # Errors
@@ -294,6 +315,7 @@ impl Candidate {
     pub fn admit(self, member: &Member, first: &[Item]) -> Result<HostHome, HostHomeError> {
         replace(&self.dir.join("mesh").join("first"), &wire::encode(&first.to_vec()))?;
         replace(&self.dir.join("member"), &wire::encode(member))?;
+        let _not_there = fs::remove_file(self.dir.join(WAITING));
         HostHome::open(&self.dir)
     }
 }

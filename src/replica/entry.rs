@@ -2,7 +2,8 @@
 
 use crate::{
     authority::{
-        Approval, Departure, Enrolled, Grant, Halt, HostCertificate, Invitation, Op, RootUpdate, Suspension,
+        Admission, Approval, Departure, Enrolled, Grant, Halt, HostCertificate, Invitation, Op, RootUpdate,
+        Suspension,
     },
     identity::{Cosigned, EntryId, FleetId, HostId, Kind, Payload, Signed, SignedError, StreamId, peek},
     time::Timestamp,
@@ -58,6 +59,8 @@ pub enum Entry {
     Invitation(Signed<Invitation>),
     /// A host's certificate.
     Host(Box<Enrolled>),
+    /// An operator's word about a host that waits.
+    Admission(Signed<Admission>),
     /// A host's last entry.
     Departure(Signed<Departure>),
     /// An op of an operator.
@@ -109,6 +112,7 @@ impl Entry {
             Some(Kind::Halt) => Self::Halt(Signed::verify(bytes, fleet)?),
             Some(Kind::Invitation) => Self::Invitation(Signed::verify(bytes, fleet)?),
             Some(Kind::Host) => Self::Host(Box::new(Enrolled::verify(bytes, fleet)?)),
+            Some(Kind::Admission) => Self::Admission(Signed::verify(bytes, fleet)?),
             Some(Kind::Departure) => Self::Departure(Signed::verify(bytes, fleet)?),
             Some(Kind::Op) => Self::Op(Signed::verify(bytes, fleet)?),
             Some(Kind::Head) => Self::Head(Signed::verify(bytes, fleet)?),
@@ -139,6 +143,7 @@ impl Entry {
             Some(Kind::Halt) => Self::Halt(Signed::again(bytes, fleet)?),
             Some(Kind::Invitation) => Self::Invitation(Signed::again(bytes, fleet)?),
             Some(Kind::Host) => Self::Host(Box::new(Enrolled::again(bytes, fleet)?)),
+            Some(Kind::Admission) => Self::Admission(Signed::again(bytes, fleet)?),
             Some(Kind::Departure) => Self::Departure(Signed::again(bytes, fleet)?),
             Some(Kind::Op) => Self::Op(Signed::again(bytes, fleet)?),
             Some(Kind::Head) => Self::Head(Signed::again(bytes, fleet)?),
@@ -155,6 +160,7 @@ impl Entry {
             Self::Halt(signed) => signed.bytes(),
             Self::Invitation(signed) => signed.bytes(),
             Self::Host(enrolled) => enrolled.certificate().bytes(),
+            Self::Admission(signed) => signed.bytes(),
             Self::Departure(signed) => signed.bytes(),
             Self::Op(signed) => signed.bytes(),
             Self::Head(signed) => signed.bytes(),
@@ -173,6 +179,7 @@ impl Entry {
             Self::Halt(signed) => signed.id(),
             Self::Invitation(signed) => signed.id(),
             Self::Host(enrolled) => enrolled.certificate().id(),
+            Self::Admission(signed) => signed.id(),
             Self::Departure(signed) => signed.id(),
             Self::Op(signed) => signed.id(),
             Self::Head(signed) => signed.id(),
@@ -200,6 +207,7 @@ impl Entry {
             | Self::Halt(_)
             | Self::Invitation(_)
             | Self::Host(_)
+            | Self::Admission(_)
             | Self::Departure(_)
             | Self::Order(_)
             | Self::Cancellation(_)
@@ -219,6 +227,7 @@ impl Entry {
             | Self::Suspension(_)
             | Self::Halt(_)
             | Self::Host(_)
+            | Self::Admission(_)
             | Self::Departure(_)
             | Self::Op(_)
             | Self::Head(_) => None,
@@ -239,6 +248,7 @@ impl Entry {
             Self::Suspension(_) | Self::Halt(_) => rank::STOP,
             Self::Invitation(_) => rank::INVITATION,
             Self::Host(_) => rank::HOST,
+            Self::Admission(_) => rank::HOST,
             Self::Departure(_) => rank::DEPARTURE,
             Self::Op(_) => rank::OP,
             Self::Order(_) => rank::ORDER,

@@ -30,6 +30,7 @@ pub(super) enum Spot {
     Halt,
     Invitation,
     Host(HostId),
+    Admission,
     Departure(HostId),
     Op {
         stream: StreamId,
@@ -56,7 +57,7 @@ impl Spot {
             | Self::Order
             | Self::Cancellation(_)
             | Self::Approval(_) => Section::Set,
-            Self::Host(_) | Self::Departure(_) => Section::Members,
+            Self::Host(_) | Self::Admission | Self::Departure(_) => Section::Members,
             Self::Op { .. } | Self::Fork(_) => Section::Ops,
             Self::Head(_) => Section::Heads,
         }
@@ -77,6 +78,7 @@ impl Spot {
             Self::Suspension => 10,
             Self::Halt => 11,
             Self::Approval(_) => 17,
+            Self::Admission => 12,
         }
     }
 }

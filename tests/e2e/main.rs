@@ -15,6 +15,7 @@ mod clocks;
 mod contract;
 mod crashes;
 mod documents;
+mod enrolment;
 mod fleet;
 mod groups;
 mod inventory;

@@ -18,7 +18,7 @@ mod ssh;
 use file::{Names, leaf, list, record};
 use muster::{
     authority::{
-        Approval, Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt,
+        Admission, Approval, Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt,
         HostCertificate, HostKeys, Invitation, ListPlace, Listing, Op, RootChain, RootChange, RootUpdate,
         Suspension, TagChange, Whom, stands,
     },
@@ -90,6 +90,7 @@ fn taken_as(bytes: &[u8]) -> Vec<Kind> {
     one::<Halt>(bytes, &mut taken);
     one::<Grant>(bytes, &mut taken);
     one::<Approval>(bytes, &mut taken);
+    one::<Admission>(bytes, &mut taken);
     taken
 }
 
@@ -369,6 +370,20 @@ fn receipt() {
             [list("kept", record("report", [leaf("order"), leaf("host"), leaf("record's hash")]))],
         ),
     );
+}
+
+#[test]
+fn admission() {
+    let names = objects::admission_names();
+    golden("admission", &objects::operator(), &objects::admission(), Ends::Closed, names);
+}
+
+#[test]
+fn op_about_a_host() {
+    let (rename, retire) = (objects::op_rename(), objects::op_retire());
+    let names = |last: &[&'static str]| objects::op_names_with(last);
+    golden("op-rename", &objects::operator(), &rename, Ends::Open, names(&["tag", "host", "name"]));
+    golden("op-retire", &objects::operator(), &retire, Ends::Open, names(&["tag", "host"]));
 }
 
 #[test]

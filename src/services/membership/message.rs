@@ -49,12 +49,15 @@ pub(super) enum JoinReply {
         /// In words.
         why: String,
     },
+    /// It is known, and waits until an operator lets it in: said at once, and again before the member hangs up.
+    Waits {},
 }
 wire_choice!(JoinReply {
     0 = Invitation { updates, invitation, host },
     1 = Admitted {},
     2 = Items { items, more },
     3 = Refused { why },
+    4 = Waits {},
 });
 
 /// Joining.
@@ -63,6 +66,8 @@ pub(super) enum Join {}
 impl Protocol for Join {
     const NAME: &'static str = "/muster/join/1";
     const MESSAGE_BYTES_MAX: usize = 512 * 1024;
+    // A host certificate; three such messages, more than a joiner has to say, are less than 64 KiB.
+    const REQUEST_BYTES_MAX: usize = 21 * 1024;
     const ADMITS: Standing = Standing::Stranger;
     type Request = JoinRequest;
     type Reply = JoinReply;

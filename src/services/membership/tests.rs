@@ -206,6 +206,7 @@ impl Inviting {
 
 fn request() -> InviteRequest {
     InviteRequest {
+        approve: false,
         tags: vec![("role".to_owned(), "web".to_owned())],
         uses: 2,
         valid: Duration::from_millis(1_800_500),
