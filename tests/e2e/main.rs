@@ -17,6 +17,7 @@ mod crashes;
 mod documents;
 mod enrolment;
 mod fleet;
+mod grants;
 mod groups;
 mod inventory;
 mod jobs;

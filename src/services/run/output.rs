@@ -16,6 +16,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use super::sealing::Opening;
 
 use crate::{
+    authority::{Verb, Want},
     control::{Client, ControlError, Reply, Request, StreamName, no_answer},
     identity::{EntryId, HostId, Opener, Signed},
     journal::{OperatorError, OperatorHome},
@@ -329,7 +330,8 @@ impl Reader {
 /// Signs the request to read an order's output.
 fn read(home: &OperatorHome, order: EntryId, now: Timestamp) -> Result<Bytes, OperatorError> {
     let expires = now.after(read_valid(home));
-    let body = ReadRequest { certificate: home.certificate, order, issued: now, expires };
+    let certificate = home.under(&Want::of(Verb::Read, now))?;
+    let body = ReadRequest { certificate, order, issued: now, expires };
     Ok(Bytes::from(home.sign(body)?.bytes()))
 }
 
