@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    authority::{Authority, OpAction, Refusal},
+    authority::{Authority, Refusal},
     identity::{
         EntryId, Executor, FleetId, HostId, Kind, Operator, PublicKey, SealSecret, Signed, Stream, peek,
     },

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::marker::PhantomData;
 
 use muster::authority::{
-    Admission, Approval, Departure, Enrolled, Enrolment, HostCertificate, Invitation, Op, OpAction, RootChange,
-    RootUpdate,
+    Admission, Approval, Departure, Enrolled, Enrolment, HostCertificate, Invitation, Op, OpAction,
+    RootChange, RootUpdate,
 };
 use muster::identity::{Cosigned, EntryId, FleetId, Payload, SecretKey, Signed, peek};
 use muster::replica::{

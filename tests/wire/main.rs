@@ -18,9 +18,9 @@ mod ssh;
 use file::{Names, leaf, list, record};
 use muster::{
     authority::{
-        Admission, Approval, Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt,
-        HostCertificate, HostKeys, Invitation, ListPlace, Listing, Op, RootChain, RootChange, RootUpdate,
-        Suspension, TagChange, Whom, stands,
+        Admission, Approval, Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis,
+        Grant, Halt, HostCertificate, HostKeys, Invitation, ListPlace, Listing, Op, RootChain, RootChange,
+        RootUpdate, Suspension, TagChange, Whom, stands,
     },
     identity::{
         Cosigned, FleetId, HostId, JoinToken, KeyError, Kind, Payload, PublicKey, Root, SecretKey, Signed,

@@ -3,9 +3,9 @@
 use crate::file::{Names, inside, leaf, list, record};
 use muster::{
     authority::{
-        AGENT_USER, ANY, Admission, Approval, Certificate, Checkpoint, Cut, Departure, Enrolment, Genesis, Grant, Halt,
-        HostCertificate, HostKeys, Invitation, Lift, MemberList, Op, OpAction, Revocation, RootChange,
-        RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
+        AGENT_USER, ANY, Admission, Approval, Certificate, Checkpoint, Cut, Departure, Enrolment, Genesis,
+        Grant, Halt, HostCertificate, HostKeys, Invitation, Lift, MemberList, Op, OpAction, Revocation,
+        RootChange, RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,
