@@ -109,8 +109,8 @@ pub fn read<P: Purpose>(path: &Path) -> Result<SecretKey<P>, KeyFileError> {
     of_text(&text).ok_or(KeyFileError::NotAKey { path: path.to_owned(), purpose: P::NAME })
 }
 
-/// The key in a file's text.
-pub(super) fn of_text<P: Purpose>(text: &str) -> Option<SecretKey<P>> {
+/// The key in a file's text, if it is one for this purpose.
+pub fn of_text<P: Purpose>(text: &str) -> Option<SecretKey<P>> {
     #[cfg(feature = "agent")]
     if P::SIGNS_BY_SSH && super::openssh::is_openssh(text) {
         let file = super::openssh::OpensshFile::read(text).ok().filter(|file| !file.is_locked())?;

@@ -148,8 +148,15 @@ impl Settings {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(SettingsError::Io { path: path.to_owned(), source }),
         };
-        toml::from_str(&text)
-            .map_err(|error| SettingsError::Malformed { path: path.to_owned(), problem: error.to_string() })
+        Self::parse(&text).map_err(|problem| SettingsError::Malformed { path: path.to_owned(), problem })
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// In words for people, with the place.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
     }
 
     /// The same, with the keys that the file sets.

@@ -136,7 +136,9 @@ fn aligned(columns: &[&Column], rows: &[Value], look: Look) -> String {
             widths = whole;
             widths.remove(at);
             columns.remove(at);
-            lines.iter_mut().for_each(|line| drop(line.remove(at)));
+            for line in &mut lines {
+                drop(line.remove(at));
+            }
         }
         for line in &mut lines {
             for ((cell, width), column) in line.iter_mut().zip(&widths).zip(&columns) {

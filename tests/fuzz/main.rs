@@ -1,11 +1,12 @@
 //! Reads what strangers and people may write, for as long as asked: bytes made by rules and by mutation of a
 //! corpus, with properties that must hold of each.
 //!
-//! `cargo test --test fuzz -- [--seconds N] [--seed N] [--jobs N] [--once FILE] [TARGET…]`
+//! `cargo test --test fuzz -- [--seconds N] [--inputs N] [--seed N] [--jobs N] [--keep] [--once FILE] [TARGET…]`
 //!
 //! Each target runs in a process of its own, whose memory and stack are bounded, so that an abort and an overflow
 //! are found as well as a panic. What does not hold is minimised, written to `tests/fuzz/found/TARGET/`, and the
-//! run ends with 1; `--once` reads such a file again. A finding that was mended goes into the corpus.
+//! run ends with 1; `--once` reads such a file again. A finding that was mended goes into the corpus. `--inputs` goes
+//! on until so many were read, however long that takes; `--keep` writes what was kept of a run into the corpus.
 //!
 //! It is guided by what the reader answers (an input with a new answer is kept and changed further), and blind to
 //! which code ran: an hour without a finding does not say that all code was reached. Why: what sees the code that
@@ -25,6 +26,7 @@
 mod chance;
 mod mutate;
 mod cbor;
+mod files;
 mod target;
 mod selector;
 mod records;
@@ -47,6 +49,8 @@ const SHOWN_MAX: usize = 400;
 #[derive(Debug, Default)]
 struct Asked {
     seconds: Option<u64>,
+    inputs: Option<u64>,
+    keep: bool,
     seed: Option<u64>,
     jobs: Option<usize>,
     once: Option<PathBuf>,
@@ -62,6 +66,8 @@ impl Asked {
             let mut value = || words.next().unwrap_or_else(|| panic!("{word} needs a value"));
             match word.as_str() {
                 "--seconds" => asked.seconds = Some(value().parse().expect("--seconds N")),
+                "--inputs" => asked.inputs = Some(value().parse().expect("--inputs N")),
+                "--keep" => asked.keep = true,
                 "--seed" => asked.seed = Some(value().parse().expect("--seed N")),
                 "--jobs" => asked.jobs = Some(value().parse().expect("--jobs N")),
                 "--once" => asked.once = Some(value().into()),
@@ -117,7 +123,11 @@ fn worker(target: &dyn Target, asked: &Asked, note: &Path) -> ExitCode {
     let corpus =
         [target::corpus(&folder("corpus", target)), target::corpus(&folder("found", target))].concat();
     let (seed, seconds) = (asked.seed.unwrap_or(0), asked.seconds.unwrap_or(target.seconds()));
-    let ran = work::run(target, corpus, seed, Duration::from_secs(seconds), &note);
+    let least = work::Least { time: Duration::from_secs(seconds), inputs: asked.inputs.unwrap_or(0) };
+    let mut ran = work::run(target, corpus, seed, least, &note);
+    if asked.keep && ran.found.is_none() {
+        target::keep(&folder("corpus", target), std::mem::take(&mut ran.inputs_kept));
+    }
     let rate = u128::from(ran.inputs) * 1000 / ran.took.as_millis().max(1);
     println!(
         "{}: {} inputs in {:.1} s, {rate} a second; {} read; {} kept; the slowest took {:.1} ms; seed {seed}",
@@ -163,9 +173,13 @@ fn supervise(asked: &Asked, targets: Vec<Box<dyn Target>>) -> bool {
             let seconds = asked.seconds.unwrap_or(target.seconds());
             let child = command(target.as_ref(), room.path())
                 .args(["--seed", &seed.to_string(), "--seconds", &seconds.to_string()])
+                .args(["--inputs", &asked.inputs.unwrap_or(0).to_string()])
+                .args(asked.keep.then_some("--keep"))
                 .spawn()
                 .expect("a worker starts");
-            let until = Instant::now() + Duration::from_secs(seconds) + GRACE;
+            // Two hundred a second at the least, where a number is asked for.
+            let most = seconds.max(asked.inputs.unwrap_or(0) / 200);
+            let until = Instant::now() + Duration::from_secs(most) + GRACE;
             running.push(Running { target, child, until });
         }
         if running.is_empty() {

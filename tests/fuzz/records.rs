@@ -5,13 +5,13 @@ use std::io::Write as _;
 use std::marker::PhantomData;
 
 use muster::authority::{
-    Admission, Approval, Departure, Enrolled, Enrolment, HostCertificate, Invitation, Op, OpAction,
-    RootChange, RootUpdate,
+    Admission, Approval, Departure, Enrolled, Enrolment, Grant, Halt, HostCertificate, Invitation, Op,
+    OpAction, RootChange, RootUpdate, Suspension,
 };
 use muster::identity::{Cosigned, EntryId, FleetId, Payload, SecretKey, Signed, peek};
 use muster::replica::{
-    Cancellation, Card, Entry, FacetError, FacetHalf, Head, NODE_BYTES_MAX, NodeFacet, Order, Packed,
-    ReadRequest, Receipt, ResultRecord, Tables,
+    AuditRecord, Cancellation, Card, Entry, FacetError, FacetHalf, Head, NODE_BYTES_MAX, NodeFacet, Order,
+    Packed, ReadRequest, Receipt, ResultRecord, Tables,
 };
 use muster::sync::{HeadRow, pack_halves, pack_heads, unpack_halves, unpack_heads};
 use muster::wire::{self, Bytes, FrameReader, Value, Wire, WireError, frame};
@@ -45,6 +45,11 @@ fn unhex(text: &str) -> Vec<u8> {
     let digit =
         |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
     digits.chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+/// The bytes of one line of hexadecimal digits.
+pub(crate) fn unhex_line(line: &[u8]) -> Vec<u8> {
+    unhex(&String::from_utf8_lossy(line))
 }
 
 fn envelopes() -> Vec<Vec<u8>> {
@@ -224,15 +229,19 @@ impl Target for Bodies {
             9 => body::<ReadRequest>(rest),
             10 => body::<Departure>(rest),
             11 => body::<Receipt>(rest),
-            12 => body::<Approval>(rest),
-            13 => body::<Admission>(rest),
+            12 => body::<Grant>(rest),
+            13 => body::<Suspension>(rest),
+            14 => body::<Halt>(rest),
+            15 => body::<AuditRecord>(rest),
+            16 => body::<Approval>(rest),
+            17 => body::<Admission>(rest),
             _ => update(rest),
         }?;
         Ok(Said { answer: said.answer ^ u64::from(kind), ..said })
     }
 }
 
-const KINDS: u8 = 15;
+const KINDS: u8 = 19;
 
 /// The body in the signed bytes of an envelope.
 fn body_of(envelope: &[u8]) -> Option<Vec<u8>> {
@@ -283,6 +292,10 @@ impl Envelopes {
         one::<ReadRequest>(input, fleet, all);
         one::<Departure>(input, fleet, all);
         one::<Receipt>(input, fleet, all);
+        one::<Grant>(input, fleet, all);
+        one::<Suspension>(input, fleet, all);
+        one::<Halt>(input, fleet, all);
+        one::<AuditRecord>(input, fleet, all);
         one::<Approval>(input, fleet, all);
         one::<Admission>(input, fleet, all);
         taken

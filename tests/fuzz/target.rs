@@ -7,7 +7,7 @@ use muster::sync;
 
 use crate::chance::Chance;
 use crate::records::{self, Messages};
-use crate::{selector, texts};
+use crate::{files, selector, texts};
 
 /// A reader of bytes that strangers or people may have written.
 pub(crate) trait Target {
@@ -16,7 +16,7 @@ pub(crate) trait Target {
 
     /// How long a run without `--seconds` lasts.
     fn seconds(&self) -> u64 {
-        3
+        10
     }
 
     /// The longest input: a little longer than the reader's own bound, so that the bound is met.
@@ -66,6 +66,8 @@ pub(crate) fn all() -> Vec<Box<dyn Target>> {
         Box::new(records::Facets),
         Box::new(records::Frames),
         Box::new(texts::Tokens),
+        Box::new(files::Ssh),
+        Box::new(files::Journal::new()),
     ];
     all.extend(of_the_agent());
     all
@@ -84,11 +86,13 @@ fn of_the_agent() -> Vec<Box<dyn Target>> {
         Box::new(Messages::<Reply>::new("control-reply", MESSAGE_BYTES_MAX)),
         Box::new(texts::Nodesets),
         Box::new(texts::Scenarios),
+        Box::new(files::KeyFiles),
+        Box::new(files::SettingsFiles),
     ]
 }
 
-/// The inputs of a folder: each file is one, and each line of a file that ends in `.lines`, where `#` starts a
-/// comment.
+/// The inputs of a folder: each file is one; and each line of a file that ends in `.lines`, where `#` starts a
+/// comment, or in `.hex`.
 pub(crate) fn corpus(folder: &Path) -> Vec<Vec<u8>> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
@@ -97,7 +101,11 @@ pub(crate) fn corpus(folder: &Path) -> Vec<Vec<u8>> {
     let mut inputs = Vec::new();
     for file in files {
         let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        if file.extension().is_some_and(|end| end == "lines") {
+        if file.extension().is_some_and(|end| end == "hex") {
+            inputs.extend(
+                bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(records::unhex_line),
+            );
+        } else if file.extension().is_some_and(|end| end == "lines") {
             let lines = bytes.split(|byte| *byte == b'\n');
             inputs.extend(lines.filter(|line| !line.starts_with(b"#")).map(<[u8]>::to_vec));
         } else {
@@ -105,6 +113,28 @@ pub(crate) fn corpus(folder: &Path) -> Vec<Vec<u8>> {
         }
     }
     inputs
+}
+
+/// Inputs of one run that stay, at most; each short enough for a line.
+const KEPT_MAX: usize = 64;
+const KEPT_BYTES_MAX: usize = 1024;
+
+/// Writes inputs into the corpus, evenly chosen, a line each.
+pub(crate) fn keep(folder: &Path, mut inputs: Vec<Vec<u8>>) {
+    use std::fmt::Write as _;
+    inputs.retain(|input| !input.is_empty() && input.len() <= KEPT_BYTES_MAX);
+    inputs.sort_unstable();
+    inputs.dedup();
+    let step = inputs.len().div_ceil(KEPT_MAX).max(1);
+    let mut text = String::new();
+    for input in inputs.iter().step_by(step) {
+        for byte in input {
+            let _always = write!(text, "{byte:02x}");
+        }
+        text.push('\n');
+    }
+    std::fs::create_dir_all(folder).expect("a folder for the corpus");
+    std::fs::write(folder.join("kept.hex"), text).expect("the corpus is written");
 }
 
 /// Says that something did not hold.

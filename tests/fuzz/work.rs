@@ -33,10 +33,19 @@ pub(crate) struct Ran {
     /// How many of them were read, and not refused.
     pub(crate) read: u64,
     pub(crate) kept: usize,
+    /// What was kept of inputs that were read, and of those that were refused.
+    pub(crate) inputs_kept: Vec<Vec<u8>>,
     pub(crate) slowest: Duration,
     pub(crate) took: Duration,
     /// The input that does not hold, and what did not.
     pub(crate) found: Option<(Vec<u8>, String)>,
+}
+
+/// How long a run goes on: until both are reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Least {
+    pub(crate) time: Duration,
+    pub(crate) inputs: u64,
 }
 
 /// Where an input stands before it is read, for whoever outlives this process.
@@ -144,13 +153,13 @@ impl Pools {
     }
 }
 
-/// Reads the corpus, and then what is made of it, for `time`.
-pub(crate) fn run(target: &dyn Target, corpus: Vec<Vec<u8>>, seed: u64, time: Duration, note: &Note) -> Ran {
+/// Reads the corpus, and then what is made of it, for as long as was asked.
+pub(crate) fn run(target: &dyn Target, corpus: Vec<Vec<u8>>, seed: u64, least: Least, note: &Note) -> Ran {
     let (start, mut ran, mut chance) = (Instant::now(), Ran::default(), Chance(seed));
     let mut kept = Pools::default();
     let mut waiting: Vec<Vec<u8>> = corpus.into_iter().chain(target.seeds()).rev().collect();
     let words = target.words();
-    while !waiting.is_empty() || start.elapsed() < time {
+    while !waiting.is_empty() || start.elapsed() < least.time || ran.inputs < least.inputs {
         let input = match waiting.pop() {
             Some(input) => input,
             None => next(target, &mut chance, &kept, words),
@@ -172,6 +181,7 @@ pub(crate) fn run(target: &dyn Target, corpus: Vec<Vec<u8>>, seed: u64, time: Du
     }
     ran.kept = kept.read.inputs.len() + kept.refused.inputs.len();
     ran.took = start.elapsed();
+    ran.inputs_kept = [kept.read.inputs, kept.refused.inputs].concat();
     ran
 }
 
