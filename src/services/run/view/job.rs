@@ -14,7 +14,9 @@ use crate::{
     control::{Client, Reply, Request},
     identity::{EntryId, HostId, Signed},
     replica::{Order, Outcome, Replica},
-    services::run::{Seat, Status, Tally, Verified, Withheld, event::Exit, output::Begun, shipment},
+    services::run::{
+        Seat, Status, Tally, Verified, Withheld, assent::Assent, event::Exit, output::Begun, shipment,
+    },
     terminal::{
         Style, escape, nodeset,
         time::{ago, duration, rfc3339},
@@ -40,6 +42,8 @@ pub(in crate::services::run) struct Job<'a> {
     pub(in crate::services::run) seen: BTreeMap<HostId, Timestamp>,
     /// When the order for a host expires, where that is not the job's own, and whether it was cancelled.
     ends: BTreeMap<HostId, (Timestamp, bool)>,
+    /// Where it stands, if others have to approve it.
+    pub(in crate::services::run) assent: Option<Assent>,
     person: String,
     labels: BTreeMap<HostId, String>,
     pub(super) shown: Shown,
@@ -90,6 +94,7 @@ impl<'a> Job<'a> {
             now,
             seen: BTreeMap::new(),
             ends: BTreeMap::new(),
+            assent: None,
             person,
             labels,
             shown: Shown::default(),
@@ -182,6 +187,9 @@ impl<'a> Job<'a> {
     /// The whole job as one document.
     pub(in crate::services::run) fn document(&self, tally: &Tally) -> Map<String, Value> {
         let mut document = self.facts();
+        if let Some(assent) = &self.assent {
+            document.insert("approval".to_owned(), assent.document());
+        }
         document.insert("counts".to_owned(), record::counts(&tally.counts()));
         document.insert("hosts".to_owned(), Value::Array(self.rows(tally)));
         document
@@ -261,7 +269,8 @@ impl<'a> Job<'a> {
     fn silence(&self, host: HostId) -> String {
         let (expires, cancelled) =
             self.ends.get(&host).copied().unwrap_or((self.order.body().expires, false));
-        let mut words = "no answer".to_owned();
+        let waits = self.assent.as_ref().filter(|assent| assent.waiting.contains(&host));
+        let mut words = waits.map_or_else(|| "no answer".to_owned(), Assent::waits);
         if let Some(seen) = self.seen.get(&host) {
             let _ = write!(words, ", last seen {}", ago(*seen, self.now));
         }
