@@ -29,6 +29,7 @@ pub(crate) mod sample;
 mod stop;
 #[cfg(test)]
 mod stops_tests;
+mod suited;
 #[cfg(test)]
 mod tests;
 mod whom;
@@ -51,4 +52,5 @@ pub use members::{ListError, ListId, ListPlace, Listing, MEMBERS_MAX, MemberList
 pub use op::{Op, OpAction, TagChange};
 pub use refusal::Refusal;
 pub use stop::{Halt, Suspension};
+pub use suited::Want;
 pub use whom::{Cut, Mark, REASON_BYTES_MAX, Whom, half};
