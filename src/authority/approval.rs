@@ -113,7 +113,7 @@ impl Authority {
         let mut given: BTreeSet<&str> = BTreeSet::new();
         let mut refused: Option<(&str, EntryId, &str)> = None;
         for approval in approvals {
-            let Some(person) = self.may_judge(request, approval, tags, now) else { continue };
+            let Some(person) = self.voice(request, approval, tags, now) else { continue };
             let body = approval.body();
             if body.given {
                 given.insert(person);
@@ -152,7 +152,7 @@ impl Authority {
     }
 
     /// Whose word on a request this is, if it counts on a host with these tags.
-    fn may_judge<T: Asks>(
+    pub fn voice<T: Asks>(
         &self,
         request: &Admitted<T>,
         approval: &Signed<Approval>,

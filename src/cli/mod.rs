@@ -5,6 +5,7 @@
 //! environment; what it calls takes all of that as arguments. It does not know how anything is done.
 
 mod agent;
+mod approval;
 mod audit;
 mod arguments;
 mod chance;

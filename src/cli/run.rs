@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The process's own streams, unbuffered: output of hosts is passed on in large pieces.
-fn streams() -> Result<(File, File), Failure> {
+pub(super) fn streams() -> Result<(File, File), Failure> {
     let open = |fd: io::Result<std::os::fd::OwnedFd>| {
         fd.map(File::from)
             .map_err(|error| Failure::new(ExitCode::Internal, format!("cannot use the terminal: {error}")))
@@ -40,7 +40,7 @@ fn streams() -> Result<(File, File), Failure> {
 }
 
 /// This user's directory for the agent's fleet.
-async fn operator(context: &Context) -> Result<OperatorHome, Failure> {
+pub(super) async fn operator(context: &Context) -> Result<OperatorHome, Failure> {
     let client = connect(context).await?;
     let anchor = Anchor::find(&client, &context.site.places.operators)
         .map_err(|error| error.explain(&context.site))?;
@@ -59,7 +59,7 @@ fn columns_of(stream: impl std::os::fd::AsFd) -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-fn prepared<'a>(context: &Context, out: &'a mut File, err: &'a mut File) -> Streams<'a> {
+pub(super) fn prepared<'a>(context: &Context, out: &'a mut File, err: &'a mut File) -> Streams<'a> {
     let mut streams = Streams::new(out, err, context.global.output.unwrap_or_default());
     [streams.in_terminal, streams.out_terminal, streams.err_terminal] = context.terminals;
     streams.out_style = context.out_style;
@@ -110,7 +110,7 @@ fn shipped(run: &Run, terminal: bool) -> Result<[Option<Vec<u8>>; 2], Failure> {
 }
 
 /// Ctrl-C, a hang-up and the request to end, as they come from now on.
-fn interrupts() -> Interrupts {
+pub(super) fn interrupts() -> Interrupts {
     let signals = [
         (SignalKind::interrupt(), Interrupt::Key),
         (SignalKind::terminate(), Interrupt::Leave),

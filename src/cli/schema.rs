@@ -18,6 +18,8 @@ use crate::{
 
 /// By name, in order.
 const SCHEMAS: &[(&str, &str)] = &[
+    ("approval", include_str!("schemas/approval.json")),
+    ("approval-request", include_str!("schemas/approval-request.json")),
     ("audit", include_str!("schemas/audit.json")),
     ("audit-record", include_str!("schemas/audit-record.json")),
     ("change", include_str!("schemas/change.json")),

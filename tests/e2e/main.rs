@@ -11,6 +11,7 @@
     reason = "tests: what is missing fails them, and deadlines are real time"
 )]
 
+mod approvals;
 mod clocks;
 mod contract;
 mod crashes;

@@ -7,6 +7,7 @@ mod inventory;
 mod job;
 mod key;
 mod membership;
+mod approval;
 mod hosts;
 mod mesh;
 mod program;
@@ -14,6 +15,7 @@ mod run;
 mod tree;
 mod trust;
 
+pub(super) use approval::Approval;
 pub(super) use hosts::{Host, HostTag, HostUntag, Select};
 pub(super) use inventory::{Inventory, InventoryCompare, InventorySearch, InventoryShow};
 pub(super) use job::{Job, JobRerun};

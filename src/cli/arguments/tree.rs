@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use super::{
+    approval::Approval,
     hosts::{Host, HostLs},
     inventory::Inventory,
     job::Job,
@@ -26,7 +27,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "context", "config"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
     ("Fleet", &["select", "group"]),
-    ("Trust", &["operator", "halt", "unhalt", "key", "audit"]),
+    ("Trust", &["approval", "operator", "halt", "unhalt", "key", "audit"]),
     ("Mesh", &["store", "scenario"]),
     ("This program", &["schema", "completion", "man", "version"]),
 ];
@@ -40,7 +41,7 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 every target succeeded, 1 internal, 2 usage, 3 no host matched, 4 not permitted,
 5 agent or mesh unreachable, 6 a host failed, 7 a host never answered, 8 stopped by --max-errors
-or --fail-fast, 124 the wait ran out, 130 interrupted. One named host: its command's own.";
+or --fail-fast, 9 waiting for approval, 124 the wait ran out, 130 interrupted. One named host: its command's own.";
 
 /// Manages a fleet of machines without a server.
 #[derive(Clone, Debug, Parser)]
@@ -125,6 +126,9 @@ pub enum Verb {
     /// See this user's operator keys, and prove what they signed
     #[command(subcommand)]
     Key(Key),
+    /// See orders that wait for the approval of others, and give or refuse it
+    #[command(subcommand)]
+    Approval(Approval),
     /// See who may do what, and stop those who may not any more
     #[command(subcommand)]
     Operator(Operator),

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Context;
 use crate::{
     cli::{
-        agent,
+        agent, approval,
         arguments::{Host, Store, Verb},
         audit, complete, config, context, demo, doctor,
         failure::{ExitCode, Explain as _, Failure},
@@ -42,6 +42,7 @@ fn perform(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Select(select) => targeting::select(context, &select),
         Verb::Group(verb) => targeting::group(context, &verb),
         Verb::Key(verb) => key::key(context, verb),
+        Verb::Approval(verb) => approval::approval(context, &verb),
         Verb::Operator(verb) => trust::operator(context, &verb),
         Verb::Halt(halt) => wait(trust::halt(context, &halt)),
         Verb::Unhalt(unhalt) => wait(trust::unhalt(context, &unhalt)),

@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Event, ExitMode, Note, Patience, RunError, Status, Streams, Tally, Withheld, ending, listing,
+    Event, ExitMode, Note, Patience, RunError, Status, Streams, Tally, Withheld,
+    assent::Assent,
+    ending, listing,
     output::Reader,
     rollout::Rollout,
     sealing::Opening,
@@ -13,8 +15,9 @@ use super::{
     waiting::{self, Ended, Followed, Interrupts, Showing, Watcher},
 };
 use crate::{
+    authority::Approval,
     control::{Client, ControlError, Reply, Request},
-    identity::{HostId, Signed},
+    identity::{FleetId, HostId, Signed},
     journal::{JobLock, Stop},
     replica::{Item, Order},
     time::Timestamp,
@@ -22,6 +25,25 @@ use crate::{
 
 /// How often it is looked whether a paused job goes on.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The exit codes of silence, and of silence for want of approval.
+const SILENT: u8 = 7;
+const AWAITS_APPROVAL: u8 = 9;
+/// How long the agent may take to say what was said on an order.
+const SAID_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the agent holds of what was said on an order. Where it does not answer, nothing.
+async fn approvals_of(client: &mut Client, order: &Signed<Order>, fleet: FleetId) -> Vec<Signed<Approval>> {
+    let mut said = Vec::new();
+    let mut next = client.send(&Request::Orders {}).await.is_ok();
+    while next {
+        let Ok(Reply::Items { items, more }) = client.reply_within(SAID_WITHIN).await else { return said };
+        let approvals = items.iter().filter_map(|item| Signed::<Approval>::verify(&item.entry.0, fleet).ok());
+        said.extend(approvals.filter(|approval| approval.body().order == order.id()));
+        next = more;
+    }
+    said
+}
 
 /// A job under way.
 pub(super) struct Course<'a> {
@@ -79,6 +101,28 @@ impl<'a> Course<'a> {
     /// Every host, in order of ids.
     pub(super) fn roster(&self) -> &[HostId] {
         self.rollout.roster()
+    }
+
+    /// Says whose approval it waits for, if it needs any.
+    pub(super) fn says_that_it_waits(
+        &self,
+        job: &mut Job<'_>,
+        streams: &mut Streams<'_>,
+    ) -> Result<(), RunError> {
+        let Some(assent) = &job.assent else { return Ok(()) };
+        let (short, of) = (job.id.short(), assent.of_whom());
+        let text = format!("waits for approval by {of}\nthey see it: muster approval show {short}");
+        self.note(Note::remark(text), job, streams)
+    }
+
+    /// Whether it waits for approval still, by what the agent holds now.
+    async fn waits_still(&mut self, job: &mut Job<'_>) -> bool {
+        if job.assent.is_none() {
+            return false;
+        }
+        let said = approvals_of(&mut self.client, job.order, self.work.replica.fleet()).await;
+        job.assent = Assent::of(self.work.replica, job.order, self.rollout.roster(), &said, job.now);
+        job.assent.as_ref().is_some_and(|assent| assent.state() == "waiting")
     }
 
     /// Remembers the results that are verified.
@@ -372,6 +416,8 @@ impl<'a> Course<'a> {
             None
         } else {
             job.seen = view::last_seen(self.work.socket, &tally).await;
+            let open = tally.counts().of(Status::Silent) > 0;
+            let waits = open && self.waits_still(job).await;
             let (home, socket) = (self.work.home, self.work.socket);
             let showing = self.watcher.showing.take().map(|showing| showing.reader);
             let ready = match showing {
@@ -393,6 +439,7 @@ impl<'a> Course<'a> {
                     RunError::Control(error).code()
                 }
                 (Ended::Cancelled, _) => INTERRUPTED,
+                (_, SILENT) if waits => AWAITS_APPROVAL,
                 // Not all that the command said reached its reader.
                 (_, 0) if !whole => 1,
                 (_, code) => code,

@@ -69,6 +69,17 @@ pub enum RunError {
         /// Who ordered it.
         person: String,
     },
+    /// What this operator says on an order that needs approvals would not count.
+    #[error("not permitted: job {job}: {why}")]
+    NoSay {
+        /// The job.
+        job: String,
+        /// Why.
+        why: String,
+    },
+    /// Asked about an approval, and the answer was not yes.
+    #[error("nothing was signed: the answer was not yes")]
+    NotAgreed,
     /// The host gave no result that could have output.
     #[error("no output of {host}: {why}")]
     NoOutput {
@@ -85,8 +96,12 @@ impl RunError {
         match self {
             Self::Usage { .. } | Self::NobodyToAsk | Self::NoJob(_) | Self::AmbiguousJob { .. } => 2,
             Self::Target(error) => error.code(),
-            Self::Foreseen(_) | Self::NotYours { .. } => 4,
-            Self::Declined | Self::Output(_) | Self::Terminal(_) | Self::NoOutput { .. } => 1,
+            Self::Foreseen(_) | Self::NotYours { .. } | Self::NoSay { .. } => 4,
+            Self::Declined
+            | Self::NotAgreed
+            | Self::Output(_)
+            | Self::Terminal(_)
+            | Self::NoOutput { .. } => 1,
             Self::Control(error) | Self::NotTaken(error) => match error {
                 ControlError::NotAllowed { .. } | ControlError::Refused { right: true, .. } => 4,
                 ControlError::Refused { right: false, .. } | ControlError::Malformed(_) => 1,
@@ -123,8 +138,10 @@ impl RunError {
             Self::Unconfirmed { job, .. } => vec![format!("muster job show {job}")],
             Self::NoJob(_) | Self::AmbiguousJob { .. } => one("muster job ls"),
             Self::NotYours { job, .. } => vec![format!("muster job watch {job}")],
+            Self::NoSay { job, .. } => vec![format!("who may: muster approval show {job}")],
             Self::NobodyToAsk
             | Self::Declined
+            | Self::NotAgreed
             | Self::Operator(_)
             | Self::Output(_)
             | Self::Terminal(_)

@@ -14,7 +14,9 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    RunError, Seat, Status, Streams, Tally, listing,
+    RunError, Seat, Status, Streams, Tally,
+    assent::Assent,
+    listing,
     output::Reader,
     report,
     rollout::Rollout,
@@ -52,6 +54,7 @@ const JOBS: Sheet = Sheet {
         Column::wide("AS", "as", Kind::Host),
         Column::wide("EXPIRES", "expires", Kind::Time),
         Column::wide("REASON", "reason", Kind::Host),
+        Column::wide("APPROVAL", "approval", Kind::Ours),
         Column::wide("JOB", "job", Kind::Ours),
     ],
 };
@@ -139,6 +142,14 @@ impl Jobs {
         Ok(Self { client, replica, all: jobs, own, unlisted })
     }
 
+    /// Every job, the newest first.
+    pub(super) fn newest(&self) -> Vec<Rollout> {
+        let mut newest: Vec<Rollout> = self.all.values().cloned().collect();
+        let issued = |job: &Rollout| job.orders().first().map(|order| order.body().issued);
+        newest.sort_by_key(|job| Reverse((issued(job), job.id())));
+        newest
+    }
+
     /// The job whose id, or the id of one of whose orders, begins so.
     pub(super) fn find(&self, prefix: &str) -> Result<Rollout, RunError> {
         let typed = prefix.to_ascii_lowercase();
@@ -206,6 +217,7 @@ pub(super) fn shown<'a>(
             shown.cancelled(order, hosts);
         } else {
             shown.expires(order, hosts);
+            shown.assent = shown.assent.or_else(|| Assent::of(replica, order, hosts, &[], now));
         }
     }
     Ok(shown)
@@ -224,16 +236,19 @@ pub async fn ls<W: Write>(
     now: Timestamp,
 ) -> Result<(), RunError> {
     let mut jobs = Jobs::gather(home, socket).await?;
-    let mut newest: Vec<Rollout> = jobs.all.values().cloned().collect();
-    let issued = |job: &Rollout| job.orders().first().map(|order| order.body().issued);
-    newest.sort_by_key(|job| Reverse((issued(job), job.id())));
+    let mut newest = jobs.newest();
     let more = newest.len().saturating_sub(limit);
     newest.truncate(limit);
-    let mut rows = Vec::new();
+    let (mut rows, mut waiting_for) = (Vec::new(), Vec::new());
     for rollout in &newest {
         let counts = jobs.tally(home, rollout).await?.counts();
         let job = shown(&jobs.replica, home, rollout, now)?;
         let body = job.order.body();
+        // What has answered does not wait, whatever would be said now.
+        let waits = job.assent.as_ref().filter(|_| counts.of(Status::Silent) > 0);
+        if let Some(assent) = waits.filter(|assent| assent.state() == "waiting") {
+            waiting_for.push(format!("{}: {}", job.id.short(), assent.waits()));
+        }
         rows.push(json!({
             "short": job.id.short(),
             "job": job.id.to_string(),
@@ -248,9 +263,13 @@ pub async fn ls<W: Write>(
             "silent": counts.of(Status::Silent),
             "command": job.command(),
             "reason": body.reason,
+            "approval": waits.map(Assent::state),
         }));
     }
     output.rows(&JOBS, &rows)?;
+    if !waiting_for.is_empty() {
+        talk.say(&format!("{} · muster approval ls", waiting_for.join(" · ")));
+    }
     if jobs.unlisted > 0 {
         let many = jobs.unlisted;
         talk.say(&format!("jobs that are not shown, for the agent lacks their lists of hosts: {many}"));
@@ -293,6 +312,10 @@ pub async fn show(
             streams.say(&view::summary(&tally.counts(), 0));
             if let Some(why) = job.unread() {
                 streams.say(&why);
+            }
+            let assent = job.assent.as_ref().filter(|_| tally.counts().of(Status::Silent) > 0);
+            if let Some(assent) = assent.filter(|assent| assent.state() == "waiting") {
+                streams.say(&format!("{} · by {}", assent.waits(), assent.of_whom()));
             }
         }
     }

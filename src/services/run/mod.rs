@@ -12,6 +12,8 @@
 //! Folded outputs are after `ClusterShell`'s `clubak`; the exit codes of one host are `OpenSSH`'s.
 
 mod accounting;
+mod approving;
+mod assent;
 mod course;
 mod draft;
 mod ending;
@@ -43,6 +45,7 @@ mod view;
 mod waiting;
 
 pub use accounting::{Counts, Patience, Seat, Status, Taken, Tally, Withheld};
+pub use approving::{ApprovalRequest, answer, approval, approvals};
 pub use event::{CHUNK_BYTES_MAX, Chunk, Event, Exit, Note, Start, Summary, Weight, fd};
 pub use failure::RunError;
 pub use holding::{PauseRequest, ResumeRequest, pause, resume};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Forecast, RunError, Streams, rollout::Rollout, view::Job};
+use super::{Forecast, RunError, Streams, assent::Assent, rollout::Rollout, view::Job};
 use crate::{
     authority::{Certificate, Refusal},
     identity::HostId,
@@ -86,6 +86,7 @@ impl Plan<'_> {
             Some(errors) => lines.push(format!("stops    when more than {errors} have failed")),
             None => {}
         }
+        lines.extend(self.job.assent.iter().flat_map(Assent::lines));
         for (host, refusal) in self.forecast.refusals.iter().take(REFUSALS_SHOWN) {
             let refusal = escape::line(&self.in_full(refusal));
             lines.push(format!("refused  {}: {refusal}", self.job.label(host)));

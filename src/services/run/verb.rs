@@ -8,6 +8,7 @@ use std::{io, path::Path, time::Duration};
 
 use super::{
     ExitMode, Pace, RunError, RunRequest, Streams, Tally,
+    assent::Assent,
     course::Course,
     draft::Draft,
     facts, foresee,
@@ -127,7 +128,9 @@ impl Work<'_> {
         let mut job = Job::of(&first, course.roster(), self.replica, (world.clock)());
         job.read_by(self.home);
         job.begin(streams, self.request.view)?;
+        job.assent = Assent::of(self.replica, &first, course.roster(), &[], job.now);
         course.listen(job.wants_live(streams), job.now, streams).await;
+        course.says_that_it_waits(&mut job, streams)?;
         let ended = course.run(&mut job, streams, world.clock).await;
         course.keep(streams);
         job.now = (world.clock)();
@@ -187,6 +190,13 @@ impl Work<'_> {
         {
             let mut job = Job::of(forecast.order.signed(), rollout.roster(), self.replica, now);
             job.sealed = self.draft.sealing().is_some();
+            job.assent = Assent::of(self.replica, job.order, rollout.roster(), &[], now);
+            if job.assent.is_some() && rollout.waves_total() > 1 {
+                return Err(RunError::Usage {
+                    problem: "it needs approvals, and each of several waves would need its own".to_owned(),
+                    hint: "order it at once, or narrower targets one after the other".to_owned(),
+                });
+            }
             let errors_max = self.errors_max(rollout.roster().len());
             let plan = Plan { job: &job, forecast: &forecast, rollout, errors_max, replica: self.replica };
             if self.request.dry_run {

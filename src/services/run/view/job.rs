@@ -15,7 +15,9 @@ use crate::{
     identity::{EntryId, HostId, Signed},
     journal::OperatorHome,
     replica::{Order, Outcome, Replica},
-    services::run::{Seat, Status, Tally, Verified, Withheld, event::Exit, output::Begun, shipment},
+    services::run::{
+        Seat, Status, Tally, Verified, Withheld, assent::Assent, event::Exit, output::Begun, shipment,
+    },
     terminal::{
         Style, escape, nodeset,
         time::{ago, duration, rfc3339},
@@ -46,6 +48,8 @@ pub(in crate::services::run) struct Job<'a> {
     pub(in crate::services::run) sealed: bool,
     /// What is sealed in it, where that is known here.
     known: Option<Vec<Bytes>>,
+    /// Where it stands, if others have to approve it.
+    pub(in crate::services::run) assent: Option<Assent>,
     person: String,
     labels: BTreeMap<HostId, String>,
     pub(super) shown: Shown,
@@ -98,6 +102,7 @@ impl<'a> Job<'a> {
             ends: BTreeMap::new(),
             sealed: order.body().private().is_some(),
             known: None,
+            assent: None,
             person,
             labels,
             shown: Shown::default(),
@@ -224,6 +229,9 @@ impl<'a> Job<'a> {
     /// The whole job as one document.
     pub(in crate::services::run) fn document(&self, tally: &Tally) -> Map<String, Value> {
         let mut document = self.facts();
+        if let Some(assent) = &self.assent {
+            document.insert("approval".to_owned(), assent.document());
+        }
         document.insert("counts".to_owned(), record::counts(&tally.counts()));
         document.insert("hosts".to_owned(), Value::Array(self.rows(tally)));
         document
@@ -303,7 +311,8 @@ impl<'a> Job<'a> {
     fn silence(&self, host: HostId) -> String {
         let (expires, cancelled) =
             self.ends.get(&host).copied().unwrap_or((self.order.body().expires, false));
-        let mut words = "no answer".to_owned();
+        let waits = self.assent.as_ref().filter(|assent| assent.waiting.contains(&host));
+        let mut words = waits.map_or_else(|| "no answer".to_owned(), Assent::waits);
         if let Some(seen) = self.seen.get(&host) {
             let _ = write!(words, ", last seen {}", ago(*seen, self.now));
         }
