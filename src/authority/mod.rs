@@ -27,6 +27,8 @@ mod notices;
 mod op;
 mod refusal;
 #[cfg(test)]
+mod roles_tests;
+#[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
 mod shares_tests;

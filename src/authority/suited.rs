@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 
 use super::{ANY, Authority, Certificate, Host, Refusal, Verb};
 use crate::{
-    identity::{EntryId, Operator, PublicKey},
+    identity::{EntryId, HostId, Operator, PublicKey},
     time::Timestamp,
 };
 
@@ -80,6 +80,33 @@ impl Authority {
             (!stopped, self.certificates.from(id).is_none(), certificate.not_after, **id)
         });
         best.map(|(id, certificate, _)| (*id, certificate))
+    }
+
+    /// Whether a holder may read output of orders that a host keeps. Who issued the order needs no right to read.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what does not hold.
+    pub fn may_read(
+        &self,
+        id: &EntryId,
+        key: PublicKey<Operator>,
+        is_issuer: bool,
+        host: &HostId,
+        signed: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let certificate = self.certificate_of(id, key)?;
+        let person = || certificate.person.clone();
+        if !certificate.valid_at(signed) || now > certificate.not_after {
+            return Err(Refusal::CertificateExpired { person: person() });
+        }
+        if !certificate.allows(Verb::Read) && !is_issuer {
+            return Err(Refusal::VerbNotGranted { person: person(), verb: Verb::Read.word() });
+        }
+        if self.host(host).is_some_and(|host| self.covers(id, host)) {
+            return Ok(());
+        }
+        Err(Refusal::OutOfScope { person: person(), scope: certificate.scope.clone() })
     }
 
     /// Why something under a certificate is refused, with what the certificate would allow where that is what is in the

@@ -30,6 +30,7 @@ mod member;
 mod network;
 mod outsider;
 mod packages;
+mod roles;
 mod service;
 mod signer;
 
