@@ -21,6 +21,8 @@ pub struct Scenario {
     pub name: String,
     /// One sentence: what it shows.
     pub about: String,
+    /// How many root keys govern, and how many there are; one alone without.
+    pub roots: Option<String>,
     /// The hosts, in the file's order.
     pub hosts: Vec<HostPlan>,
     /// Machines that are no hosts, at which command lines are typed all the same.

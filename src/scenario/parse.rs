@@ -47,6 +47,7 @@ const ACTS: [&str; 22] = [
 #[serde(deny_unknown_fields)]
 struct Raw {
     about: String,
+    roots: Option<String>,
     #[serde(default)]
     reaches: BTreeMap<String, Vec<String>>,
     #[serde(default)]
@@ -194,6 +195,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Scenario, Trouble> {
             return Err(place.trouble(at, &format!("more than {HOSTS_MAX} operators")));
         }
     }
+    if let Some(roots) = &raw.roots
+        && !roots.split_once("-of-").is_some_and(|(m, n)| m.parse::<u8>().is_ok() && n.parse::<u8>().is_ok())
+    {
+        let at = text.find("roots").unwrap_or(0);
+        return Err(place.trouble(at, "how many root keys govern, of how many: roots = \"2-of-3\""));
+    }
     let segments: Vec<&String> = hosts.iter().filter_map(|host| host.segment.as_ref()).collect();
     for (from, to) in &raw.reaches {
         if let Some(other) = std::iter::once(from).chain(to).find(|segment| !segments.contains(segment)) {
@@ -227,7 +234,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Scenario, Trouble> {
     if always.len() > ALWAYS_MAX {
         return Err(place.trouble(0, &format!("more than {ALWAYS_MAX} checks that always hold")));
     }
-    Ok(Scenario { name, about: raw.about, hosts, operators, reaches: raw.reaches, steps, always })
+    Ok(Scenario { name, about: raw.about, roots: raw.roots, hosts, operators, reaches: raw.reaches, steps, always })
 }
 
 struct Place<'a> {

@@ -261,7 +261,9 @@ impl World<'_> {
 }
 
 fn output(mut told: Told, said: &Said) -> Told {
-    let lines: Vec<String> = said.stdout.lines().map(escape::line).collect();
+    // What a person reads where there is no data.
+    let text = if said.stdout.is_empty() { &said.stderr } else { &said.stdout };
+    let lines: Vec<String> = text.lines().map(escape::line).collect();
     let json = said.stdout.starts_with(['{', '[']);
     for line in lines.iter().take(if json { 0 } else { LINES_SHOWN }) {
         told = told.line(line.clone());
