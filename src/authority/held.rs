@@ -402,6 +402,25 @@ impl Certificates {
             .map(|(id, held)| (id, &held.certificate, self.stop_of(id, Mark::Now, View::Whole)))
     }
 
+    /// One of them on the winning branch, and whether it is stopped.
+    pub(super) fn held(&self, id: &EntryId) -> Option<(EntryId, &Certificate, bool)> {
+        let held = self.held.get(id)?;
+        self.wins(id, held.certificate.key.name()).ok()?;
+        Some((*id, &held.certificate, self.stop_of(id, Mark::Now, View::Whole).is_some()))
+    }
+
+    /// Those of one key, and whether they are stopped.
+    pub(super) fn of_key(
+        &self,
+        key: PublicKey<Operator>,
+    ) -> impl Iterator<Item = (&EntryId, &Certificate, bool)> {
+        let ids = self.by_whom.get(&Whom::Key { key }).into_iter().flatten();
+        ids.filter_map(move |id| {
+            let held = self.wins(id, key).ok()?;
+            Some((id, &held.certificate, self.stop_of(id, Mark::Now, View::Whole).is_some()))
+        })
+    }
+
     // ---- what stands alone
 
     /// Whether a grant is kept and relayed.

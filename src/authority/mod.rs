@@ -28,6 +28,7 @@ pub(crate) mod sample;
 mod stop;
 #[cfg(test)]
 mod stops_tests;
+mod suited;
 #[cfg(test)]
 mod tests;
 mod whom;
@@ -49,4 +50,5 @@ pub use members::{ListError, ListId, ListPlace, Listing, MEMBERS_MAX, MemberList
 pub use op::{Op, OpAction, TagChange};
 pub use refusal::Refusal;
 pub use stop::{Halt, Suspension};
+pub use suited::Want;
 pub use whom::{Cut, Mark, REASON_BYTES_MAX, Whom, half};

@@ -84,9 +84,16 @@ fn operator(site: &Site, client: &Client, now: Timestamp) -> Option<Check> {
         Ok(home) => home?,
         Err(error) => return Some(wrong("operator", error.explain(site))),
     };
-    let (_, certificate) = home.chain.certificates().find(|(id, _)| *id == home.certificate)?;
+    let Some((_, certificate)) = home.certified() else {
+        let fix = "who may grant can run: muster operator grant --key KEY --person NAME --verbs run";
+        return Some(Check::odd(
+            "operator",
+            "your key has no certificate yet, as far as is known here",
+            fix.to_owned(),
+        ));
+    };
     let until = time::rfc3339(certificate.not_after);
-    let fix = "somebody who holds the root keys can renew it; until when it holds: ";
+    let fix = "somebody who may grant, or who holds the root keys, can renew it; until when it holds: ";
     let fix = format!("{fix}{}", with_flags(site, "muster status"));
     let person = &certificate.person;
     Some(if certificate.not_after <= now {

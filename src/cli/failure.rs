@@ -271,12 +271,11 @@ impl Explain for OperatorError {
             Self::Io { path, .. } | Self::Damaged { path, .. } => {
                 failure.hint(format!("look at it: ls -l {}", quoted(&path)))
             }
-            Self::NoCertificate { path } => {
-                Failure { kind: ExitCode::NotPermitted, ..failure }.hint(format!(
-                    "the key and the fleet in that directory do not belong together: ls -l {}",
-                    quoted(&path)
-                ))
-            }
+            Self::NoCertificate { key, .. } => Failure { kind: ExitCode::NotPermitted, ..failure }
+                .hint("who may grant is in: muster operator ls")
+                .hint(format!(
+                    "one of them can run: muster operator grant --key '{key}' --person NAME --verbs run"
+                )),
         }
     }
 }

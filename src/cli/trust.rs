@@ -1,14 +1,18 @@
 //! `operator`, `halt`, `unhalt`: what is typed, and what went wrong.
 
 use super::{
-    arguments::{Halt, Operator, RootFlags, Unhalt},
+    arguments::{Halt, Operator, OperatorGrant, OperatorInvite, RootFlags, Unhalt},
+    chance,
     dispatch::{Context, connect, wait},
-    failure::{self, ExitCode, Explain, Failure, Site, selector_failure},
+    failure::{self, ExitCode, Explain, Failure, Site, quoted, selector_failure},
     watching::shown,
 };
 use crate::{
-    control::did_you_mean,
-    services::authority::{self, AuthorityError, HaltRequest, Rooted, StopRequest},
+    control::{Client, ControlError, did_you_mean},
+    journal::signer::{choose, ways},
+    services::authority::{
+        self, Asked, AuthorityError, GrantRequest, HaltRequest, InviteAsk, Rooted, StopRequest,
+    },
     terminal::escape,
 };
 
@@ -21,7 +25,53 @@ fn rooted(flags: &RootFlags) -> Rooted<'_> {
     }
 }
 
+/// `operator invite`: the one that needs no agent.
+async fn invite(context: &mut Context, invite: &OperatorInvite) -> Result<ExitCode, Failure> {
+    let client = match Client::connect(&context.site.places.socket).await {
+        Ok(client) => Some(client),
+        Err(ControlError::NoAgent { .. }) => None,
+        Err(error) => return Err(error.explain(&context.site)),
+    };
+    let key = invite.key.as_deref().map(|key| choose(key, &ways())).transpose();
+    let key = key.map_err(|error| error.explain(&context.site))?;
+    let person = invite.person.as_deref().or(context.user.as_deref()).unwrap_or("operator").to_owned();
+    let ask =
+        InviteAsk { person: &person, key: key.as_ref(), seed: chance::draw()?, dry_run: invite.dry_run };
+    let Context { site, output, talk, .. } = context;
+    let done = authority::invite(client.as_ref(), &site.places.operators, &ask, output, talk);
+    done.map(|()| ExitCode::Success).map_err(|error| error.explain(site))
+}
+
+fn grant_request(grant: &OperatorGrant) -> Result<GrantRequest<'_>, AuthorityError> {
+    let mut asked = match (&grant.key, &grant.request) {
+        (Some(key), _) => Asked::read(key)?,
+        (None, request) => Asked::find(request.as_deref().unwrap_or("-"))?,
+    };
+    if let Some(person) = &grant.person {
+        asked.person = Some(person.clone());
+    }
+    Ok(GrantRequest {
+        asked,
+        verbs: &grant.verbs,
+        on: &grant.on,
+        run_as: &grant.run_as,
+        tags: &grant.tags,
+        hosts_max: grant.max_hosts,
+        valid: grant.valid,
+        approvals: grant.approvals,
+        rooted: Rooted {
+            keys: &grant.roots,
+            update: grant.update.as_deref(),
+            reason: "",
+            dry_run: grant.dry_run,
+        },
+    })
+}
+
 pub(super) fn operator(context: &mut Context, verb: &Operator) -> Result<ExitCode, Failure> {
+    if let Operator::Invite(asks) = verb {
+        return wait(invite(context, asks));
+    }
     let is_watched = matches!(verb, Operator::Ls(ls) if ls.watch);
     wait(shown(context, is_watched, async |context: &mut Context| {
         let mut client = connect(context).await?;
@@ -31,6 +81,11 @@ pub(super) fn operator(context: &mut Context, verb: &Operator) -> Result<ExitCod
         let done = match verb {
             Operator::Ls(ls) => {
                 authority::list(client, operators, ls.who.as_deref(), *now, output, talk).await
+            }
+            Operator::Invite(_) => Ok(()),
+            Operator::Grant(grant) => {
+                let request = grant_request(grant).map_err(|error| error.explain(site))?;
+                authority::grant(client, operators, &request, *now, talk).await
             }
             Operator::Suspend(suspend) => {
                 let request = StopRequest {
@@ -82,6 +137,20 @@ impl Explain for AuthorityError {
                     Some(near) => failure.hint(format!("did you mean {}?", escape::line(near))),
                     None => failure.hint("who there is: muster operator ls"),
                 }
+            }
+            Self::Request { .. } => {
+                Failure::usage(message).hint("it is one line, as this prints it: muster operator invite")
+            }
+            Self::Person { .. } => Failure::usage(message).hint("such as: --person ana"),
+            Self::NoPerson => Failure::usage(message).hint("say whose it is: --person NAME"),
+            Self::NoKeyToAskWith => Failure::new(ExitCode::Unreachable, message).hint(
+                "make one and name it: ssh-keygen -t ed25519 -f KEY && muster operator invite --key KEY",
+            ),
+            Self::OtherKey { path } => Failure::usage(message)
+                .hint(format!("ask with that one: leave --key out; or look: ls -l {}", quoted(&path))),
+            Self::ScopeNotTags => Failure::usage(message).hint("such as: --on 'tag.role = web'"),
+            Self::RootsGiveGrant => {
+                Failure::new(ExitCode::NotPermitted, message).hint("add each file of a root key: --root FILE")
             }
             Self::NothingToLift(_) => Failure::usage(message).hint("what is stopped: muster operator ls"),
             Self::Selector { text, error } => selector_failure(&text, &error),

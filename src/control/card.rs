@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
-    authority::{Authority, Certificate, Verb},
+    authority::{Authority, Certificate, Verb, Want},
     identity::{EntryId, Operator, PublicKey, Signed},
+    journal::NO_CERTIFICATE,
     net::{Net, NetError, PeerKey, Protocol, Standing},
     replica::{CARD_VALID_MAX, Card},
     store::Store,
@@ -31,7 +32,7 @@ const CARDS_MAX: usize = 16;
 /// Cards of one key that are held at a time: command lines of one person at work.
 const CARDS_A_KEY_MAX: usize = 256;
 /// Stands in a card for the certificate, where its holder does not know yet which it is: the one of its key.
-pub const CERTIFICATE_OF_KEY: EntryId = EntryId([0; 32]);
+pub const CERTIFICATE_OF_KEY: EntryId = NO_CERTIFICATE;
 /// How long one message may take.
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -189,10 +190,9 @@ fn certificate(
     if id != CERTIFICATE_OF_KEY {
         return authority.certificate_of(&id, key).map_err(|refusal| refusal.to_string());
     }
-    let ids = authority.certificates().filter(|(_, held)| held.key.name() == key).map(|(id, _)| id);
-    let held = ids.filter_map(|id| authority.certificate_of(id, key).ok());
-    held.max_by_key(|held| (held.valid_at(now), held.not_after))
-        .ok_or_else(|| "the card's key has no certificate in this fleet".to_owned())
+    let id = authority.suited(key, &Want::of(Verb::Invite, now));
+    let id = id.ok_or_else(|| "the card's key has no certificate in this fleet".to_owned())?;
+    authority.certificate_of(&id, key).map_err(|refusal| refusal.to_string())
 }
 
 /// What the card allows `peer`, and until when.

@@ -28,7 +28,7 @@ pub async fn fleet(
 }
 
 /// The same against an operator's own anchor, without checking anew the signatures of what this operator has
-/// verified before (see [`Verified`]).
+/// verified before (see [`Verified`]). The operator's directory learns what it says of its key's certificates.
 ///
 /// # Errors
 /// As [`fleet`].
@@ -38,7 +38,10 @@ pub async fn fleet_of(
     heads: bool,
 ) -> Result<(Replica, usize), ControlError> {
     let verified = Verified::open(&home.verified_path(), home.chain.fleet());
-    fleet_past(client, home.chain.clone(), heads, verified).await
+    let (replica, left_out) = fleet_past(client, home.own().chain().clone(), heads, verified).await?;
+    // Where it cannot be written, the next command learns it again.
+    let _counts_here = home.learn(replica.authority());
+    Ok((replica, left_out))
 }
 
 /// The same against whatever anchor there is.

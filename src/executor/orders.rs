@@ -181,9 +181,10 @@ impl Executor {
     /// Refuses for good: the refusal is a result like any other, so a repeat meets it.
     fn refuse(&mut self, order: &Signed<Order>, refusal: &Refusal, now: Timestamp) {
         let id = order.id();
-        match self.claim(id, order.body().expires, now, Some(refused(order, refusal))) {
+        let why = self.trust.in_full(order, refusal);
+        match self.claim(id, order.body().expires, now, Some(refused(order, &why))) {
             Ok(Claimed::New) => {
-                self.finish(id, now, Outcome::Refused { why: refusal.to_string() }, None);
+                self.finish(id, now, Outcome::Refused { why }, None);
             }
             Ok(Claimed::Already) => self.count("orders_repeated"),
             Ok(Claimed::BelowFloor) => self.refuse_unclaimed(order, &Refusal::BelowFloor, now),
@@ -195,10 +196,11 @@ impl Executor {
     /// remembered at all is not answered either. What may have been run and forgotten needs no memory, since
     /// the floor only rises.
     fn refuse_unclaimed(&mut self, order: &Signed<Order>, refusal: &Refusal, now: Timestamp) {
-        let record = self.sign(order.id(), now, Outcome::Refused { why: refusal.to_string() }, None);
+        let why = self.trust.in_full(order, refusal);
+        let record = self.sign(order.id(), now, Outcome::Refused { why: why.clone() }, None);
         match refusal {
             Refusal::BelowFloor => self.say(order.id(), record),
-            _ => self.owe(order.id(), order.body().expires, record, refused(order, refusal)),
+            _ => self.owe(order.id(), order.body().expires, record, refused(order, &why)),
         }
     }
 
@@ -384,12 +386,12 @@ impl Executor {
     }
 }
 
-fn refused(order: &Signed<Order>, refusal: &Refusal) -> AuditEvent {
+fn refused(order: &Signed<Order>, why: &str) -> AuditEvent {
     AuditEvent::Refused {
         order: order.id(),
         issuer: order.signer(),
         verb: order.body().ask().verb,
-        why: short(&refusal.to_string()),
+        why: short(why),
     }
 }
 

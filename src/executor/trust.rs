@@ -14,9 +14,9 @@ use std::{
 
 use crate::{
     authority::{Authority, OpAction, Refusal},
-    identity::{EntryId, Executor, FleetId, HostId, Kind, Operator, PublicKey, Stream, peek},
+    identity::{EntryId, Executor, FleetId, HostId, Kind, Operator, PublicKey, Signed, Stream, peek},
     journal::{Member, keyfile},
-    replica::Entry,
+    replica::{Entry, Order},
     wire::{self, Bytes},
 };
 
@@ -72,8 +72,10 @@ impl Trust {
     /// See [`TrustError`].
     pub fn open(path: &Path, member: &Member) -> Result<Self, TrustError> {
         let damaged = |problem: String| TrustError::Damaged { path: path.to_owned(), problem };
-        let chain = member.chain().map_err(damaged)?;
-        let mut authority = Authority::new(chain);
+        let mut authority = Authority::new(member.chain().map_err(damaged)?);
+        for grant in member.grants().map_err(|error| damaged(error.to_string()))? {
+            authority.absorb_grant(grant).map_err(|error| damaged(error.to_string()))?;
+        }
         let enrolled = member.enrolled().map_err(|error| damaged(error.to_string()))?;
         let (host, stream) = (enrolled.host(), enrolled.certificate().signer());
         let invitation = enrolled.invitation().id();
@@ -137,6 +139,11 @@ impl Trust {
             return Some(refusal);
         }
         self.authority.host(&self.host).and_then(|host| self.authority.halt_of(host).err())
+    }
+
+    /// Why an order is refused, with what would be allowed.
+    pub fn in_full(&self, order: &Signed<Order>, refusal: &Refusal) -> String {
+        self.authority.in_full(refusal, &order.body().certificate)
     }
 
     /// The authority as far as the executor knows it.

@@ -24,8 +24,11 @@ use super::{
     keyfile::{self, KeyFileError},
 };
 use crate::{
-    authority::{Enrolled, HostKeys, RootChain},
-    identity::{Executor, FleetId, HostId, Purpose, SealPublic, SecretKey, SignedError, Stream, Transport},
+    authority::{Enrolled, Grant, HostKeys, RootChain},
+    identity::{
+        Executor, FleetId, HostId, Kind, Purpose, SealPublic, SecretKey, Signed, SignedError, Stream,
+        Transport, peek,
+    },
     replica::Item,
     wire::{self, Bytes, WireError},
     wire_record,
@@ -130,7 +133,8 @@ pub struct Member {
     pub fleet: FleetId,
     /// Its transport's pre-shared key.
     pub shield: [u8; 32],
-    /// The root chain as it was when the host joined, genesis first.
+    /// The root chain as it was when the host joined, genesis first, and the certificates that were passed on under
+    /// it which the host's own hangs on.
     pub updates: Vec<Bytes>,
     /// The host's certificate: entry 0 of its stream.
     pub certificate: Bytes,
@@ -146,10 +150,19 @@ impl Member {
         let mut updates = self.updates.iter();
         let genesis = updates.next().ok_or("no genesis")?;
         let mut chain = RootChain::open(&genesis.0, self.fleet).map_err(|error| error.to_string())?;
-        for update in updates {
+        for update in updates.filter(|update| !is_grant(update)) {
             chain.absorb(&update.0).map_err(|error| error.to_string())?;
         }
         Ok(chain)
+    }
+
+    /// The certificates in it that were passed on.
+    ///
+    /// # Errors
+    /// When a signature does not match.
+    pub fn grants(&self) -> Result<Vec<Signed<Grant>>, SignedError> {
+        let grants = self.updates.iter().filter(|update| is_grant(update));
+        grants.map(|grant| Signed::verify(&grant.0, self.fleet)).collect()
     }
 
     /// The certificate in it.
@@ -159,6 +172,11 @@ impl Member {
     pub fn enrolled(&self) -> Result<Enrolled, SignedError> {
         Enrolled::verify(&self.certificate.0, self.fleet)
     }
+}
+
+/// Whether an entry is a certificate that was passed on.
+fn is_grant(entry: &Bytes) -> bool {
+    peek(&entry.0).is_ok_and(|header| header.kind == Kind::Grant as u16)
 }
 
 /// A directory with keys and not yet a member.

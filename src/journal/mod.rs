@@ -37,7 +37,7 @@ pub use keyfile::KeyFileError;
 #[cfg(feature = "agent")]
 pub use openssh::OpensshError;
 #[cfg(feature = "agent")]
-pub use operator::{KeySource, OperatorError, OperatorHome, Writer, WriterState};
+pub use operator::{KeySource, NO_CERTIFICATE, OperatorError, OperatorHome, Writer, WriterState};
 pub use output::Stream;
 pub use slots::{SLOT_BODY_BYTES_MAX, Slots};
 #[cfg(feature = "agent")]

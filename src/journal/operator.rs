@@ -6,6 +6,7 @@
 //!   operator.key   secret key in OpenSSH's format, 0600, or a link to one; in older directories a line of hex
 //!   operator.pub   instead of it: the public half, if the secret one is in an SSH agent
 //!   fleet          the signed genesis and root updates: what everything else must chain to
+//!   certificates   certificates of this key that were passed on, as they were last known; a cache
 //!   writer         this directory's writer id and its place in the stream; locked while signing
 //!   jobs/ID/       order and reports, as received; what else there is of a job stands in `jobs`
 //! ```
@@ -15,7 +16,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{
@@ -24,7 +25,7 @@ use super::{
     signer::{Choice, OperatorSigner, SignError, Ways, ways},
 };
 use crate::{
-    authority::{ChainError, RootChain},
+    authority::{Authority, Certificate, ChainError, Grant, RootChain, Want, Whom},
     identity::{
         EntryId, FleetId, Operator, Payload, PublicKey, SecretKey, Signed, WriterId,
         ssh::{FormatError, OperatorKey},
@@ -62,11 +63,13 @@ pub enum OperatorError {
     /// The key cannot be asked to sign.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// There is no certificate for this key in the root chain.
-    #[error("no certificate for the key in {path}")]
+    /// Nobody has given this key a certificate, as far as is known here.
+    #[error("the key of this user has no certificate in fleet {fleet} yet")]
     NoCertificate {
-        /// The directory.
-        path: PathBuf,
+        /// The fleet's label.
+        fleet: String,
+        /// The public key, as a request has it.
+        key: String,
     },
 }
 
@@ -94,11 +97,17 @@ pub struct OperatorHome {
     dir: PathBuf,
     /// The operator's key, where it is.
     pub signer: Arc<OperatorSigner>,
-    /// The root chain, as far as it was known here.
+    /// The root chain, as far as it was known here when this was opened.
     pub chain: RootChain,
-    /// The certificate that this key acts under.
+    /// The certificate that this key went by when this was opened, [`NO_CERTIFICATE`] where there was none. What is
+    /// signed names the one that [`OperatorHome::under`] finds.
     pub certificate: EntryId,
+    /// What is known of this key's certificates: the root chain, those that were passed on to it, and what stops them.
+    own: Mutex<Arc<Authority>>,
 }
+
+/// Stands for a certificate where there is none, or it is not known which; agents take it for that of the key.
+pub const NO_CERTIFICATE: EntryId = EntryId([0; 32]);
 
 impl OperatorHome {
     /// Makes the directory of a new operator with a new key. The key is written before anything names it.
@@ -165,14 +174,97 @@ impl OperatorHome {
         for update in updates {
             chain.absorb(&update.0).map_err(to_damaged)?;
         }
-        let public = signer.name();
-        let certificate = chain
+        let mut own = Authority::new(chain.clone());
+        // A cache: what of it cannot be read, or does not hold, is learned again.
+        let grants = read_file::<Vec<Bytes>>(&dir.join("certificates")).ok().flatten().unwrap_or_default();
+        for grant in grants {
+            if let Ok(grant) = Signed::<Grant>::verify(&grant.0, chain.fleet()) {
+                let _does_not_hold = own.absorb_grant(grant);
+            }
+        }
+        let certificate = own.goes_by(signer.name()).map_or(NO_CERTIFICATE, |(id, _)| id);
+        Ok(Self { dir: dir.to_owned(), signer, chain, certificate, own: Mutex::new(Arc::new(own)) })
+    }
+
+    /// What is known of this key's certificates, and nothing else of the fleet.
+    pub fn own(&self) -> Arc<Authority> {
+        Arc::clone(&self.own.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over what a fleet that was verified under this anchor says of this key, for what comes later in this
+    /// process, and for the next one.
+    ///
+    /// # Errors
+    /// When it cannot be written; it counts in this process all the same.
+    pub fn learn(&self, fleet: &Authority) -> Result<(), OperatorError> {
+        let (key, before) = (self.name(), self.own());
+        let longer = fleet.chain().updates().len() > before.chain().updates().len();
+        let mut own = Authority::new(if longer { fleet.chain() } else { before.chain() }.clone());
+        let mut grants: Vec<&Signed<Grant>> =
+            fleet.grants().filter(|grant| grant.body().grant.key.name() == key).collect();
+        grants.sort_unstable_by_key(|grant| grant.id());
+        for grant in &grants {
+            let _does_not_hold = own.absorb_grant((*grant).clone());
+        }
+        // What stops one of theirs stops it, or the one that it was passed on from.
+        let passed_on_by = |id: &EntryId| grants.iter().any(|grant| grant.body().certificate == *id);
+        let held: Vec<(EntryId, Certificate)> = own
             .certificates()
-            .filter(|(_, certificate)| certificate.key.name() == public)
-            .map(|(id, _)| id)
-            .last()
-            .ok_or(OperatorError::NoCertificate { path: dir.to_owned() })?;
-        Ok(Self { dir: dir.to_owned(), signer, chain, certificate })
+            .filter(|(id, certificate)| certificate.key.name() == key || passed_on_by(id))
+            .map(|(id, certificate)| (*id, certificate.clone()))
+            .collect();
+        let matters = |whom: &Whom| {
+            held.iter().any(|(id, certificate)| match whom {
+                Whom::Key { key } => certificate.key.name() == *key,
+                Whom::Person { name } => certificate.person == *name,
+                Whom::Certificate { id: stopped } => id == stopped,
+                Whom::Host { .. } | Whom::Token { .. } => false,
+            })
+        };
+        for suspension in fleet.suspensions().filter(|suspension| matters(&suspension.body().whom)) {
+            let _does_not_hold = own.absorb_suspension(suspension.clone());
+        }
+        let grants: Vec<Bytes> = grants.into_iter().map(|grant| Bytes::from(grant.bytes())).collect();
+        let known: Vec<Bytes> = before
+            .grants()
+            .filter(|grant| grant.body().grant.key.name() == key)
+            .map(|grant| Bytes::from(grant.bytes()))
+            .collect();
+        let chain = own.chain().clone();
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(own);
+        if longer {
+            write_chain(&self.dir, &chain)?;
+        }
+        if grants != known { write_file(&self.dir.join("certificates"), &grants, false) } else { Ok(()) }
+    }
+
+    /// The certificate to sign under, by what was learned.
+    ///
+    /// # Errors
+    /// [`OperatorError::NoCertificate`]. One that does not allow what is wanted is found all the same, if there is no
+    /// other: what is missing is then said where it is judged.
+    pub fn under(&self, want: &Want<'_>) -> Result<EntryId, OperatorError> {
+        let own = self.own();
+        own.suited(self.name(), want).ok_or_else(|| OperatorError::NoCertificate {
+            fleet: own.chain().genesis().name.clone(),
+            key: self.signer.key().line(),
+        })
+    }
+
+    /// The certificate that this key goes by, as far as was learned.
+    pub fn certified(&self) -> Option<(EntryId, Certificate)> {
+        self.own().goes_by(self.name()).map(|(id, certificate)| (id, certificate.clone()))
+    }
+
+    /// A directory for another fleet among those in `operators`, which is not there yet.
+    pub fn free(operators: &Path, name: &str) -> PathBuf {
+        let mut dir = operators.join(name);
+        let mut number = 2_u32;
+        while dir.exists() {
+            dir = operators.join(format!("{name}-{number}"));
+            number = number.saturating_add(1);
+        }
+        dir
     }
 
     /// Finds, among the directories in `operators`, the one for `fleet`. Others are not opened, so that

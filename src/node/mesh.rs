@@ -37,7 +37,7 @@ use crate::{
     identity::{FleetId, HostId, SecretKey, Stream},
     journal::{HostHomeError, MeshHome},
     net::{self, Net},
-    replica::{Replica, Tables},
+    replica::{Entry, Replica, Tables},
     services::{
         inventory::{Inventory, Publisher, Sources},
         registry,
@@ -182,9 +182,10 @@ async fn run(
     let enrolled = start.member.enrolled().map_err(|error| MeshError::Member(error.to_string()))?;
     let (me, fleet) = (enrolled.host(), chain.fleet());
     let mut replica = Replica::new(Authority::new(chain));
-    replica
-        .merge(crate::replica::Entry::Host(Box::new(enrolled)), &[])
-        .map_err(|error| MeshError::Member(error.to_string()))?;
+    let grants = start.member.grants().map_err(|error| MeshError::Member(error.to_string()))?;
+    for entry in grants.into_iter().map(Entry::Grant).chain([Entry::Host(Box::new(enrolled))]) {
+        replica.merge(entry, &[]).map_err(|error| MeshError::Member(error.to_string()))?;
+    }
     let (backend, aside) = store::open(&home.store_dir())?;
     let aside = aside.map(|aside| Path::new(&start.dir).join(aside.strip_prefix(HERE).unwrap_or(&aside)));
     let store = Store::start(replica, backend, &home.first(), aside, clock::now())?;

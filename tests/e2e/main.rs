@@ -15,6 +15,7 @@ mod clocks;
 mod contract;
 mod crashes;
 mod fleet;
+mod grants;
 mod groups;
 mod inventory;
 mod jobs;

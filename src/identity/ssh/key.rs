@@ -135,6 +135,11 @@ impl OperatorKey {
         Ok(Self::from_blob(&blob)?.map(|key| (key, words.next().unwrap_or_default().trim().to_owned())))
     }
 
+    /// The beginning of its fingerprint in words, for two people to read to each other.
+    pub fn words(&self) -> String {
+        crate::identity::words(&Sha256::digest(self.blob()).into())
+    }
+
     /// The fingerprint that OpenSSH prints for it.
     pub fn fingerprint(&self) -> String {
         format!("SHA256:{}", base64::encode_unpadded(&Sha256::digest(self.blob())))

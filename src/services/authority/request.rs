@@ -89,6 +89,36 @@ pub enum AuthorityError {
         /// The fleet's label.
         fleet: String,
     },
+    /// What asks for a certificate cannot be read.
+    #[error("what asks for a certificate cannot be read: {problem}")]
+    Request {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Nobody can be called so.
+    #[error("{name:?} cannot be the name of a person: one word of at most 64 characters")]
+    Person {
+        /// What was given.
+        name: String,
+    },
+    /// The request does not say who asks.
+    #[error("the key says no name that a person can have")]
+    NoPerson,
+    /// No agent answers that could say which fleet it is, and no key was named.
+    #[error("no agent answers, and no key was named")]
+    NoKeyToAskWith,
+    /// Another key than the one that this user has.
+    #[error("this user has another key for the fleet, in {path}")]
+    OtherKey {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A scope that looks at more than tags.
+    #[error("where a certificate holds is decided by signed tags alone, so --on must look at tags only")]
+    ScopeNotTags,
+    /// What an operator cannot pass on.
+    #[error("a certificate that may grant is given by the fleet's root keys")]
+    RootsGiveGrant,
     /// The certificate does not allow it.
     #[error(transparent)]
     Refused(#[from] Refusal),

@@ -8,7 +8,7 @@ use std::{fs, io, path::Path};
 
 use super::{AuthorityError, Rooted};
 use crate::{
-    authority::{RootChain, RootChange, RootUpdate},
+    authority::{Certificate, RootChain, RootChange, RootUpdate},
     identity::{Cosigned, Root, SecretKey},
     journal::keyfile,
 };
@@ -56,6 +56,11 @@ fn is_same(one: &RootChange, other: &RootChange) -> bool {
     match (one, other) {
         (RootChange::Lift(one), RootChange::Lift(other)) => one.stops == other.stops,
         (RootChange::Revoke(one), RootChange::Revoke(other)) => one.whom == other.whom,
+        (RootChange::Certify(one), RootChange::Certify(other)) => {
+            let (not_before, not_after) = (other.not_before, other.not_after);
+            let lasts = |certificate: &Certificate| certificate.not_after.since(certificate.not_before);
+            lasts(one) == lasts(other) && Certificate { not_before, not_after, ..one.clone() } == *other
+        }
         (one, other) => one == other,
     }
 }

@@ -9,7 +9,7 @@ use super::{
     view::{OPERATORS, row},
 };
 use crate::{
-    authority::{Authority, Certificate, Halt, Lift, Revocation, RootChange, Suspension, Whom},
+    authority::{Authority, Certificate, Halt, Lift, Revocation, RootChange, Suspension, Verb, Want, Whom},
     control::{Anchor, Client, ControlError, Reply, Request, fleet_under},
     identity::EntryId,
     journal::OperatorHome,
@@ -22,7 +22,7 @@ use crate::{
 /// How long the agent may take to take what was signed.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-async fn verified(
+pub(super) async fn verified(
     client: &mut Client,
     operators: &Path,
     talk: &mut Talk,
@@ -35,12 +35,12 @@ async fn verified(
     Ok((replica, anchor))
 }
 
-fn operator(anchor: &Anchor) -> Result<&OperatorHome, AuthorityError> {
+pub(super) fn operator(anchor: &Anchor) -> Result<&OperatorHome, AuthorityError> {
     let fleet = || anchor.chain().genesis().name.clone();
     anchor.operator().ok_or_else(|| AuthorityError::NotAnOperator { fleet: fleet() })
 }
 
-async fn submit(client: &mut Client, bytes: &[u8]) -> Result<(), AuthorityError> {
+pub(super) async fn submit(client: &mut Client, bytes: &[u8]) -> Result<(), AuthorityError> {
     match client.ask(&Request::Submit { items: vec![Item::bare(bytes)] }, ANSWER_WITHIN).await? {
         Reply::Accepted {} => Ok(()),
         _ => Err(ControlError::Malformed("not the answer to a submission".to_owned()).into()),
@@ -134,7 +134,7 @@ pub async fn suspend(
     let whom = find(replica.authority(), request.who)?;
     let effective = now.before(request.since);
     let body = Suspension {
-        certificate: operator.certificate,
+        certificate: operator.under(&Want::of(Verb::Suspend, now))?,
         whom: whom.clone(),
         at: now,
         effective,
@@ -186,7 +186,8 @@ pub async fn halt(
     if !selector.uses_tags_only() {
         return Err(AuthorityError::NotTags);
     }
-    let (certificate, reason) = (operator.certificate, request.reason.to_owned());
+    let certificate = operator.under(&Want::of(Verb::Suspend, now))?;
+    let reason = request.reason.to_owned();
     let body = Halt { certificate, selector: text.to_owned(), at: now, reason };
     let foreseen = operator.foreseen(body.clone());
     let id = foreseen.id();
@@ -297,12 +298,12 @@ pub async fn revoke(
     by_roots(client, &replica, change, &what, rooted, talk).await
 }
 
-fn count(number: usize, what: &str) -> String {
+pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Signs a change with the root keys at hand, and hands it over once they are enough.
-async fn by_roots(
+pub(super) async fn by_roots(
     client: &mut Client,
     replica: &Replica,
     change: RootChange,

@@ -104,7 +104,11 @@ fn reached(operators: &Path, dir: &Path, request: AddRequest<'_>) -> Result<Adde
         && let Some(key) = key
         && !dry_run
     {
-        let home = OperatorHome::create_with(&free(operators, name), KeySource::There(key), &fetched.chain)?;
+        let home = OperatorHome::create_with(
+            &OperatorHome::free(operators, name),
+            KeySource::There(key),
+            &fetched.chain,
+        )?;
         operator = Some(home.dir().to_owned());
     }
     Ok(Added {
@@ -113,17 +117,6 @@ fn reached(operators: &Path, dir: &Path, request: AddRequest<'_>) -> Result<Adde
         operator,
         remarks: session.remarks.clone(),
     })
-}
-
-/// A directory that is not there yet.
-fn free(operators: &Path, name: &str) -> PathBuf {
-    let mut dir = operators.join(name);
-    let mut number = 2_u32;
-    while dir.exists() {
-        dir = operators.join(format!("{name}-{number}"));
-        number = number.saturating_add(1);
-    }
-    dir
 }
 
 const SHEET: Sheet = Sheet {

@@ -5,10 +5,10 @@ use std::{io::Write, path::Path, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    authority::{Authority, GroupState, Op, OpAction, Refusal},
-    control::{Anchor, AnchorError, Client, ControlError, Reply, Request, fleet},
-    identity::{Signed, WriterId},
-    journal::{OperatorError, OperatorHome, WriterState, stream_place},
+    authority::{ANY, Authority, GroupState, Op, OpAction, Refusal, Verb, Want},
+    control::{Anchor, AnchorError, Client, ControlError, Reply, Request, fleet_under},
+    identity::{EntryId, Signed, WriterId},
+    journal::{NO_CERTIFICATE, OperatorError, OperatorHome, WriterState, stream_place},
     replica::{Item, Replica},
     selector::{Selector, check_group_name},
     targets::{self, TargetError},
@@ -79,7 +79,7 @@ async fn verified(
     talk: &mut Talk,
 ) -> Result<(Replica, Anchor), GroupError> {
     let anchor = Anchor::find(client, operators)?;
-    let (replica, left_out) = fleet(client, anchor.chain().clone(), false).await?;
+    let (replica, left_out) = fleet_under(client, &anchor, false).await?;
     if left_out > 0 {
         talk.warn(&format!("{left_out} entries from the agent do not hold and were left out"));
     }
@@ -165,6 +165,7 @@ pub async fn set(
     let Some(operator) = anchor.operator() else {
         return Err(GroupError::NotAnOperator { fleet: anchor.chain().genesis().name.clone() });
     };
+    operator.under(&Want::of(Verb::Tag, now))?;
     let shown = describe(name, text, &replica)?;
     // Signed for nobody: says whether the certificate allows it before anybody is asked.
     let nowhere = stream_place(&replica, &operator.name(), None, WriterId([0; 16]));
@@ -177,7 +178,7 @@ pub async fn set(
         talk.say(&format!("would {shown}; nothing was changed"));
         return Ok(());
     }
-    let person = escape::cell(person(operator));
+    let person = escape::cell(&person(operator));
     talk.confirm(Consequence::Change, &format!("As {person}, {shown}?"))?;
 
     let mut writer = operator.lock_writer()?;
@@ -201,9 +202,8 @@ pub async fn set(
     Ok(())
 }
 
-fn person(operator: &OperatorHome) -> &str {
-    let found = operator.chain.certificates().find(|(id, _)| *id == operator.certificate);
-    found.map_or("?", |(_, certificate)| &certificate.person)
+fn person(operator: &OperatorHome) -> String {
+    operator.certified().map_or_else(|| "?".to_owned(), |(_, certificate)| certificate.person)
 }
 
 /// What will be done, once it is known to make sense.
@@ -255,12 +255,14 @@ fn sign<E: From<Refusal>>(
     signed: impl Fn(Op) -> Result<Signed<Op>, E>,
 ) -> Result<(Signed<Op>, WriterState), E> {
     let authority = replica.authority();
+    let want = Want { tags: &[(ANY, Some(ANY))], ..Want::of(Verb::Tag, now) };
+    let certificate = authority.suited(operator.name(), &want).unwrap_or(NO_CERTIFICATE);
     let op = Op {
         writer: place.writer,
         sequence: place.next,
         previous: place.previous,
-        at: reading(name, authority, operator, now),
-        certificate: operator.certificate,
+        at: reading(name, authority, operator, certificate, now),
+        certificate,
         supersedes: authority.live_group_writes(name),
         action: OpAction::Group { name: name.to_owned(), selector: text.map(str::to_owned) },
     };
@@ -272,10 +274,16 @@ fn sign<E: From<Refusal>>(
 
 /// A clock reading later than all writes to the group, unless that is later than the certificate lasts (somebody's
 /// clock was far ahead): then the time itself. The reading only breaks ties.
-fn reading(name: &str, authority: &Authority, operator: &OperatorHome, now: Timestamp) -> Hlc {
+fn reading(
+    name: &str,
+    authority: &Authority,
+    operator: &OperatorHome,
+    certificate: EntryId,
+    now: Timestamp,
+) -> Hlc {
     let later = authority.group_seen(name).next(now);
     let lasts = authority
-        .certificate_of(&operator.certificate, operator.name())
+        .certificate_of(&certificate, operator.name())
         .is_ok_and(|certificate| certificate.valid_at(Timestamp(later.0 >> 16)));
     if lasts { later } else { Hlc::default().next(now) }
 }

@@ -4,9 +4,9 @@
 //! settles a conflict among them. Where it stands is [`crate::journal::stream_place`]'s to say.
 
 use crate::{
-    authority::{Authority, Host, Op, OpAction, Refusal, TagChange, TagState},
-    identity::{HostId, Signed},
-    journal::{OperatorHome, WriterState},
+    authority::{Authority, Host, Op, OpAction, Refusal, TagChange, TagState, Verb, Want},
+    identity::{EntryId, HostId, Signed},
+    journal::{NO_CERTIFICATE, OperatorHome, WriterState},
     replica::Replica,
     time::{Hlc, Timestamp},
 };
@@ -81,7 +81,8 @@ pub(super) fn sign<E: From<Refusal>>(
     signed: impl Fn(Op) -> Result<Signed<Op>, E>,
 ) -> Result<(Vec<Signed<Op>>, WriterState), E> {
     let authority = replica.authority();
-    let at = reading(plan, replica, operator, now);
+    let certificate = under(plan, authority, operator, now);
+    let at = reading(plan, replica, operator, certificate, now);
     let (mut ops, mut place) = (Vec::new(), place);
     for (host, changes) in &plan.changes {
         let mut supersedes: Vec<_> =
@@ -93,7 +94,7 @@ pub(super) fn sign<E: From<Refusal>>(
             sequence: place.next,
             previous: place.previous,
             at,
-            certificate: operator.certificate,
+            certificate,
             supersedes,
             action: OpAction::Tag { host: *host, changes: changes.clone() },
         };
@@ -105,13 +106,29 @@ pub(super) fn sign<E: From<Refusal>>(
     Ok((ops, place))
 }
 
+/// The certificate of the operator that allows all of it, if one does.
+fn under(plan: &Plan, authority: &Authority, operator: &OperatorHome, now: Timestamp) -> EntryId {
+    let changes = plan.changes.iter().flat_map(|(_, changes)| changes);
+    let mut tags: Vec<_> = changes.map(|change| (change.key.as_str(), change.value.as_deref())).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    let want = Want { tags: &tags, ..Want::of(Verb::Tag, now) };
+    authority.suited(operator.name(), &want).unwrap_or(NO_CERTIFICATE)
+}
+
 /// A clock reading later than all writes that the plan's hosts have seen, unless that is later than the
 /// certificate lasts (somebody's clock was far ahead): then the time itself. The reading only breaks ties.
-fn reading(plan: &Plan, replica: &Replica, operator: &OperatorHome, now: Timestamp) -> Hlc {
+fn reading(
+    plan: &Plan,
+    replica: &Replica,
+    operator: &OperatorHome,
+    certificate: EntryId,
+    now: Timestamp,
+) -> Hlc {
     let seen = plan.changes.iter().flat_map(|(host, _)| replica.ops_about(host)).map(|op| op.body().at);
     let later = seen.max().unwrap_or_default().next(now);
     let lasts = |authority: &Authority| {
-        let certificate = authority.certificate_of(&operator.certificate, operator.name());
+        let certificate = authority.certificate_of(&certificate, operator.name());
         certificate.is_ok_and(|certificate| certificate.valid_at(Timestamp(later.0 >> 16)))
     };
     if lasts(replica.authority()) { later } else { Hlc::default().next(now) }

@@ -9,7 +9,7 @@ use super::{
     view::{self, HOST_SHEET},
 };
 use crate::{
-    authority::{Host, Refusal, TagChange},
+    authority::{Host, Refusal, TagChange, Verb, Want},
     control::{
         Anchor, AnchorError, Client, ControlError, HostRow, PickError, Reply, Request, fleet_under,
         host_lines, host_named, hosts_selected,
@@ -234,6 +234,7 @@ pub async fn tag(
     let Some(operator) = anchor.operator() else {
         return Err(HostsError::NotAnOperator { fleet: anchor.chain().genesis().name.clone() });
     };
+    operator.under(&Want::of(Verb::Tag, now))?;
     let ids: Vec<HostId> = which.pick(&replica)?.iter().map(|host| host.id()).collect();
     let mut plan = tag::plan(&hosts_of(&replica, &ids), wanted)?;
     // Signed for nobody: says whether the certificate allows it before anybody is asked.
@@ -275,8 +276,7 @@ fn hosts_of<'a>(replica: &'a Replica, ids: &[HostId]) -> Vec<&'a Host> {
 }
 
 fn person(operator: &OperatorHome) -> String {
-    let found = operator.chain.certificates().find(|(id, _)| *id == operator.certificate);
-    escape::cell(found.map_or("?", |(_, certificate)| &certificate.person))
+    escape::cell(&operator.certified().map_or_else(|| "?".to_owned(), |(_, certificate)| certificate.person))
 }
 
 /// `role=web, -env on web-[1-3] (3)`.

@@ -77,11 +77,11 @@ pub fn list<W: Write>(
     let mut rows = Vec::new();
     let mut used = Vec::new();
     for home in homes(operators)? {
-        let certificate = home.chain.certificates().find(|(id, _)| *id == home.certificate);
+        let certificate = home.certified();
         let key = home.signer.key();
         rows.push(json!({
             "fingerprint": key.fingerprint(), "kind": key.kind(), "place": home.signer.place().words(),
-            "fleet": home.chain.genesis().name, "person": certificate.map(|(_, c)| c.person.clone()),
+            "fleet": home.chain.genesis().name, "person": certificate.map(|(_, c)| c.person),
             "comment": null, "directory": home.dir(), "public": key.line(),
         }));
         used.push(key.clone());
@@ -143,8 +143,8 @@ pub fn export(operators: &Path, id: &str, dir: &Path) -> Result<Exported, KeysEr
             if let Ok(header) = peek(&order.0)
                 && header.id.to_string().starts_with(id)
             {
-                let person = home.chain.certificates().find(|(known, _)| *known == home.certificate);
-                found.push((header.id, order, person.map_or_else(String::new, |(_, c)| c.person.clone())));
+                let person = home.certified().map_or_else(String::new, |(_, certificate)| certificate.person);
+                found.push((header.id, order, person));
             }
         }
     }

@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use crate::{
-    authority::{Authority, Invitation, Refusal},
-    control::{Client, ControlError, Reply, Request},
-    identity::{JoinToken, SecretKey, Signed, TOKEN_ADDRESSES_MAX, Token},
+    authority::{Invitation, Refusal, Verb, Want},
+    control::{Client, ControlError, Reply, Request, fleet_of},
+    identity::{EntryId, JoinToken, SecretKey, Signed, TOKEN_ADDRESSES_MAX, Token},
     journal::{OperatorError, OperatorHome},
     replica::Item,
     time::Timestamp,
@@ -92,19 +92,30 @@ pub async fn invite(
     if addresses.is_empty() {
         return Err(InviteError::NobodyListens);
     }
+    let tags: Vec<(&str, Option<&str>)> =
+        request.tags.iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))).collect();
+    let want = Want { tags: &tags, ..Want::of(Verb::Invite, now) };
+    // What this directory knows of its key is mostly enough; a certificate that was given since is asked for.
+    let allowed = |id: &EntryId| {
+        let own = operator.own();
+        own.certificate_of(id, operator.name()).is_ok_and(|held| held.allows(Verb::Invite))
+    };
+    if !operator.under(&want).is_ok_and(|id| allowed(&id)) {
+        fleet_of(client, operator, false).await?;
+    }
+    let certificate = operator.under(&want)?;
     let key = SecretKey::<Token>::from_seed(seed);
     // The token says whole seconds; the invitation must not outlive it.
     let expires = Timestamp(now.after(request.valid).0 / 1000 * 1000);
     let invitation = Invitation {
-        certificate: operator.certificate,
+        certificate,
         token: key.public(),
         tags: request.tags.clone(),
         uses: request.uses,
         issued: now,
         expires,
     };
-    let authority = Authority::new(operator.chain.clone());
-    authority.recognise_invitation(&operator.foreseen(invitation.clone()))?;
+    operator.own().recognise_invitation(&operator.foreseen(invitation.clone()))?;
     let invitation = operator.sign(invitation)?;
     let submit = Request::Submit { items: vec![Item::bare(invitation.bytes())] };
     match client.ask(&submit, ANSWER_WITHIN).await? {

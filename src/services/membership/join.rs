@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::message::{Join, JoinReply, JoinRequest};
 use crate::{
     authority::{
-        Authority, Enrolled, Enrolment, Host, HostCertificate, Invitation, NAME_CHARS_MAX, RootChain,
-        Standing, check_name,
+        Authority, Enrolled, Enrolment, Host, HostCertificate, Invitation, NAME_CHARS_MAX, Standing,
+        check_name,
     },
     identity::{HostId, JoinToken, Signed},
     journal::{Candidate, HostHome, HostHomeError, Member},
@@ -180,9 +180,16 @@ async fn admitted(
         Some(_) | None => return Err(foreign("it did not answer the token".to_owned())),
     };
     // From the fleet id in the token, link by link.
-    let chain = chain(token, &updates).map_err(foreign)?;
+    let certificate = Bytes::default();
+    let mut member = Member { fleet: token.fleet, shield: token.shield, updates, certificate };
+    let chain = member.chain().map_err(foreign)?;
     let fleet_name = chain.genesis().name.clone();
     let mut replica = Replica::new(Authority::new(chain));
+    let mut first = Vec::new();
+    for grant in member.grants().map_err(|error| foreign(error.to_string()))? {
+        first.push(Item::bare(grant.bytes()));
+        replica.merge(Entry::Grant(grant), &[]).map_err(|error| foreign(error.to_string()))?;
+    }
     let signed = Signed::<Invitation>::verify(&invitation.0, token.fleet)
         .map_err(|error| foreign(error.to_string()))?;
     replica.authority().recognise_invitation(&signed).map_err(|error| foreign(error.to_string()))?;
@@ -225,7 +232,7 @@ async fn admitted(
         Some(_) | None => return Err(JoinError::Refused("the member hung up".to_owned())),
     }
     // Admitted: from here on nothing that breaks takes that back. What is missing is fetched later.
-    let mut first = vec![Item::bare(&host.0)];
+    first.push(Item::bare(&host.0));
     let _what_there_was = timeout(FIRST_WITHIN, take_over(channel, &mut replica, &mut first)).await;
     // Where it had been admitted before, without hearing of it, the fleet has another certificate of it.
     let mut certificate = certificate;
@@ -238,7 +245,7 @@ async fn admitted(
         certificate = Bytes::from(held.enrolled().certificate().bytes());
     }
     let members = replica.authority().members().count();
-    let member = Member { fleet: token.fleet, shield: token.shield, updates, certificate };
+    member.certificate = certificate;
     Ok((member, first, fleet_name, admitted_by, members))
 }
 
@@ -260,14 +267,4 @@ async fn take_over(channel: &mut Channel<Join>, replica: &mut Replica, first: &m
             return;
         }
     }
-}
-
-fn chain(token: &JoinToken, updates: &[Bytes]) -> Result<RootChain, String> {
-    let mut updates = updates.iter();
-    let genesis = updates.next().ok_or("it has no genesis")?;
-    let mut chain = RootChain::open(&genesis.0, token.fleet).map_err(|error| error.to_string())?;
-    for update in updates {
-        chain.absorb(&update.0).map_err(|error| error.to_string())?;
-    }
-    Ok(chain)
 }

@@ -28,7 +28,8 @@ wire_choice!(JoinRequest { 0 = Token { key }, 1 = Admit { certificate } });
 pub(super) enum JoinReply {
     /// What the token stands for, with all that it takes to check it.
     Invitation {
-        /// The root chain, genesis first.
+        /// The root chain, genesis first, and certificates that were passed on under it: those that the invitation
+        /// and the host's certificate hang on.
         updates: Vec<Bytes>,
         /// The signed invitation.
         invitation: Bytes,

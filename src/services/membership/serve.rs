@@ -140,9 +140,15 @@ fn offer(
 ) -> Result<JoinReply, String> {
     let invitation = redeemable(replica, peer, key, now)?;
     let host = replica.authority().host(&me).ok_or("this host is not a member itself")?;
-    let updates = replica.authority().chain().updates();
+    let authority = replica.authority();
+    let mut under = vec![invitation.body().certificate, host.enrolled().invitation().body().certificate];
+    under.sort_unstable();
+    under.dedup();
+    let grants = under.iter().filter_map(|id| authority.grant(id)).map(Signed::bytes);
+    let updates = authority.chain().updates();
+    let updates = updates.iter().map(|update| update.bytes()).chain(grants);
     Ok(JoinReply::Invitation {
-        updates: updates.iter().map(|update| Bytes::from(update.bytes())).collect(),
+        updates: updates.map(Bytes::from).collect(),
         invitation: Bytes::from(invitation.bytes()),
         host: Bytes::from(host.enrolled().certificate().bytes()),
     })

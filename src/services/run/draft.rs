@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{RunError, RunRequest, keepers, listing, shipment};
 use crate::{
-    authority::{ListError, MemberList},
+    authority::{Host, ListError, MemberList, Verb, Want},
     identity::{EntryId, HostId, Payload as _, Signed},
-    journal::OperatorHome,
+    journal::{NO_CERTIFICATE, OperatorHome},
     replica::{Action, Limits, Order, Replica, Roster},
     time::Timestamp,
 };
@@ -28,10 +28,10 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// What a person asks for, for hosts that `selector` is true for; `entry` takes the order.
+    /// What a person asks for, for hosts that `selector` is true for; `entry` takes the order. It is under no
+    /// certificate before [`Draft::act_under`].
     pub(super) fn new(
         request: &RunRequest,
-        home: &OperatorHome,
         replica: &Replica,
         selector: String,
         entry: HostId,
@@ -39,7 +39,7 @@ impl Draft {
     ) -> Self {
         Self {
             nonce,
-            certificate: home.certificate,
+            certificate: NO_CERTIFICATE,
             queue: request.queue,
             selector,
             action: shipment::action(request),
@@ -52,6 +52,23 @@ impl Draft {
             reason: request.reason.clone(),
             list: listing::of(replica),
         }
+    }
+
+    /// Puts it under the certificate that allows it on these hosts, all waves under the same.
+    ///
+    /// # Errors
+    /// When the key has none.
+    pub(super) fn act_under(
+        &mut self,
+        home: &OperatorHome,
+        replica: &Replica,
+        hosts: &[HostId],
+        now: Timestamp,
+    ) -> Result<(), RunError> {
+        let on: Vec<&Host> = hosts.iter().filter_map(|id| replica.authority().host(id)).collect();
+        let want = Want { run_as: Some(&self.run_as), on: &on, ..Want::of(Verb::Run, now) };
+        self.certificate = home.under(&want)?;
+        Ok(())
     }
 
     /// What is to be done.

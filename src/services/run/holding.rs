@@ -200,7 +200,7 @@ pub async fn resume(
     run.errors_max = waves.errors_max.map(|errors| Share::Hosts(u32::try_from(errors).unwrap_or(u32::MAX)));
     run.exit = Some(request.exit);
     let Jobs { client, replica, .. } = jobs;
-    let mut draft = Draft::new(&run, home, &replica, String::new(), client.host, body.nonce);
+    let mut draft = Draft::new(&run, &replica, String::new(), client.host, body.nonce);
     draft.as_in(body, false);
     if !run.dry_run {
         home.lift_pause(&id)?;

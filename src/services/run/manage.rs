@@ -365,7 +365,7 @@ pub async fn rerun(
     let before = open.into_iter().map(|order| ending::end(home, order, now)).collect::<Result<_, _>>()?;
     streams.say(&format!("again: job {id}, on {} of {}", hosts.len(), view::counted(rollout.roster().len())));
     let Jobs { client, replica, .. } = jobs;
-    let mut draft = Draft::new(&request.run, home, &replica, String::new(), client.host, world.nonce);
+    let mut draft = Draft::new(&request.run, &replica, String::new(), client.host, world.nonce);
     draft.as_in(old.body(), request.run.reason.is_some());
     let mut run = request.run.clone();
     run.timeout = Duration::from_millis(old.body().limits.timeout_ms);

@@ -14,6 +14,7 @@ use std::{
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
+    authority::{Verb, Want},
     control::{Client, ControlError, Reply, Request, StreamName, no_answer},
     identity::{EntryId, HostId, Signed},
     journal::{OperatorError, OperatorHome},
@@ -293,7 +294,8 @@ impl Reader {
 /// Signs the request to read an order's output.
 fn read(home: &OperatorHome, order: EntryId, now: Timestamp) -> Result<Bytes, OperatorError> {
     let expires = now.after(read_valid(home));
-    let body = ReadRequest { certificate: home.certificate, order, issued: now, expires };
+    let certificate = home.under(&Want::of(Verb::Read, now))?;
+    let body = ReadRequest { certificate, order, issued: now, expires };
     Ok(Bytes::from(home.sign(body)?.bytes()))
 }
 

@@ -405,8 +405,7 @@ fn may_read(
     if !certificate.allows(Verb::Read) && issuer != Some(read.signer()) {
         return Err(refused(&"the certificate does not allow read"));
     }
-    let covered =
-        authority.host(&me).is_some_and(|host| certificate.scope().is_some_and(|scope| scope.selects(host)));
+    let covered = authority.host(&me).is_some_and(|host| authority.covers(&body.certificate, host));
     if covered { Ok(()) } else { Err(refused(&"the certificate does not cover this host")) }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Forecast, RunError, Streams, rollout::Rollout, view::Job};
 use crate::{
-    authority::Certificate,
+    authority::{Certificate, Refusal},
     identity::HostId,
     replica::Replica,
     terminal::{Column, Format, Kind, Mark, Sheet, escape, nodeset, time::rfc3339},
@@ -51,7 +51,11 @@ impl Plan<'_> {
 
     fn refusal(&self, host: &HostId) -> Option<String> {
         let refused = self.forecast.refusals.iter().find(|(refusing, _)| refusing == host);
-        refused.map(|(_, refusal)| refusal.to_string())
+        refused.map(|(_, refusal)| self.in_full(refusal))
+    }
+
+    fn in_full(&self, refusal: &Refusal) -> String {
+        self.replica.authority().in_full(refusal, &self.forecast.order.body().certificate)
     }
 
     /// What, as whom and by what right, until when, where, in which order, and who would refuse.
@@ -83,7 +87,7 @@ impl Plan<'_> {
             None => {}
         }
         for (host, refusal) in self.forecast.refusals.iter().take(REFUSALS_SHOWN) {
-            let refusal = escape::line(&refusal.to_string());
+            let refusal = escape::line(&self.in_full(refusal));
             lines.push(format!("refused  {}: {refusal}", self.job.label(host)));
         }
         let more = self.forecast.refusals.len().saturating_sub(REFUSALS_SHOWN);

@@ -10,12 +10,14 @@ use crate::{
 
 /// What hosts would answer. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not permitted: {}{refusal}", if hosts.is_empty() { String::new() } else { format!("{}: ", escape::line(hosts)) })]
+#[error("not permitted: {}{why}", if hosts.is_empty() { String::new() } else { format!("{}: ", escape::line(hosts)) })]
 pub struct Foreseen {
     /// Which hosts, folded; empty where it does not depend on the host.
     pub hosts: String,
     /// What the first of them would say.
     pub refusal: Refusal,
+    /// The same in words, with what would be allowed.
+    pub why: String,
 }
 
 /// What every host of a roster would answer to an order.
@@ -38,7 +40,8 @@ impl Forecast {
         let name =
             |host: &HostId| authority.host(host).map_or_else(|| host.short(), |host| host.name().to_owned());
         let hosts = nodeset::fold(same.map(|(host, _)| name(host)));
-        Err(Foreseen { hosts, refusal: first.clone() })
+        let why = authority.in_full(first, &self.order.body().certificate);
+        Err(Foreseen { hosts, refusal: first.clone(), why })
     }
 }
 
@@ -52,7 +55,11 @@ pub fn foresee(
     hosts: &[HostId],
     now: Timestamp,
 ) -> Result<Forecast, Foreseen> {
-    let everywhere = |refusal| Foreseen { hosts: String::new(), refusal };
+    let certificate = order.body().certificate;
+    let everywhere = |refusal: Refusal| {
+        let why = authority.in_full(&refusal, &certificate);
+        Foreseen { hosts: String::new(), refusal, why }
+    };
     let order = authority.admit(order).map_err(everywhere)?;
     let answer = |id: &HostId| {
         let judged = match authority.host(id) {

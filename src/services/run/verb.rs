@@ -81,7 +81,7 @@ pub async fn run(
         streams.say(&format!("{} of {}", resolved.hosts.len(), view::counted(resolved.matched)));
     }
     let selector = resolved.selector.text().to_owned();
-    let draft = Draft::new(request, home, &replica, selector, client.host, world.nonce);
+    let draft = Draft::new(request, &replica, selector, client.host, world.nonce);
     let (hosts, one_named) = (resolved.ids(), resolved.one_named);
     let work = Work { request, home, socket, replica: &replica, draft, before: Vec::new(), one_named };
     work.go(hosts, client, streams, world).await
@@ -108,7 +108,7 @@ pub(super) struct Work<'a> {
 impl Work<'_> {
     /// Shows it, or does it on `hosts`. Returns the exit code.
     pub(super) async fn go(
-        self,
+        mut self,
         hosts: Vec<HostId>,
         client: Client,
         streams: &mut Streams<'_>,
@@ -117,6 +117,7 @@ impl Work<'_> {
         let mode = self.exit_mode(hosts.len())?;
         let sizes = self.sizes(hosts.len())?;
         let rollout = Rollout::begin(hosts, sizes);
+        self.draft.act_under(self.home, self.replica, rollout.roster(), (world.clock)())?;
         if let Some(code) = self.shown_or_agreed(&rollout, streams, world)? {
             return Ok(code);
         }
@@ -133,7 +134,7 @@ impl Work<'_> {
 
     /// Orders the waves of a job that are left, or shows them. Returns the exit code.
     pub(super) async fn take_up(
-        self,
+        mut self,
         rollout: Rollout,
         tally: Tally,
         pacing: JobLock,
@@ -146,6 +147,7 @@ impl Work<'_> {
             return Err(RunError::NoJob(String::new()));
         };
         let left = rollout.remainder();
+        self.draft.act_under(self.home, self.replica, left.roster(), (world.clock)())?;
         if let Some(code) = self.shown_or_agreed(&left, streams, world)? {
             return Ok(code);
         }

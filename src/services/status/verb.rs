@@ -96,14 +96,14 @@ fn document(
             "rtt_us": peer.rtt_us,
         })
     };
-    let operator = anchor.operator().map(|home| {
-        let held = home.chain.certificates().find(|(id, _)| *id == home.certificate);
-        json!({
-            "person": held.map(|(_, certificate)| certificate.person.clone()),
+    let operator = anchor.operator().and_then(|home| {
+        let (id, held) = home.certified()?;
+        Some(json!({
+            "person": held.person,
             "key": home.signer.key().fingerprint(),
-            "certificate": home.certificate.to_string(),
-            "until": held.map(|(_, certificate)| time::rfc3339(certificate.not_after)),
-        })
+            "certificate": id.to_string(),
+            "until": time::rfc3339(held.not_after),
+        }))
     });
     let running = status.counters.iter().find(|(name, _)| name == "orders_running").map(|(_, count)| count);
     let counters = status.counters.iter().map(|(name, count)| (name.clone(), json!(count)));
