@@ -118,9 +118,12 @@ macro_rules! come_true {
 }
 come_true! {
     chain_of_neighbours_comes_true = "chain-of-neighbours",
+    fork_of_authority_comes_true = "fork-of-authority",
     forged_order_comes_true = "forged-order",
+    forged_tag_comes_true = "forged-tag",
     full_disk_comes_true = "full-disk",
     half_the_hosts_die_comes_true = "half-the-hosts-die",
+    halted_fleet_comes_true = "halted-fleet",
     hands_on_comes_true = "hands-on",
     killed_mid_order_comes_true = "killed-mid-order",
     laptop_closed_mid_job_comes_true = "laptop-closed-mid-job",

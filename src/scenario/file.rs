@@ -21,6 +21,8 @@ pub struct Scenario {
     pub name: String,
     /// One sentence: what it shows.
     pub about: String,
+    /// How many root keys govern, and how many there are; one alone without.
+    pub roots: Option<String>,
     /// The hosts, in the file's order.
     pub hosts: Vec<HostPlan>,
     /// Machines that are no hosts, at which command lines are typed all the same.
@@ -104,14 +106,14 @@ pub enum Wait {
     },
 }
 
-/// How an order is forged.
+/// How an order or a tag is forged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgery {
     /// Signed by a key that nobody knows, under the operator's certificate.
     UnknownKey,
-    /// Signed by the stream key of a host.
+    /// Signed by the stream key of the host that it is handed to.
     HostKey,
-    /// Signed by the operator, and one bit of what it runs turned over.
+    /// Signed by the operator, and one bit of what it runs, or of the tag's value, turned over.
     Altered,
 }
 
@@ -209,10 +211,12 @@ pub enum Act {
         /// Within which time.
         within: Duration,
     },
-    /// An order that no operator signed is handed to an agent, which must refuse it.
+    /// An order that no operator signed, or a tag, is handed to an agent, which must refuse it.
     Forge {
         /// How it is forged.
         how: Forgery,
+        /// The tag, if it is no order.
+        tag: Option<(String, String)>,
         /// Whose agent.
         at: String,
         /// Whom it is for.

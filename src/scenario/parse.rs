@@ -47,6 +47,7 @@ const ACTS: [&str; 22] = [
 #[serde(deny_unknown_fields)]
 struct Raw {
     about: String,
+    roots: Option<String>,
     #[serde(default)]
     reaches: BTreeMap<String, Vec<String>>,
     #[serde(default)]
@@ -134,6 +135,7 @@ struct RawRest {
     within: Option<String>,
     order: Option<String>,
     hosts: Option<Names>,
+    tag: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -194,6 +196,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Scenario, Trouble> {
             return Err(place.trouble(at, &format!("more than {HOSTS_MAX} operators")));
         }
     }
+    if let Some(roots) = &raw.roots
+        && !roots.split_once("-of-").is_some_and(|(m, n)| m.parse::<u8>().is_ok() && n.parse::<u8>().is_ok())
+    {
+        let at = text.find("roots").unwrap_or(0);
+        return Err(place.trouble(at, "how many root keys govern, of how many: roots = \"2-of-3\""));
+    }
     let segments: Vec<&String> = hosts.iter().filter_map(|host| host.segment.as_ref()).collect();
     for (from, to) in &raw.reaches {
         if let Some(other) = std::iter::once(from).chain(to).find(|segment| !segments.contains(segment)) {
@@ -227,7 +235,16 @@ pub fn parse(path: &Path, text: &str) -> Result<Scenario, Trouble> {
     if always.len() > ALWAYS_MAX {
         return Err(place.trouble(0, &format!("more than {ALWAYS_MAX} checks that always hold")));
     }
-    Ok(Scenario { name, about: raw.about, hosts, operators, reaches: raw.reaches, steps, always })
+    Ok(Scenario {
+        name,
+        about: raw.about,
+        roots: raw.roots,
+        hosts,
+        operators,
+        reaches: raw.reaches,
+        steps,
+        always,
+    })
 }
 
 struct Place<'a> {
@@ -390,7 +407,9 @@ impl Reader<'_> {
                 })
             }
             "forge" => {
-                let raw = allowed(act, table, &["at", "hosts"])?;
+                let raw = allowed(act, table, &["at", "hosts", "tag"])?;
+                let tag = raw.tag.as_deref().map(parse_label).transpose();
+                let tag = tag.or_else(|error| wrong("tag", format!("tag: {error}")))?;
                 let how: String = read(act, value)?;
                 let how = match how.as_str() {
                     "unknown key" => Forgery::UnknownKey,
@@ -399,13 +418,14 @@ impl Reader<'_> {
                     _ => {
                         return wrong(
                             act,
-                            "an order is forged with \"unknown key\", \"host key\" or \"altered\"",
+                            "an order or a tag is forged with \"unknown key\", \"host key\" or \"altered\"",
                         );
                     }
                 };
                 let at = self.one("at", raw.at)?;
                 Ok(Act::Forge {
                     how,
+                    tag,
                     at,
                     hosts: self.names("hosts", raw.hosts.unwrap_or(Names::One("all".into())))?,
                 })

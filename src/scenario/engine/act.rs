@@ -175,10 +175,12 @@ impl World<'_> {
                     order.as_ref().map_or("orders were".to_owned(), |order| format!("order {order} was"));
                 Ok(Told::new("counted", format!("{what} started {}", text.join(", "))))
             }
-            Act::Forge { how, at, hosts } => {
-                let refused = self.forge(*how, at, hosts).await?;
-                let told = Told::new("refused", format!("a forged order for {}, by {at}", hosts.join(", ")));
-                Ok(told.line(escape::line(&refused)).field("why", refused))
+            Act::Forge { how, tag, at, hosts } => {
+                let refused = self.forge(*how, tag.as_ref(), at, hosts).await?;
+                let what =
+                    tag.as_ref().map_or("order".to_owned(), |(key, value)| format!("tag {key}={value}"));
+                let text = format!("a forged {what} for {}, by {at}", hosts.join(", "));
+                Ok(Told::new("refused", text).line(escape::line(&refused)).field("why", refused))
             }
         }
     }
@@ -261,7 +263,9 @@ impl World<'_> {
 }
 
 fn output(mut told: Told, said: &Said) -> Told {
-    let lines: Vec<String> = said.stdout.lines().map(escape::line).collect();
+    // What a person reads where there is no data.
+    let text = if said.stdout.is_empty() { &said.stderr } else { &said.stdout };
+    let lines: Vec<String> = text.lines().map(escape::line).collect();
     let json = said.stdout.starts_with(['{', '[']);
     for line in lines.iter().take(if json { 0 } else { LINES_SHOWN }) {
         told = told.line(line.clone());

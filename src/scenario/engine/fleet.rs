@@ -171,6 +171,7 @@ impl<'a> World<'a> {
             words = vec!["init".to_owned(), FLEET.to_owned()];
             words.extend(["--person", "operator", "--recovery"].map(str::to_owned));
             words.push(self.desk.dir.join("recovery.txt").display().to_string());
+            words.extend(self.scenario.roots.iter().flat_map(|roots| ["--roots".to_owned(), roots.clone()]));
             words.extend(labels);
         } else {
             return Err(Trouble::usage(format!("{name} reaches no member that is up, and cannot join")));
