@@ -65,6 +65,8 @@ pub enum Kind {
     Grant = 16,
     /// One record of a host's audit chain.
     AuditRecord = 18,
+    /// What a host asks that has no link to its fleet; a file.
+    Request = 20,
     /// An operator's word about a host that waits.
     Admission = 21,
 }
@@ -90,6 +92,7 @@ impl Kind {
             Self::Halt,
             Self::Grant,
             Self::AuditRecord,
+            Self::Request,
             Self::Admission,
         ]
         .into_iter()
