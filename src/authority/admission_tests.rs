@@ -160,7 +160,7 @@ fn what_was_said_comes_to_the_same_in_every_order() {
         place.fleet.op(&place.ana, place.under[0], writer, None, &[], action)
     };
     let ops = [rename("one", 1), rename("two", 2)];
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     // Six places for the host, forwards and backwards.
     for at in 0..=5 {
         for backwards in [false, true] {

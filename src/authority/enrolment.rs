@@ -90,6 +90,23 @@ impl Payload for Enrolment {
     type Signer = Token;
 }
 
+/// What a host asks that has no link to the fleet that it is to join: it knows of none yet, so it is signed for none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfflineRequest {
+    /// The name it wants.
+    pub name: String,
+    /// Its keys.
+    pub keys: HostKeys,
+    /// When it asked.
+    pub at: Timestamp,
+}
+wire_record!(OfflineRequest closed { name, keys, at });
+impl Payload for OfflineRequest {
+    const KIND: Kind = Kind::Request;
+    const BYTES_MAX: usize = 4 * 1024;
+    type Signer = Stream;
+}
+
 /// Entry 0 of a host's stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostCertificate {

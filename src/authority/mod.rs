@@ -48,7 +48,7 @@ pub use chain::{ChainError, RootChain, RootUpdate};
 pub use change::{Checkpoint, Genesis, Lift, Revocation, RootChange, Roots};
 pub use enrolment::{
     Departure, Enrolled, Enrolment, HostCertificate, HostKeys, INVITATION_VALID_MAX, Invitation,
-    NAME_CHARS_MAX, check_name,
+    NAME_CHARS_MAX, OfflineRequest, check_name,
 };
 pub use fold::{Authority, Host, Standing, TagState};
 pub use grant::Grant;

@@ -1,6 +1,6 @@
 //! `muster agent`, its confined child, and `muster join`.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use crate::{
     journal::{Candidate, JournalError},
     node::{self, StartError},
     services::membership::{self, JoinError, JoinWith, Joined},
-    terminal::{Style, escape},
+    terminal::{Style, escape, prompt::Consequence},
 };
 
 /// How long after a member hung up another one is asked.
@@ -110,14 +110,21 @@ fn explain_journal(error: JournalError, site: &Site) -> Failure {
 }
 
 pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failure> {
-    let text = if join.token == "-" {
+    if let Some(file) = &join.request {
+        return ask_by_file(context, join, file);
+    }
+    if let Some(file) = &join.answer {
+        return join_by_file(context, join, file);
+    }
+    let given = join.token.clone().unwrap_or_default();
+    let text = if given == "-" {
         let mut text = String::new();
         std::io::stdin()
             .read_line(&mut text)
             .map_err(|error| Failure::usage(format!("no token on standard input: {error}")))?;
         text
     } else {
-        join.token.clone()
+        given
     };
     let token = JoinToken::from_text(&text).map_err(|error| {
         Failure::usage(error.to_string()).hint("copy it whole, or get a new one on a member: muster invite")
@@ -179,6 +186,50 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
     context.output.document("joined", &document, shown).map_err(|error| error.explain(&site))?;
     let next = escape::line(&with_flags(&site, "muster agent"));
     context.talk.say(&format!("start this host:  {next}"));
+    Ok(ExitCode::Success)
+}
+
+fn ask_by_file(context: &mut Context, join: &Join, file: &Path) -> Result<ExitCode, Failure> {
+    let name = host_name(join.host_name.as_deref(), "muster join --request FILE")?;
+    let site = &context.site;
+    let settings = settings_for(site, &join.listen)?;
+    let mut fresh = chance::source(4)?;
+    let candidate =
+        membership::prepare_candidate(&site.places.state, &mut fresh).map_err(|error| error.explain(site))?;
+    settings.write(&site.places.config).map_err(|error| error.explain(site))?;
+    membership::ask(&candidate, &name, context.now, file).map_err(|error| error.explain(site))?;
+    let shown = escape::line(&quoted(file));
+    context.talk.say(&format!("{name} asks to join in {shown}; its keys, to be compared, are"));
+    context.talk.say(&format!("  {}", candidate.keys().words()));
+    context
+        .talk
+        .say(&format!("an operator answers:  muster host admit --file {shown} --answer {name}.answer"));
+    Ok(ExitCode::Success)
+}
+
+fn join_by_file(context: &mut Context, join: &Join, file: &Path) -> Result<ExitCode, Failure> {
+    let site = context.site.clone();
+    let mut fresh = chance::source(4)?;
+    let candidate = membership::prepare_candidate(&site.places.state, &mut fresh)
+        .map_err(|error| error.explain(&site))?;
+    let answer = membership::read_answer(file, &candidate).map_err(|error| error.explain(&site))?;
+    let (fleet_name, fleet, name) =
+        (escape::line(answer.fleet_name()), answer.fleet(), answer.name().to_owned());
+    // The request was for whoever would answer, so this is where a person says whose host it becomes.
+    let question = format!("Make this machine the host {name} of fleet {fleet_name} ({fleet})?");
+    context.talk.confirm(Consequence::Change, &question).map_err(|error| error.explain(&site))?;
+    let settings = settings_for(&site, &join.listen)?;
+    settings.write(&site.places.config).map_err(|error| error.explain(&site))?;
+    let (home, members) =
+        membership::accept(candidate, answer, file).map_err(|error| error.explain(&site))?;
+    let host = home.host().map_err(|error| error.explain(&site))?;
+    context.talk.say(&format!(
+        "{} {fleet_name} · {name} ({}) is one of {members} members",
+        failure::good(context.talk.style(), "fleet"),
+        host.short(),
+    ));
+    let next = escape::line(&with_flags(&site, "muster agent"));
+    context.talk.say(&format!("start this host; it tells the others of itself once it reaches one:  {next}"));
     Ok(ExitCode::Success)
 }
 

@@ -67,6 +67,8 @@ pub enum Kind {
     Approval = 17,
     /// One record of a host's audit chain.
     AuditRecord = 18,
+    /// What a host asks that has no link to its fleet; a file.
+    Request = 20,
     /// An operator's word about a host that waits.
     Admission = 21,
 }
@@ -93,6 +95,7 @@ impl Kind {
             Self::Grant,
             Self::Approval,
             Self::AuditRecord,
+            Self::Request,
             Self::Admission,
         ]
         .into_iter()

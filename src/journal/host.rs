@@ -37,6 +37,8 @@ use crate::{
 
 /// The layout that this version writes and reads.
 const FORMAT: &str = "muster state 1";
+/// The file of the mesh process with where members listen, none of whom knows of the host yet.
+const UNANNOUNCED: &str = "unannounced";
 /// The file of a candidate that waits for an operator; empty.
 const WAITING: &str = "waiting";
 /// Longest file of this directory that is read whole, in bytes.
@@ -326,6 +328,14 @@ impl Candidate {
         if self.waits() { Ok(()) } else { replace(&self.dir.join(WAITING), b"") }
     }
 
+    /// Notes that no member knows it yet, and where members are said to listen.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_unannounced(&self, addresses: &[String]) -> Result<(), HostHomeError> {
+        replace(&self.dir.join("mesh").join(UNANNOUNCED), &wire::encode(&addresses.to_vec()))
+    }
+
     /// Makes it a member. `first` is what the host was told when it joined; its store starts with that.
     ///
     /// # Errors
@@ -523,6 +533,21 @@ impl MeshHome {
     /// Where what is shipped with orders is.
     pub fn shipped_dir(&self) -> PathBuf {
         self.dir.join("shipped")
+    }
+
+    /// Where members are said to listen, while none of them knows of this host: it joined by files.
+    pub fn unannounced(&self) -> Option<Vec<String>> {
+        let bytes = fs::read(self.dir.join(UNANNOUNCED)).ok()?;
+        wire::decode(&bytes, FILE_BYTES_MAX).ok()
+    }
+
+    /// Notes that a member knows of this host.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn announced(&self) -> Result<(), HostHomeError> {
+        let path = self.dir.join(UNANNOUNCED);
+        fs::remove_file(&path).map_err(at(&path))
     }
 
     /// Keeps what it takes to find the fleet again where the store is lost; replaces what was kept so.

@@ -120,7 +120,13 @@ impl Entry {
             Some(Kind::Cancellation) => Self::Cancellation(Signed::verify(bytes, fleet)?),
             Some(Kind::Approval) => Self::Approval(Signed::verify(bytes, fleet)?),
             Some(
-                Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt | Kind::AuditRecord,
+                Kind::Enrolment
+                | Kind::Result
+                | Kind::Card
+                | Kind::Read
+                | Kind::Receipt
+                | Kind::AuditRecord
+                | Kind::Request,
             )
             | None => {
                 return Err(EntryError::NotAnEntry(number));
@@ -247,8 +253,7 @@ impl Entry {
             Self::Grant(_) => rank::GRANT,
             Self::Suspension(_) | Self::Halt(_) => rank::STOP,
             Self::Invitation(_) => rank::INVITATION,
-            Self::Host(_) => rank::HOST,
-            Self::Admission(_) => rank::HOST,
+            Self::Host(_) | Self::Admission(_) => rank::HOST,
             Self::Departure(_) => rank::DEPARTURE,
             Self::Op(_) => rank::OP,
             Self::Order(_) => rank::ORDER,

@@ -166,3 +166,29 @@ fn a_host_is_renamed_retired_suspended_and_lifted_by_who_may() {
     fleet.muster("a", &["host", "revoke", "c", "--root", root, "--reason", "stolen", "--yes"]).ends(0);
     assert_eq!(fleet.states("a")["c"], "revoked");
 }
+
+#[test]
+fn a_host_without_a_link_joins_by_files_and_is_known_once_it_has_one() {
+    let mut fleet = Fleet::found_with("acme", Reach::Fixed);
+    let file = |name: &str| fleet.dir().join(name).to_str().unwrap().to_owned();
+    let (asked, answered) = (file("b.request"), file("b.answer"));
+    let ask = ["join", "--request", &asked, "--host-name", "b", "--no-listen"];
+    let shown = words(&fleet.muster("b", &ask).ends(0).says(&["muster host admit --file"]).stderr);
+    let answer = ["host", "admit", "--file", &asked, "--answer", &answered, "-l", "role=web", "--yes"];
+    fleet.muster("a", &answer).ends(0).says(&[&shown, "muster join --answer"]);
+    fleet.muster("c", &["join", "--answer", &answered, "--yes"]).ends(4).says(&["another host, b"]);
+    fleet.muster("b", &["join", "--answer", &answered]).ends(2).says(&["--yes"]);
+    // It is one while nobody can be reached: orders of its operators are run there.
+    fleet.stop("a");
+    fleet.muster("b", &["join", "--answer", &answered, "--yes"]).ends(0).says(&["acme", "one of 2 members"]);
+    fleet.muster("b", &["join", "--answer", &answered, "--yes"]).ends(2);
+    fleet.adopt("b", Reach::DialsOut);
+    fleet.start("b");
+    let ran = fleet.order("b", &["-l", "role=web"], &fleet.counted(&[])).ends(0);
+    assert_eq!(fleet.spawns(&ran.job), once(&["b"]));
+    // And once one can be, it is a host like any other.
+    fleet.start("a");
+    fleet.all_see_all();
+    let ran = fleet.order("a", &["-l", "role=web"], &fleet.counted(&[])).ends(0);
+    assert_eq!(fleet.spawns(&ran.job), once(&["b"]));
+}

@@ -376,6 +376,11 @@ impl Fleet {
         self.muster(name, &args)
     }
 
+    /// Takes in a host that joined in another way; its agent is not started.
+    pub(crate) fn adopt(&mut self, name: &str, reach: Reach) {
+        self.hosts.push(Host { name: name.to_owned(), reach, agent: None });
+    }
+
     // Agents.
 
     /// Starts a host's agent and waits until it answers. A fixed port that another program has taken

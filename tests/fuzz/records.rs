@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::marker::PhantomData;
 
 use muster::authority::{
-    Admission, Approval, Departure, Enrolled, Enrolment, Grant, Halt, HostCertificate, Invitation, Op,
-    OpAction, RootChange, RootUpdate, Suspension,
+    Admission, Approval, Departure, Enrolled, Enrolment, Grant, Halt, HostCertificate, Invitation,
+    OfflineRequest, Op, OpAction, RootChange, RootUpdate, Suspension,
 };
 use muster::identity::{Cosigned, EntryId, FleetId, Payload, SecretKey, Signed, peek};
 use muster::replica::{
@@ -235,13 +235,14 @@ impl Target for Bodies {
             15 => body::<AuditRecord>(rest),
             16 => body::<Approval>(rest),
             17 => body::<Admission>(rest),
+            18 => body::<OfflineRequest>(rest),
             _ => update(rest),
         }?;
         Ok(Said { answer: said.answer ^ u64::from(kind), ..said })
     }
 }
 
-const KINDS: u8 = 19;
+const KINDS: u8 = 20;
 
 /// The body in the signed bytes of an envelope.
 fn body_of(envelope: &[u8]) -> Option<Vec<u8>> {
@@ -298,6 +299,7 @@ impl Envelopes {
         one::<AuditRecord>(input, fleet, all);
         one::<Approval>(input, fleet, all);
         one::<Admission>(input, fleet, all);
+        one::<OfflineRequest>(input, fleet, all);
         taken
     }
 }

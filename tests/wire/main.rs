@@ -19,7 +19,8 @@ use file::{Names, leaf, list, record};
 use muster::{
     authority::{
         Admission, Approval, Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis,
-        Grant, Halt, HostCertificate, HostKeys, Invitation, ListPlace, Listing, Op, RootChain, RootChange,
+        Grant, Halt, HostCertificate, HostKeys, Invitation, ListPlace, Listing, OfflineRequest, Op, RootChain,
+        RootChange,
         RootUpdate, Suspension, TagChange, Whom, stands,
     },
     identity::{
@@ -91,6 +92,7 @@ fn taken_as(bytes: &[u8]) -> Vec<Kind> {
     one::<Grant>(bytes, &mut taken);
     one::<Approval>(bytes, &mut taken);
     one::<Admission>(bytes, &mut taken);
+    one::<OfflineRequest>(bytes, &mut taken);
     taken
 }
 
@@ -114,8 +116,10 @@ fn hardened(name: &str, kind: Kind, bytes: &[u8], fleet: FleetId) {
         Ok(entry) => assert_eq!((entry.bytes(), entry.id()), (bytes, peek(bytes).unwrap().id)),
         Err(error) => {
             assert_eq!(error, EntryError::NotAnEntry(kind as u16), "{name}");
-            let kept =
-                matches!(kind, Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt);
+            let kept = matches!(
+                kind,
+                Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt | Kind::Request
+            );
             assert!(kept, "{name}");
         }
     }
@@ -376,6 +380,13 @@ fn receipt() {
 fn admission() {
     let names = objects::admission_names();
     golden("admission", &objects::operator(), &objects::admission(), Ends::Closed, names);
+}
+
+#[test]
+fn offline_request() {
+    let names = objects::offline_request_names();
+    // A file says no fleet, since the host knows of none; its bytes are the same otherwise.
+    golden("offline-request", &objects::stream(), &objects::offline_request(), Ends::Closed, names);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use crate::file::{Names, inside, leaf, list, record};
 use muster::{
     authority::{
         AGENT_USER, ANY, Admission, Approval, Certificate, Checkpoint, Cut, Departure, Enrolment, Genesis,
-        Grant, Halt, HostCertificate, HostKeys, Invitation, Lift, MemberList, Op, OpAction, Revocation,
+        Grant, Halt, HostCertificate, HostKeys, Invitation, Lift, MemberList, OfflineRequest, Op, OpAction,
+        Revocation,
         RootChange, RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
     },
     identity::{
@@ -584,6 +585,15 @@ pub(crate) fn enrolment() -> Enrolment {
         },
         at: after(5000),
     }
+}
+
+pub(crate) fn offline_request() -> OfflineRequest {
+    OfflineRequest { name: "web-9".to_owned(), keys: enrolment().keys, at: NOW }
+}
+
+pub(crate) fn offline_request_names() -> Names {
+    let keys = record("keys", [leaf("stream"), leaf("transport"), leaf("executor"), leaf("seal, X25519")]);
+    record("offline request", [leaf("name"), keys, leaf("at, in ms")])
 }
 
 pub(crate) fn enrolment_names() -> Names {

@@ -1,6 +1,6 @@
 //! `host`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
@@ -45,12 +45,22 @@ words of its keys with those that it shows itself.
 Examples:
   muster host ls -t 'state = pending' -o wide
   muster host admit web-9
-  muster host admit lusab-babad-gutih-tugad-mudof"
+  muster host admit lusab-babad-gutih-tugad-mudof
+  muster host admit --file web-9.request --answer web-9.answer -l role=web"
 )]
 pub struct HostAdmit {
     /// Hosts that wait, by name, beginning of the id, or words of the keys
-    #[arg(value_name = "HOST", required = true)]
+    #[arg(value_name = "HOST", required_unless_present = "file")]
     pub hosts: Vec<String>,
+    /// A request of a host that has no link: muster join --request
+    #[arg(long, value_name = "FILE", requires = "answer", conflicts_with = "hosts")]
+    pub file: Option<PathBuf>,
+    /// Where to write the answer to it
+    #[arg(long, value_name = "FILE", requires = "file")]
+    pub answer: Option<PathBuf>,
+    /// A tag that the host of the request gets; may be repeated
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = parse_label, requires = "file")]
+    pub labels: Vec<(String, String)>,
     /// Say what would be done and do nothing
     #[arg(long)]
     pub dry_run: bool,

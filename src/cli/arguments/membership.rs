@@ -125,11 +125,22 @@ pub struct Invite {
 #[command(after_help = "Examples:
   sudo muster join mst1…
   sudo muster join - < token
-  sudo muster join mst1… --wait 8h")]
+  sudo muster join mst1… --wait 8h
+
+Where no link is, by files: the host asks, an operator answers, the host joins:
+  sudo muster join --request web-9.request
+  muster host admit --file web-9.request --answer web-9.answer -l role=web
+  sudo muster join --answer web-9.answer")]
 pub struct Join {
     /// The token, or `-` to read it from standard input
-    #[arg(value_name = "TOKEN")]
-    pub token: String,
+    #[arg(value_name = "TOKEN", required_unless_present_any = ["request", "answer"])]
+    pub token: Option<String>,
+    /// Without a link: write what an operator is to answer into this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "answer", "labels"])]
+    pub request: Option<PathBuf>,
+    /// Without a link: join by this answer to such a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "labels", "host_name"])]
+    pub answer: Option<PathBuf>,
     /// This host's name [default: the machine's]
     #[arg(long, value_name = "NAME")]
     pub host_name: Option<String>,

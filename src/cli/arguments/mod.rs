@@ -16,7 +16,7 @@ mod tree;
 mod trust;
 
 pub(super) use approval::Approval;
-pub(super) use hosts::{Host, HostTag, HostUntag, Select};
+pub(super) use hosts::{Host, HostAdmit, HostTag, HostUntag, Select};
 pub(super) use inventory::{Inventory, InventoryCompare, InventorySearch, InventoryShow};
 pub(super) use job::{Job, JobRerun};
 pub(super) use key::{Key, KeyExport};
