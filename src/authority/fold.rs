@@ -44,6 +44,8 @@ pub enum Standing {
     /// Its token was redeemed more often than it allows; none of its redeemers counts until an operator
     /// sorts it out.
     Quarantined,
+    /// Its key signs in two places: its state was copied and both copies run, or somebody has its key.
+    Cloned,
     /// The certificate that invited it is no longer one of the fleet's, or no longer stands for it.
     Disowned,
     /// An admin suspended it, or its token.
@@ -59,6 +61,8 @@ pub struct Host {
     departure: Option<Signed<Departure>>,
     recognised: bool,
     over_used: bool,
+    /// Its key signs in two places.
+    copied: bool,
     /// Suspended or revoked, if it is.
     stopped: Option<Standing>,
     tags: BTreeMap<String, TagState>,
@@ -89,6 +93,8 @@ impl Host {
             stopped
         } else if !self.recognised {
             Standing::Disowned
+        } else if self.copied {
+            Standing::Cloned
         } else if self.over_used {
             Standing::Quarantined
         } else {
@@ -161,6 +167,8 @@ pub struct Authority {
     writes: BTreeMap<HostId, BTreeMap<EntryId, Write>>,
     users: BTreeMap<EntryId, Users>,
     pub(super) groups: Groups,
+    /// Hosts whose key signs in two places, by proofs that whoever folds has checked.
+    copied: BTreeSet<HostId>,
 }
 
 impl Authority {
@@ -176,6 +184,7 @@ impl Authority {
             writes: BTreeMap::new(),
             users: BTreeMap::new(),
             groups: Groups::default(),
+            copied: BTreeSet::new(),
         }
     }
 
@@ -442,7 +451,8 @@ impl Authority {
         let Some(token) = self.tokens.get_mut(&invitation) else { return Ok(false) };
         token.redeemers.insert(id);
         let (recognised, tags) = (token.recognised, BTreeMap::new());
-        let host = Host { enrolled, departure, recognised, over_used: false, stopped: None, tags };
+        let (over_used, copied, stopped) = (false, self.copied.contains(&id), None);
+        let host = Host { enrolled, departure, recognised, over_used, copied, stopped, tags };
         self.hosts.insert(id, host);
         self.count_redeemers(&invitation, uses, Some(id));
         self.restop(id);
@@ -477,6 +487,14 @@ impl Authority {
             if let Some(host) = self.hosts.get_mut(id) {
                 host.over_used = over;
             }
+        }
+    }
+
+    /// Takes a host out that was proved to sign in two places. The proof is checked by whoever calls.
+    pub fn quarantine_copied(&mut self, host: HostId) {
+        self.copied.insert(host);
+        if let Some(host) = self.hosts.get_mut(&host) {
+            host.copied = true;
         }
     }
 

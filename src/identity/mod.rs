@@ -22,7 +22,7 @@ pub use keys::{
     count_verification, is_development_key, verifications,
 };
 pub use signed::{
-    CONTEXT, Cosigned, ENVELOPE_BYTES_MAX, Header, Kind, Payload, SignatureKind, Signed, SignedError, peek,
-    ssh_signature,
+    Bare, CONTEXT, Cosigned, ENVELOPE_BYTES_MAX, Header, Kind, Payload, SignatureKind, Signed, SignedError,
+    peek, ssh_signature,
 };
 pub use token::{JoinToken, TOKEN_ADDRESSES_MAX, TokenError};

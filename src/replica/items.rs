@@ -47,6 +47,7 @@ impl Replica {
             Spot::Invitation => self.invitations.get(id)?.bytes(),
             Spot::Host(host) => self.authority.host(&host)?.enrolled().certificate().bytes(),
             Spot::Departure(host) => self.authority.host(&host)?.departure()?.bytes(),
+            Spot::Equivocation(host) => self.equivocations.get(&host)?.bytes(),
             Spot::Op { stream, sequence } => {
                 let ops = &self.operators.get(&stream)?.ops;
                 ops.get(usize::try_from(sequence).ok()?)?.bytes()
@@ -89,6 +90,7 @@ impl Replica {
             hosts
                 .map(|h| (h.id(), rank::HOST, h.bytes()))
                 .chain(departures.map(|d| (d.id(), rank::DEPARTURE, d.bytes())))
+                .chain(self.equivocations().map(|e| (e.id(), rank::DEPARTURE, e.bytes())))
         });
         set.chain(members)
     }

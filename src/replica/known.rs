@@ -31,6 +31,7 @@ impl Subject for Known<'_> {
                     Standing::Member => "member",
                     Standing::Left => "left",
                     Standing::Quarantined => "quarantined",
+                    Standing::Cloned => "cloned",
                     Standing::Disowned => "disowned",
                     Standing::Suspended => "suspended",
                     Standing::Revoked => "revoked",

@@ -7,5 +7,6 @@ mod ends;
 mod harness;
 mod judged;
 mod once;
+mod past;
 mod shipped;
 mod stopped;

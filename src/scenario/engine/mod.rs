@@ -8,6 +8,7 @@
 mod act;
 mod checks;
 mod commands;
+mod copies;
 mod disk;
 mod fleet;
 mod forge;

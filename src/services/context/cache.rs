@@ -149,6 +149,7 @@ fn past(row: &HostRow, standing: Standing, at: Timestamp) -> HostRow {
         Standing::Member => "unknown",
         Standing::Left => "left",
         Standing::Quarantined => "quarantined",
+        Standing::Cloned => "cloned",
         Standing::Disowned => "disowned",
         Standing::Suspended => "suspended",
         Standing::Revoked => "revoked",

@@ -35,6 +35,7 @@ pub fn lines(replica: &Replica, seen: Vec<HostRow>) -> Vec<HostLine> {
                 Standing::Member => {}
                 Standing::Left => "left".clone_into(&mut about.state),
                 Standing::Quarantined => "quarantined".clone_into(&mut about.state),
+                Standing::Cloned => "cloned".clone_into(&mut about.state),
                 Standing::Disowned => "disowned".clone_into(&mut about.state),
                 Standing::Suspended => "suspended".clone_into(&mut about.state),
                 Standing::Revoked => "revoked".clone_into(&mut about.state),

@@ -41,6 +41,7 @@ fn state(host: &Host, row: Option<&HostRow>) -> &'static str {
     match host.standing() {
         Standing::Left => "left",
         Standing::Quarantined => "quarantined",
+        Standing::Cloned => "cloned",
         Standing::Disowned => "disowned",
         Standing::Suspended => "suspended",
         Standing::Revoked => "revoked",
