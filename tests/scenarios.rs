@@ -119,6 +119,7 @@ macro_rules! come_true {
 come_true! {
     chain_of_neighbours_comes_true = "chain-of-neighbours",
     fork_of_authority_comes_true = "fork-of-authority",
+    cloned_host_comes_true = "cloned-host",
     forged_order_comes_true = "forged-order",
     forged_tag_comes_true = "forged-tag",
     full_disk_comes_true = "full-disk",
@@ -127,6 +128,7 @@ come_true! {
     hands_on_comes_true = "hands-on",
     killed_mid_order_comes_true = "killed-mid-order",
     laptop_closed_mid_job_comes_true = "laptop-closed-mid-job",
+    old_snapshot_comes_true = "old-snapshot",
     offline_host_catches_up_comes_true = "offline-host-catches-up",
     operator_from_outside_comes_true = "operator-from-outside",
     outbound_only_host_comes_true = "outbound-only-host",

@@ -52,6 +52,8 @@ pub enum Standing {
     /// Its token was redeemed more often than it allows; none of its redeemers counts until an operator
     /// sorts it out.
     Quarantined,
+    /// Its key signs in two places: its state was copied and both copies run, or somebody has its key.
+    Cloned,
     /// The certificate that invited it is no longer one of the fleet's, or no longer stands for it.
     Disowned,
     /// An admin suspended it, or its token.
@@ -70,6 +72,7 @@ impl Standing {
             Self::Left => "left",
             Self::Retired => "retired",
             Self::Quarantined => "quarantined",
+            Self::Cloned => "cloned",
             Self::Disowned => "disowned",
             Self::Suspended => "suspended",
             Self::Revoked => "revoked",
@@ -93,6 +96,8 @@ pub struct Host {
     admitted: Option<bool>,
     retired: bool,
     renamed: Option<String>,
+    /// Its key signs in two places.
+    copied: bool,
     /// Suspended or revoked, if it is.
     stopped: Option<Standing>,
     tags: BTreeMap<String, TagState>,
@@ -125,6 +130,8 @@ impl Host {
             Standing::Disowned
         } else if self.retired {
             Standing::Retired
+        } else if self.copied {
+            Standing::Cloned
         } else {
             let approved = self.enrolled.invitation().body().approve;
             match self.admitted {
@@ -204,6 +211,8 @@ pub struct Authority {
     pub(super) groups: Groups,
     admissions: Admissions,
     notices: Notices,
+    /// Hosts whose key signs in two places, by proofs that whoever folds has checked.
+    copied: BTreeSet<HostId>,
 }
 
 impl Authority {
@@ -221,6 +230,7 @@ impl Authority {
             groups: Groups::default(),
             admissions: Admissions::default(),
             notices: Notices::default(),
+            copied: BTreeSet::new(),
         }
     }
 
@@ -522,6 +532,7 @@ impl Authority {
             admitted: None,
             retired: false,
             renamed: None,
+            copied: self.copied.contains(&id),
             stopped: None,
             tags,
         };
@@ -560,6 +571,14 @@ impl Authority {
             if let Some(host) = self.hosts.get_mut(id) {
                 host.over_used = over;
             }
+        }
+    }
+
+    /// Takes a host out that was proved to sign in two places. The proof is checked by whoever calls.
+    pub fn quarantine_copied(&mut self, host: HostId) {
+        self.copied.insert(host);
+        if let Some(host) = self.hosts.get_mut(&host) {
+            host.copied = true;
         }
     }
 

@@ -142,6 +142,11 @@ pub enum Refusal {
     /// An order that may have been executed and forgotten here.
     #[error("too old: it expires before what this host still remembers")]
     BelowFloor,
+    /// The host was restored from an older copy of its state, so it may have run this and not know it.
+    #[error(
+        "this host was restored from an older copy of its state, and may have run this before: order it anew"
+    )]
+    Restored,
     /// The user does not exist on this host.
     #[error("no user {user} on this host")]
     NoSuchUser {

@@ -450,6 +450,8 @@ impl Executor {
                 }
             }
             ToExecutor::Order { order } => self.on_order(&order),
+            ToExecutor::Adopt { order, record } => self.adopt(&order, &record),
+            ToExecutor::Restored { before } => self.restored(before),
             ToExecutor::Cancel { cancellation } => self.cancel(&cancellation),
             ToExecutor::Settled { order } => {
                 self.claims.settle(order.0);

@@ -70,6 +70,7 @@ pub(super) fn judge(handed: &Handed, trust: &Trust, key: &SealSecret, now: Times
         Standing::Left => Some("it has left"),
         Standing::Retired => Some("an operator retired it"),
         Standing::Quarantined => Some("its token was over-used"),
+        Standing::Cloned => Some("its key signs in two places: it was cloned, or the key was stolen"),
         Standing::Disowned => Some("its certificate does not hold"),
         Standing::Suspended => Some("it is suspended"),
         Standing::Revoked => Some("it is revoked"),

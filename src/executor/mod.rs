@@ -11,6 +11,7 @@ mod child;
 mod judge;
 mod orders;
 mod os;
+mod past;
 pub mod supervisor;
 mod trust;
 

@@ -96,6 +96,10 @@ impl Executor {
                 let refusal = Refusal::TooMany { what: "orders waiting on this host", limit: WAITING_MAX };
                 Verdict::Refuse { order, refusal }
             }
+            // It may have been run by a state that was lost.
+            Verdict::Run { order, .. } if order.body().issued <= self.claims.restored_before() => {
+                Verdict::Refuse { order, refusal: Refusal::Restored }
+            }
             verdict => verdict,
         };
         match verdict {
@@ -325,7 +329,7 @@ impl Executor {
     }
 
     /// Claims an order, and with the same sync says in the audit chain what becomes of it.
-    fn claim(
+    pub(super) fn claim(
         &mut self,
         order: EntryId,
         expires: Timestamp,
@@ -358,7 +362,7 @@ impl Executor {
     }
 
     /// The next record of the audit chain. It is in the chain once it is on disk and was appended.
-    fn audited(&mut self, at: Timestamp, event: AuditEvent) -> Signed<AuditRecord> {
+    pub(super) fn audited(&mut self, at: Timestamp, event: AuditEvent) -> Signed<AuditRecord> {
         if self.audit.is_full() {
             let rotated = self.next_record(at, AuditEvent::Rotated {});
             if let Err(error) = self.audit.rotate(&rotated) {

@@ -180,7 +180,9 @@ impl Trust {
             return true;
         }
         let bytes = self.bytes.saturating_add(entry.0.len());
-        let stops = [Kind::Root, Kind::Suspension, Kind::Halt].map(|kind| kind as u16).contains(&header.kind);
+        let stops = [Kind::Root, Kind::Suspension, Kind::Halt, Kind::Equivocation]
+            .map(|kind| kind as u16)
+            .contains(&header.kind);
         let (entries_max, bytes_max) =
             if stops { (STOPS_TOO_MAX, FILE_BYTES_MAX) } else { (ENTRIES_MAX, ENTRY_BYTES_MAX) };
         if self.entries.len() >= entries_max || bytes > bytes_max {
@@ -199,6 +201,13 @@ impl Trust {
             }
             Ok(Entry::Departure(departure)) => {
                 departure.signer() == self.stream && self.authority.absorb_departure(departure).is_ok()
+            }
+            Ok(Entry::Equivocation(proof)) => {
+                let ours = proof.host() == self.host;
+                if ours {
+                    self.authority.quarantine_copied(self.host);
+                }
+                ours
             }
             // Not its own: what made it a member is in the member file.
             Ok(Entry::Host(other)) => {

@@ -25,8 +25,8 @@ pub use keys::{
 };
 pub use seal::{Opener, PIECE_BYTES_MAX, SEAL_BYTES, Seal, SealError, SealPublic, SealSecret, Sealer, seal};
 pub use signed::{
-    CONTEXT, Cosigned, ENVELOPE_BYTES_MAX, Header, Kind, Payload, SignatureKind, Signed, SignedError, peek,
-    ssh_signature,
+    Bare, CONTEXT, Cosigned, ENVELOPE_BYTES_MAX, Header, Kind, Payload, SignatureKind, Signed, SignedError,
+    peek, ssh_signature,
 };
 pub use token::{JoinToken, TOKEN_ADDRESSES_MAX, TokenError};
 pub use words::words;

@@ -71,6 +71,8 @@ pub enum Kind {
     Request = 20,
     /// An operator's word about a host that waits.
     Admission = 21,
+    /// Two heads of one host at one place. Bears no signature: what it holds does.
+    Equivocation = 26,
 }
 
 impl Kind {
@@ -97,6 +99,7 @@ impl Kind {
             Self::AuditRecord,
             Self::Request,
             Self::Admission,
+            Self::Equivocation,
         ]
         .into_iter()
         .find(|kind| *kind as u16 == number)
@@ -618,6 +621,54 @@ impl<T: Payload<Signer = Root>> Cosigned<T> {
 impl<T: Payload + fmt::Debug> fmt::Debug for Cosigned<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cosigned").field("id", &self.id).field("body", &self.body).finish_non_exhaustive()
+    }
+}
+
+/// An object in an envelope without a signature, which needs none: what it holds is signed. Whoever makes it of
+/// the same makes the same bytes, so that it has one id.
+#[derive(Clone, Debug)]
+pub struct Bare<T: Payload> {
+    bytes: Arc<[u8]>,
+    id: EntryId,
+    body: T,
+}
+
+impl<T: Payload> Bare<T> {
+    /// Puts `body` into an envelope for `fleet`.
+    pub fn of(fleet: FleetId, body: T) -> Self {
+        let signed = signed_bytes(fleet, None, &body);
+        let id = id_of(&signed);
+        let bytes = wire::encode(&Envelope { signed: Bytes(signed), signatures: Vec::new() });
+        Self { bytes: bytes.into(), id, body }
+    }
+
+    /// Reads received bytes. What the body holds is for the caller to check.
+    ///
+    /// # Errors
+    /// See [`SignedError`]; one that names a signer or bears a signature is none.
+    pub fn read(bytes: &[u8], fleet: FleetId) -> Result<Self, SignedError> {
+        let (header, body, envelope) = open(bytes, T::BYTES_MAX)?;
+        check_header::<T>(&header, fleet)?;
+        if header.signer.is_some() || !envelope.signatures.is_empty() {
+            return Err(SignedError::SignatureCount);
+        }
+        let body = T::from_value(body, "body")?;
+        Ok(Self { bytes: bytes.into(), id: header.id, body })
+    }
+
+    /// The envelope as received or made.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The object's id.
+    pub fn id(&self) -> EntryId {
+        self.id
+    }
+
+    /// What it holds.
+    pub fn body(&self) -> &T {
+        &self.body
     }
 }
 

@@ -53,12 +53,14 @@ enum Record {
     Finish { order: Order, result: Bytes, settled: Vec<Order>, audit: Option<Bytes> },
     Settled { settled: Vec<Order> },
     Floor { expires: Timestamp },
+    Restored { before: Timestamp, audit: Option<Bytes> },
 }
 wire_choice!(Record {
     0 = Claim { order, expires, at, settled, audit },
     1 = Finish { order, result, settled, audit },
     2 = Settled { settled },
     3 = Floor { expires },
+    4 = Restored { before, audit },
 });
 
 /// What became of a claim.
@@ -98,6 +100,8 @@ pub struct Claims {
     /// Where each result's record stands.
     places: BTreeMap<Order, (u64, usize)>,
     floor: Timestamp,
+    /// What was issued up to here may have been run by a state that was lost.
+    restored: Timestamp,
     /// Acknowledged, but not yet on disk.
     riders: Vec<Order>,
     /// What the file holds of the audit chain, as it was when it was opened.
@@ -126,6 +130,7 @@ impl Claims {
             claims: BTreeMap::new(),
             places: BTreeMap::new(),
             floor: Timestamp::default(),
+            restored: Timestamp::default(),
             riders: Vec::new(),
             audits: Vec::new(),
             torn: false,
@@ -162,7 +167,8 @@ impl Claims {
                         _ => self.corrupt(at),
                     })?;
                     if let Record::Claim { audit: Some(audit), .. }
-                    | Record::Finish { audit: Some(audit), .. } = &record
+                    | Record::Finish { audit: Some(audit), .. }
+                    | Record::Restored { audit: Some(audit), .. } = &record
                     {
                         self.audits.push(audit.clone());
                     }
@@ -202,6 +208,10 @@ impl Claims {
                 self.floor = self.floor.max(expires);
                 Vec::new()
             }
+            Record::Restored { before, audit: _ } => {
+                self.restored = self.restored.max(before);
+                Vec::new()
+            }
         };
         for order in settled {
             self.forget_bytes(&order);
@@ -227,6 +237,17 @@ impl Claims {
     /// The latest expiry of an order that was forgotten.
     pub fn expiry_floor(&self) -> Timestamp {
         self.floor
+    }
+
+    /// The latest time for which this directory is known to be older than what the host did: an order issued up
+    /// to then and not claimed may have been run all the same.
+    pub fn restored_before(&self) -> Timestamp {
+        self.restored
+    }
+
+    /// Notes that this directory was restored from an older copy (one sync), and `audit` with it. Never undone.
+    pub fn restore(&mut self, before: Timestamp, audit: Option<&[u8]>) -> Result<(), JournalError> {
+        self.write(Record::Restored { before, audit: audit.map(Bytes::from) })
     }
 
     /// How many orders are claimed and not yet forgotten.
@@ -356,6 +377,9 @@ impl Claims {
             return Ok(0);
         }
         let mut records = vec![Record::Floor { expires: floor }];
+        if self.restored > Timestamp::default() {
+            records.push(Record::Restored { before: self.restored, audit: None });
+        }
         for (order, claim) in self.claims.iter().filter(|(_, claim)| !goes(claim)) {
             let (order, settled) = (*order, Vec::new());
             records.push(Record::Claim { order, expires: claim.expires, at: claim.at, settled, audit: None });
@@ -420,7 +444,7 @@ impl Claims {
             Record::Claim { settled, .. } | Record::Finish { settled, .. } | Record::Settled { settled } => {
                 settled.len()
             }
-            Record::Floor { .. } => 0,
+            Record::Floor { .. } | Record::Restored { .. } => 0,
         };
         self.riders.drain(..riders.min(self.riders.len()));
         self.apply(record, offset, body.len()).ok_or_else(|| self.corrupt(offset))

@@ -8,7 +8,7 @@
 //!   member          fleet, shield, root chain, own certificate: written last when joining
 //!   executor/       0700: the executor's alone (spool/ may be read by the mesh process)
 //!     executor.key  seal.key  trust  claims  spool/  shipped/
-//!   mesh/           0700, the mesh user's: transport.key  stream.key  epoch  first  store/  shipped/
+//!   mesh/           0700, the mesh user's: transport.key  stream.key  epoch  said  first  store/  shipped/
 //! ```
 
 use std::{
@@ -129,6 +129,21 @@ impl HostHomeError {
 /// Whether this is what the system says where a disk, or the part of it that a user may take, is full.
 pub fn is_full_disk(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The place of the last head that this directory knows was signed: who holds a later one has seen what became of
+/// this directory after it was copied.
+#[derive(Debug)]
+pub struct Said(Slots<(u32, u64)>);
+
+impl Said {
+    /// Notes a place before a head is signed for it; it is on disk then.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note(&mut self, epoch: u32, sequence: u64) -> Result<(), HostHomeError> {
+        Ok(self.0.store(&(epoch, sequence))?)
+    }
 }
 
 /// What makes a host a member.
@@ -523,6 +538,21 @@ impl MeshHome {
         let next = last.map_or(0, |last| last.saturating_add(1));
         slots.store(&next)?;
         Ok(next)
+    }
+
+    /// Epoch and sequence of the last head that was signed here, as [`Said::note`] left them, and what notes the next.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn said(&self) -> Result<(Said, Option<(u32, u64)>), HostHomeError> {
+        let path = self.dir.join("said");
+        let (slots, last) = match Slots::open(&path) {
+            Ok(opened) => opened,
+            // As without it: what peers say is compared with the newest head of the store.
+            Err(JournalError::Corrupt { .. }) => (Slots::anew(&path), None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok((Said(slots), last))
     }
 
     /// Where the store is.

@@ -7,6 +7,7 @@ use crate::{
     identity::EntryId,
     journal::Member,
     replica::{Handed, Report},
+    time::Timestamp,
     wire::{Bytes, WireError},
     wire_choice, wire_record,
 };
@@ -117,6 +118,18 @@ pub enum ToExecutor {
     Serving {},
     /// Its loops turn.
     Alive {},
+    /// A peer kept this result of an order, which this executor signed and may have forgotten.
+    Adopt {
+        /// The signed order, as received: its id says when it expires.
+        order: Bytes,
+        /// The signed result.
+        record: Bytes,
+    },
+    /// Peers have seen later heads of this host than its own directory knows of: it is an older copy.
+    Restored {
+        /// What was issued up to here may have been run.
+        before: Timestamp,
+    },
 }
 wire_choice!(ToExecutor {
     0 = Ready { confinement },
@@ -128,6 +141,8 @@ wire_choice!(ToExecutor {
     6 = Leave { departure },
     10 = Serving {},
     11 = Alive {},
+    12 = Adopt { order, record },
+    13 = Restored { before },
 });
 
 /// Why the two can no longer talk. The executor starts a new mesh process then.

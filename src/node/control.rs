@@ -24,11 +24,12 @@ use crate::{
     executor::message::{Start, ToExecutor},
     identity::{self, EntryId, HostId, Kind, SecretKey, Signed, Stream},
     net::Net,
-    replica::{Item, Replica, Report, first_hour},
+    replica::{Equivocation, Item, Replica, Report, first_hour},
     services::{
         audit,
         hosts::{listing, serve as hosts},
         inventory::Inventory,
+        past::Past,
         replication::{Misbehaved, Replication},
         run::{FetchRequest, LivePiece, News, Runs, Shipping, Sink, Ways},
         upkeep,
@@ -86,6 +87,8 @@ pub(super) struct Node {
     pub(super) problems: watch::Receiver<Vec<String>>,
     /// What of this host cannot be looked at.
     pub(super) unseen: watch::Receiver<Vec<String>>,
+    /// What peers knew of this host's own past.
+    pub(super) past: Past,
     pub(super) inventory: Inventory,
     pub(super) advertise: Vec<SocketAddr>,
     /// Where it was told to listen.
@@ -321,6 +324,7 @@ impl Node {
                 forks => problems.push(format!("{forks} streams were signed twice at one place")),
             }
             problems.extend(forked(replica));
+            problems.extend(self.past.problem());
             let root = replica.roots(first_hour(clock::now())).root();
             (replica.authority().members().count(), replica.entries(), root, replica.orders().count())
         });
@@ -557,14 +561,21 @@ fn misbehaving(rows: &[Misbehaved], replica: &Replica, now: Timestamp) -> Vec<St
         .collect()
 }
 
-/// Whose heads stand twice at one place, by name: another machine has the key, or an old copy of the disk runs.
+/// Whose heads stand twice at one place, by name: another machine has the key, or a copy of the disk runs.
 fn forked(replica: &Replica) -> Vec<String> {
     let name = |host: &HostId| {
         let known = replica.authority().host(host);
         known.map_or_else(|| host.to_string(), |host| host.name().to_owned())
     };
-    let hosts = replica.forked_hosts().take(FORKED_MAX);
-    hosts.map(|host| format!("{} says two different things in one place", name(host))).collect()
+    let proofs = replica.equivocations().take(FORKED_MAX);
+    let words = |proof: &Equivocation| {
+        format!(
+            "{} says two different things in one place: it was cloned, or its key was stolen, and it is out of \
+             the fleet. Stop all copies but one, run muster leave there, and let it join anew",
+            name(&proof.host())
+        )
+    };
+    proofs.map(words).collect()
 }
 
 /// Tokens that more hosts redeemed than they allow, and the way out.

@@ -40,7 +40,9 @@ use crate::{
     replica::{Entry, Replica, Tables},
     services::{
         inventory::{Inventory, Publisher, Sources},
-        membership, registry,
+        membership,
+        past::{self, Past},
+        registry,
         replication::{self, Mail},
         run::{Parts, Runs, Shipping, Ways},
     },
@@ -203,8 +205,27 @@ async fn run(
     tasks.spawn(replicating);
     let shipping = Shipping::open(me, store.clone(), net.clone(), clock::now, &home.shipped_dir())?;
     tasks.spawn(shipping.clone().fetch(stop.clone()));
+    let (mut said_at, mark) = home.said()?;
+    let (past, asking) = past::start(
+        past::Parts {
+            me,
+            fleet,
+            net: net.clone(),
+            store: store.clone(),
+            executor: to_executor.clone(),
+            mark,
+            clock: clock::now,
+        },
+        stop.clone(),
+    );
+    tasks.spawn(asking);
     let runs = Runs::new(Parts {
         me,
+        clears: {
+            let past = past.clone();
+            Arc::new(move |id, order| past.clears(id, order))
+        },
+        cleared: past.cleared(),
         store: store.clone(),
         net: net.clone(),
         spool: spool(&start),
@@ -248,10 +269,13 @@ async fn run(
             let (net, advertise, wanted) = (net.clone(), advertise.clone(), wanted.clone());
             move || addresses(&net, &advertise, &wanted)
         },
+        note: Box::new(move |epoch, sequence| {
+            said_at.note(epoch, sequence).map_err(|error| error.to_string())
+        }),
         clock: clock::now,
         problems: unlooked,
     };
-    tasks.spawn(publish(home.clone(), fleet, home.stream_key()?, store.clone(), sources));
+    tasks.spawn(publish(home.clone(), fleet, home.stream_key()?, store.clone(), past.clone(), sources));
     let inventory = Inventory::new(store.clone());
     tasks.spawn(inventory.clone().tidy());
 
@@ -295,6 +319,7 @@ async fn run(
         problems,
         unseen,
         inventory,
+        past,
         advertise,
         wanted,
         bulk: Semaphore::new(control::BULK_MAX),
@@ -367,19 +392,43 @@ async fn listen_later(net: Net, mut missing: Vec<SocketAddr>, problems: watch::S
     std::future::pending::<()>().await;
 }
 
-/// Says what this host is, in a new epoch of its stream, from when there is one.
+/// Says what this host is, in a new epoch of its stream, from when there is one and peers were asked for the last
+/// one. A host whose key signs in two places says so once, and then nothing more.
 async fn publish<A: Fn() -> Vec<SocketAddr>>(
     home: MeshHome,
     fleet: FleetId,
     key: SecretKey<Stream>,
     store: Store,
-    sources: Sources<A>,
+    past: Past,
+    mut sources: Sources<A>,
 ) {
-    let begun = epoch::begin(&home, &sources.problems).await;
+    let found = past.settled().await;
     let me = HostId::of(&key.public());
-    let last = store.read(|replica| replica.head(&me).cloned());
-    let after = last.as_ref().map_or(0, |head| head.body().epoch.saturating_add(1));
-    Publisher::new(fleet, key, begun.max(after), last.as_ref()).run(store, sources).await;
+    let (mut alone, mut ahead) = (found.answers == 0, found.ahead);
+    loop {
+        if store.read(|replica| replica.equivocation(&me).is_some()) {
+            break;
+        }
+        let begun = epoch::begin(&home, &sources.problems).await;
+        let last = store.read(|replica| replica.head(&me).cloned());
+        let after = last.as_ref().map_or(0, |head| head.body().epoch.saturating_add(1));
+        let key = SecretKey::from_seed(&key.seed());
+        let mut publisher = Publisher::new(fleet, key, begun.max(after), last.as_ref());
+        if let Some(head) = ahead.take() {
+            publisher.follows(&head);
+        }
+        let other = publisher.run(&store, &mut sources).await;
+        if !alone {
+            warn!("another process signs with this host's key: it was cloned, or the key was stolen");
+            publisher.contradict(&other, &store, clock::now());
+            break;
+        }
+        // It went on without having heard of its past, and hears of it now.
+        alone = false;
+        past.overtaken(&other).await;
+        ahead = Some(Arc::new(other));
+    }
+    std::future::pending::<()>().await;
 }
 
 /// The addresses to publish: those of the settings, else those listened at; loopback ones only if

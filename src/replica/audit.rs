@@ -58,12 +58,26 @@ pub enum AuditEvent {
     },
     /// Records before this one are not kept any more. It names the last of them as every record does.
     Rotated {},
+    /// This host was restored from an older copy of its state: what was ordered before this is not run any more.
+    Restored {
+        /// Orders issued up to here are refused, unless it is known what came of them.
+        before: Timestamp,
+    },
+    /// What came of an order was learned from a peer that kept this host's own signed result.
+    Recovered {
+        /// The order.
+        order: EntryId,
+        /// The signed result.
+        result: EntryId,
+    },
 }
 wire_choice!(AuditEvent {
     0 = Accepted { order, issuer, verb, run_as, approved_by },
     1 = Refused { order, issuer, verb, why },
     2 = Ended { order, outcome, result },
     3 = Rotated {},
+    20 = Restored { before },
+    21 = Recovered { order, result },
 });
 
 /// What a record tells.

@@ -11,7 +11,7 @@ use crate::{
     wire_record,
 };
 
-use super::{Cancellation, Head, Order, Packed};
+use super::{Cancellation, Equivocation, Head, Order, Packed, TwoHeads};
 
 /// Why bytes are not an entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +63,8 @@ pub enum Entry {
     Admission(Signed<Admission>),
     /// A host's last entry.
     Departure(Signed<Departure>),
+    /// The proof that a host's key signs in two places.
+    Equivocation(Box<Equivocation>),
     /// An op of an operator.
     Op(Signed<Op>),
     /// A host's snapshot.
@@ -114,6 +116,7 @@ impl Entry {
             Some(Kind::Host) => Self::Host(Box::new(Enrolled::verify(bytes, fleet)?)),
             Some(Kind::Admission) => Self::Admission(Signed::verify(bytes, fleet)?),
             Some(Kind::Departure) => Self::Departure(Signed::verify(bytes, fleet)?),
+            Some(Kind::Equivocation) => Self::Equivocation(Box::new(Equivocation::verify(bytes, fleet)?)),
             Some(Kind::Op) => Self::Op(Signed::verify(bytes, fleet)?),
             Some(Kind::Head) => Self::Head(Signed::verify(bytes, fleet)?),
             Some(Kind::Order) => Self::Order(Signed::verify(bytes, fleet)?),
@@ -168,6 +171,7 @@ impl Entry {
             Self::Host(enrolled) => enrolled.certificate().bytes(),
             Self::Admission(signed) => signed.bytes(),
             Self::Departure(signed) => signed.bytes(),
+            Self::Equivocation(proof) => proof.bytes(),
             Self::Op(signed) => signed.bytes(),
             Self::Head(signed) => signed.bytes(),
             Self::Order(signed) => signed.bytes(),
@@ -187,6 +191,7 @@ impl Entry {
             Self::Host(enrolled) => enrolled.certificate().id(),
             Self::Admission(signed) => signed.id(),
             Self::Departure(signed) => signed.id(),
+            Self::Equivocation(proof) => proof.id(),
             Self::Op(signed) => signed.id(),
             Self::Head(signed) => signed.id(),
             Self::Order(signed) => signed.id(),
@@ -215,6 +220,7 @@ impl Entry {
             | Self::Host(_)
             | Self::Admission(_)
             | Self::Departure(_)
+            | Self::Equivocation(_)
             | Self::Order(_)
             | Self::Cancellation(_)
             | Self::Approval(_) => Place::Set(self.id()),
@@ -235,6 +241,7 @@ impl Entry {
             | Self::Host(_)
             | Self::Admission(_)
             | Self::Departure(_)
+            | Self::Equivocation(_)
             | Self::Op(_)
             | Self::Head(_) => None,
         }
@@ -254,7 +261,7 @@ impl Entry {
             Self::Suspension(_) | Self::Halt(_) => rank::STOP,
             Self::Invitation(_) => rank::INVITATION,
             Self::Host(_) | Self::Admission(_) => rank::HOST,
-            Self::Departure(_) => rank::DEPARTURE,
+            Self::Departure(_) | Self::Equivocation(_) => rank::DEPARTURE,
             Self::Op(_) => rank::OP,
             Self::Order(_) => rank::ORDER,
             Self::Cancellation(_) => rank::CANCELLATION,
@@ -266,6 +273,7 @@ impl Entry {
     /// Longest entry of any kind.
     pub const BYTES_MAX: usize = {
         let (order, host, root) = (Order::BYTES_MAX, HostCertificate::BYTES_MAX, RootUpdate::BYTES_MAX);
+        let order = if order > TwoHeads::BYTES_MAX { order } else { TwoHeads::BYTES_MAX };
         let longer = if order > host { order } else { host };
         if longer > root { longer } else { root }
     };

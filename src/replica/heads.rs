@@ -86,9 +86,10 @@ impl Replica {
                 return Ok(Merged::Known);
             }
             if place == held_place {
-                self.forked_hosts.insert(host);
+                let held = held.head.clone();
+                self.found_twice(&held, &head);
                 // One of two snapshots must stand everywhere: the one with the lower id.
-                if held.head.id() < head.id() {
+                if held.id() < head.id() {
                     return Ok(Merged::Known);
                 }
             }
@@ -157,11 +158,6 @@ impl Replica {
     /// All heads, in the order of their hosts.
     pub fn heads(&self) -> impl Iterator<Item = (&HostId, &Signed<Head>)> {
         self.heads.iter().map(|(host, kept)| (host, &kept.head))
-    }
-
-    /// The hosts of which two heads at one place were seen here.
-    pub fn forked_hosts(&self) -> impl Iterator<Item = &HostId> {
-        self.forked_hosts.iter()
     }
 
     /// A facet of a host, by name, with its canonical bytes.

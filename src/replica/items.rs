@@ -48,6 +48,7 @@ impl Replica {
             Spot::Host(host) => self.authority.host(&host)?.enrolled().certificate().bytes(),
             Spot::Admission => self.authority.admission(id)?.bytes(),
             Spot::Departure(host) => self.authority.host(&host)?.departure()?.bytes(),
+            Spot::Equivocation(host) => self.equivocations.get(&host)?.bytes(),
             Spot::Op { stream, sequence } => {
                 let ops = &self.operators.get(&stream)?.ops;
                 ops.get(usize::try_from(sequence).ok()?)?.bytes()
@@ -94,6 +95,7 @@ impl Replica {
                 .map(|h| (h.id(), rank::HOST, h.bytes()))
                 .chain(self.authority.admissions().map(|a| (a.id(), rank::HOST, a.bytes())))
                 .chain(departures.map(|d| (d.id(), rank::DEPARTURE, d.bytes())))
+                .chain(self.equivocations().map(|e| (e.id(), rank::DEPARTURE, e.bytes())))
         });
         set.chain(members)
     }

@@ -32,6 +32,7 @@ pub(super) enum Spot {
     Host(HostId),
     Admission,
     Departure(HostId),
+    Equivocation(HostId),
     Op {
         stream: StreamId,
         sequence: u64,
@@ -57,7 +58,7 @@ impl Spot {
             | Self::Order
             | Self::Cancellation(_)
             | Self::Approval(_) => Section::Set,
-            Self::Host(_) | Self::Admission | Self::Departure(_) => Section::Members,
+            Self::Host(_) | Self::Admission | Self::Departure(_) | Self::Equivocation(_) => Section::Members,
             Self::Op { .. } | Self::Fork(_) => Section::Ops,
             Self::Head(_) => Section::Heads,
         }
@@ -79,6 +80,7 @@ impl Spot {
             Self::Halt => 11,
             Self::Approval(_) => 17,
             Self::Admission => 12,
+            Self::Equivocation(_) => 13,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The replica: all entries in their places.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
-    Cancellation, Entry, Order, Packed, Roots,
+    Cancellation, Entry, Equivocation, Order, Packed, Roots,
     approvals::{Approvals, Said},
     facets::Facets,
     first_hour,
@@ -49,7 +49,9 @@ pub struct Replica {
     pub(super) orders: BTreeMap<EntryId, Admitted<Order>>,
     pub(super) cancellations: BTreeMap<EntryId, Signed<Cancellation>>,
     pub(super) approvals: Approvals,
-    pub(super) forked_hosts: BTreeSet<HostId>,
+    pub(super) equivocations: BTreeMap<HostId, Equivocation>,
+    /// Proofs that came out of heads and are still to be merged.
+    pub(super) proofs: Vec<Equivocation>,
     pub(super) version: u64,
     /// What live orders mark hosts of, and no part of what is agreed on.
     pub(super) lists: Lists,
@@ -76,7 +78,8 @@ impl Replica {
             orders: BTreeMap::new(),
             cancellations: BTreeMap::new(),
             approvals: Approvals::default(),
-            forked_hosts: BTreeSet::new(),
+            equivocations: BTreeMap::new(),
+            proofs: Vec::new(),
             version: 0,
             lists: Lists::default(),
             authority_version: 0,
@@ -199,6 +202,7 @@ impl Replica {
                     Merged::Known
                 }
             }
+            Entry::Equivocation(proof) => self.merge_equivocation(*proof)?,
             Entry::Op(op) => self.merge_op(op)?,
             Entry::Head(head) => self.merge_head(head, facets)?,
             Entry::Order(order) => {
@@ -367,10 +371,10 @@ impl Replica {
     }
 
     /// Places where two things stand that cannot both: root updates, ops of an operator's stream, and
-    /// heads of a host (those that were seen here; such a pair of heads is not kept).
+    /// heads of a host.
     pub fn forks(&self) -> usize {
         self.authority.chain().forks()
-            + self.forked_hosts.len()
+            + self.equivocations.len()
             + self.operators.values().filter(|stream| stream.fork.is_some()).count()
     }
 }

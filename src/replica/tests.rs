@@ -296,6 +296,15 @@ fn make_world() -> World {
     entries.push(head(&fleet, 1, (0, 2), 2, &[&own]));
     entries.push(head(&fleet, 1, (1, 0), 3, &[&own]));
     entries.push(head(&fleet, 1, (1, 0), 4, &[&long]));
+    // Both pairs prove the same of one host.
+    let heads: Vec<Signed<Head>> = entries
+        .iter()
+        .filter_map(|(entry, _)| if let Entry::Head(head) = entry { Some(head.clone()) } else { None })
+        .collect();
+    for pair in [&heads[1..3], &heads[3..5]] {
+        let proof = Equivocation::of(fleet.id(), &pair[0], &pair[1]).unwrap();
+        entries.push((Entry::Equivocation(Box::new(proof)), Vec::new()));
+    }
     entries.push(head(&fleet, 3, (0, 1), 0, &[&shared]));
     entries.push(head(&fleet, 3, (0, u64::MAX), 0, &[]));
     entries.push(head(&fleet, 5, (0, 1), 0, &[&shared]));
@@ -378,6 +387,9 @@ impl Replica {
             if let Some(departure) = host.departure() {
                 again.enter(departure.id(), Spot::Departure(host.id()), None);
             }
+        }
+        for proof in self.equivocations() {
+            again.enter(proof.id(), Spot::Equivocation(proof.host()), None);
         }
         for (stream, held) in &self.operators {
             for op in &held.ops {

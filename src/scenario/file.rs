@@ -141,6 +141,17 @@ pub enum Act {
     Fill(Vec<String>),
     /// They have room again.
     Free(Vec<String>),
+    /// State directories are copied as they are at this moment, to be put back.
+    Snapshot(Vec<String>),
+    /// They are put back, of hosts that do not run.
+    Restore(Vec<String>),
+    /// A copy of a host's state directory is started as if it were another machine.
+    Clone {
+        /// Whose.
+        of: String,
+        /// Which planned host it is played by.
+        host: String,
+    },
     /// Hosts leave the fleet.
     Remove(Vec<String>),
     /// Links are cut.

@@ -38,9 +38,10 @@ const PACKAGES_MAX: usize = 1_000;
 /// Keys of a step that say what a command line must print.
 const EXPECTS: [&str; 6] = ["exit", "stdout", "without", "lines", "stderr", "json"];
 /// Keys that say what a step does.
-const ACTS: [&str; 22] = [
+const ACTS: [&str; 25] = [
     "enrol", "start", "stop", "kill", "freeze", "thaw", "fill", "free", "remove", "cut", "heal", "slow",
-    "clock", "install", "run", "check", "begin", "ends", "wait", "spawns", "forge", "always",
+    "clock", "install", "snapshot", "restore", "clone", "run", "check", "begin", "ends", "wait", "spawns",
+    "forge", "always",
 ];
 
 #[derive(Deserialize)]
@@ -136,6 +137,7 @@ struct RawRest {
     order: Option<String>,
     hosts: Option<Names>,
     tag: Option<String>,
+    to: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -430,6 +432,15 @@ impl Reader<'_> {
                     hosts: self.names("hosts", raw.hosts.unwrap_or(Names::One("all".into())))?,
                 })
             }
+            "clone" => {
+                let of: String = read(act, value)?;
+                let RawRest { to, .. } = allowed(act, table, &["to"])?;
+                let Some(host) = to else {
+                    return wrong(act, "a clone is played by a host of the file: to = \"d\"");
+                };
+                [&of, &host].into_iter().try_for_each(|host| self.known("to", host))?;
+                Ok(Act::Clone { of, host })
+            }
             "enrol" => {
                 let hosts = self.names(act, read(act, value)?)?;
                 let RawRest { via, .. } = allowed(act, table, &["via"])?;
@@ -445,6 +456,8 @@ impl Reader<'_> {
                     "kill" => Act::Kill(hosts),
                     "freeze" => Act::Freeze(hosts),
                     "thaw" => Act::Thaw(hosts),
+                    "snapshot" => Act::Snapshot(hosts),
+                    "restore" => Act::Restore(hosts),
                     "remove" => Act::Remove(hosts),
                     "fill" | "free" if !hosts.iter().all(|host| self.has_disk(host)) => {
                         return wrong(act, "a disk that is filled has a size: disk_mib = 16 at its host");

@@ -97,6 +97,9 @@ fn can(scenario: &Scenario, number: usize, step: &Step) -> Result<(), String> {
         Act::Spawns { order: None, .. } => Err("it needs an order = \"…\"".to_owned()),
         Act::Freeze(_) | Act::Thaw(_) => Err("there are no processes to stop".to_owned()),
         Act::Fill(_) | Act::Free(_) => Err("disks have no size".to_owned()),
+        Act::Snapshot(_) | Act::Restore(_) | Act::Clone { .. } => {
+            Err("there are no directories to copy".to_owned())
+        }
         Act::Remove(_) => Err("nobody leaves".to_owned()),
         Act::Slow { .. } => Err("links have no speed of their own".to_owned()),
         Act::Install { .. } => Err("there are no packages".to_owned()),

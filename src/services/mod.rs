@@ -9,6 +9,7 @@ pub mod hosts;
 pub mod inventory;
 pub mod keys;
 pub mod membership;
+pub mod past;
 pub mod replication;
 pub mod run;
 pub mod status;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    hosts, membership,
+    hosts, membership, past,
     run::{Runs, Shipping, Ways},
 };
 use crate::{
@@ -57,6 +57,7 @@ pub fn start(parts: &Parts, tasks: &mut JoinSet<()>) {
     service(tasks, "output", runs.clone().serve_output(Arc::clone(&ways), a));
     service(tasks, "live output", runs.serve_live(ways, stop.clone()));
     service(tasks, "shipping", shipping.serve(stop.clone()));
+    service(tasks, "past", past::serve(net.clone(), store.clone(), stop.clone()));
     service(tasks, "join", membership::serve(me, net.clone(), store.clone(), clock, b));
     service(tasks, "card", cards.serve(c));
     service(tasks, "ping", hosts::serve::serve(me, net, store, clock, stop));

@@ -22,6 +22,7 @@ use crate::{
     identity::{EntryId, HostId, peek},
     replica::{self, Arrived, Entry, Item, Merged, Replica, Report, first_hour},
     time::Timestamp,
+    wire::Bytes,
 };
 
 /// Changes that a slow reader may be behind before it has to compare instead.
@@ -163,6 +164,7 @@ impl Store {
             }
         }
         let mut new = Vec::new();
+        let mut found = Vec::new();
         let mut rows = Vec::new();
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -183,16 +185,28 @@ impl Store {
                     }
                 }
             }
+            for proof in state.replica.take_proofs() {
+                let (id, bytes) = (proof.id(), Bytes::from(proof.bytes()));
+                let merged = state.replica.merge(Entry::Equivocation(Box::new(proof)), &[]);
+                if matches!(merged, Ok(Merged::New)) {
+                    rows.push((id_key(&id), Some(bytes.0.clone())));
+                    found.push((id, Item { entry: bytes, facets: Vec::new() }));
+                }
+            }
             rows.extend(facet_rows(&mut state.replica));
             rows.extend(list_rows(&mut state.replica));
             for reason in refused {
                 *state.refused.entry(reason).or_default() += 1;
             }
         }
-        if !new.is_empty() {
+        if !(new.is_empty() && found.is_empty()) {
             self.writer.write(rows);
             // Nobody listening is no error.
             let _listeners = self.changes.send(Change { from, items: Arc::new(new.clone()) });
+        }
+        if !found.is_empty() {
+            // Found here, whoever sent what it was found in.
+            let _listeners = self.changes.send(Change { from: None, items: Arc::new(found) });
         }
         Merging { new, refusal, forged, unfit }
     }

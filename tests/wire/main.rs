@@ -28,11 +28,11 @@ use muster::{
         TokenError, is_development_key, peek,
     },
     replica::{
-        Action, Blob, Cancellation, Card, Entry, EntryError, FacetRef, Head, Limits, NodeFacet, Order,
-        Outcome, Output, ReadRequest, Receipt, Replica, Report, ResultRecord, Roster,
+        Action, Blob, Cancellation, Card, Entry, EntryError, Equivocation, FacetRef, Head, Limits, NodeFacet,
+        Order, Outcome, Output, ReadRequest, Receipt, Replica, Report, ResultRecord, Roster,
     },
     sync::{Message, pack, pack_places, unpack, unpack_places},
-    time::Timestamp,
+    time::{Hlc, Timestamp},
     wire::{self, Bytes, Value, Wire, WireError},
 };
 use objects::{fleet, names};
@@ -395,6 +395,27 @@ fn op_about_a_host() {
     let names = |last: &[&'static str]| objects::op_names_with(last);
     golden("op-rename", &objects::operator(), &rename, Ends::Open, names(&["tag", "host", "name"]));
     golden("op-retire", &objects::operator(), &retire, Ends::Open, names(&["tag", "host"]));
+}
+
+#[test]
+fn equivocation() {
+    let sign = |at| Signed::sign(fleet(), &objects::stream(), Head { at, ..objects::head() });
+    let (one, other) = (sign(Hlc(1)), sign(Hlc(2)));
+    let proof = Equivocation::of(fleet(), &one, &other).unwrap();
+    let body = record("body", [leaf("head with the lower id"), leaf("head with the higher id")]);
+    let bytes = file::golden("equivocation", proof.bytes(), &names(body));
+    assert_eq!(proof.bytes(), bytes);
+    let read = Equivocation::verify(&bytes, fleet()).unwrap();
+    assert_eq!((read.id(), read.host(), read.bytes()), (proof.id(), proof.host(), &bytes[..]));
+    assert!(matches!(Entry::verify(&bytes, fleet()), Ok(Entry::Equivocation(_))));
+    assert!(taken_as(&bytes).is_empty(), "it is no signed object");
+    assert!(Equivocation::verify(&bytes, FleetId([0xee; 32])).is_err());
+    for at in 0..bytes.len() {
+        assert!(Equivocation::verify(&bytes[..at], fleet()).is_err(), "cut at {at}");
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        assert!(Equivocation::verify(&flipped, fleet()).is_err(), "byte {at}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod ends;
 mod harness;
 mod judged;
 mod once;
+mod past;
 mod private;
 mod shipped;
 mod stopped;

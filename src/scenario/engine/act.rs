@@ -80,6 +80,18 @@ impl World<'_> {
                 }
                 Ok(of("thawed", hosts))
             }
+            Act::Snapshot(hosts) => {
+                hosts.iter().try_for_each(|host| self.snapshot(host))?;
+                Ok(of("copied", hosts))
+            }
+            Act::Restore(hosts) => {
+                hosts.iter().try_for_each(|host| self.restore(host))?;
+                Ok(of("put back", hosts))
+            }
+            Act::Clone { of, host } => {
+                self.clone_host(of, host).await?;
+                Ok(Told::new("cloned", format!("{of} as {host}")).field("host", host.clone()))
+            }
             Act::Fill(hosts) => {
                 self.disks(hosts, Disk::fill)?;
                 Ok(Told::new("filled", format!("the disk of {}", hosts.join(", ")))

@@ -9,6 +9,7 @@ mod act;
 mod checks;
 mod clock;
 mod commands;
+mod copies;
 mod disk;
 mod fleet;
 mod forge;

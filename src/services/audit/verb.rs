@@ -381,6 +381,16 @@ fn row(record: &Signed<AuditRecord>, replica: &Replica) -> Value {
         Audited::Known(AuditEvent::Ended { order, outcome, .. }) => {
             ("ended", Some(order), None, outcome_words(outcome))
         }
+        Audited::Known(AuditEvent::Restored { .. }) => (
+            "restored",
+            None,
+            None,
+            "the state was restored from an older copy: what was ordered before is not run any more"
+                .to_owned(),
+        ),
+        Audited::Known(AuditEvent::Recovered { order, .. }) => {
+            ("recovered", Some(order), None, "its result was kept by a peer: it is not run again".to_owned())
+        }
         Audited::Known(AuditEvent::Rotated {}) => {
             ("rotated", None, None, "records before this one are not kept".to_owned())
         }

@@ -28,8 +28,11 @@ const ADDRESSES_EVERY: Duration = Duration::from_secs(30);
 /// Longest name of a system that is published, in bytes.
 const OS_BYTES_MAX: usize = 128;
 
+/// Notes a place of the stream on disk; why it could not, in words.
+pub(super) type Note = Box<dyn FnMut(u32, u64) -> Result<(), String> + Send>;
+
 /// Where what is published comes from.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "it holds a function")]
 pub struct Sources<A> {
     /// When to look.
     pub watch: Watch,
@@ -37,6 +40,8 @@ pub struct Sources<A> {
     pub looks: Looks,
     /// Where this host can be reached.
     pub addresses: A,
+    /// Notes an epoch and a sequence before a head is signed there.
+    pub note: Note,
     /// What time it is.
     pub clock: fn() -> Timestamp,
     /// Takes what cannot be looked at, in words.
@@ -76,6 +81,31 @@ impl Publisher {
         }
     }
 
+    /// Goes on after a head that this directory did not know of.
+    pub fn follows(&mut self, head: &Signed<Head>) {
+        self.previous = Some(head.id());
+        self.at = self.at.max(head.body().at);
+        self.epoch = self.epoch.max(head.body().epoch.saturating_add(1));
+    }
+
+    /// Says that this host's key signs in two places: another head at the place of `head`, which this process did
+    /// not sign. Both together are the proof that takes it out of the fleet.
+    pub fn contradict(&mut self, head: &Signed<Head>, store: &Store, now: Timestamp) {
+        let Head { epoch, sequence, .. } = *head.body();
+        (self.epoch, self.sequence, self.previous) = (epoch, sequence, None);
+        let item = self.seal(Vec::new(), Vec::new(), now);
+        let (_, refusal) = store.merge(None, vec![item], now);
+        if let Some(refusal) = refusal {
+            debug!(refusal, "a proof was not taken");
+        }
+    }
+
+    /// A head of this host that this process did not sign and that stands in the place of its own.
+    fn other(&self, store: &Store) -> Option<Signed<Head>> {
+        store
+            .read(|replica| replica.head(&self.host).filter(|head| Some(head.id()) != self.previous).cloned())
+    }
+
     /// What to say after a look, if it is anything new.
     fn next(&self, looked: &BTreeMap<&'static str, Looked>, now: Timestamp) -> Option<diff::Next> {
         let next = diff::next(&self.said, looked, now);
@@ -95,8 +125,13 @@ impl Publisher {
     }
 
     /// Says where this host is at once, in a head of the new epoch, then all that is known of it, and again what
-    /// changes. Never ends.
-    pub async fn run<A: Fn() -> Vec<SocketAddr>>(mut self, store: Store, mut sources: Sources<A>) {
+    /// changes. Ends with a head that another process signed with this host's key.
+    pub async fn run<A: Fn() -> Vec<SocketAddr>>(
+        &mut self,
+        store: &Store,
+        sources: &mut Sources<A>,
+    ) -> Signed<Head> {
+        let mut changes = store.changes();
         let mut problems: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         let mut looked: BTreeMap<&'static str, Looked> = BTreeMap::new();
         let node = |addresses: Vec<SocketAddr>| Ok(Some(wire::encode(&describe(&addresses))));
@@ -105,10 +140,10 @@ impl Publisher {
         let now = (sources.clock)();
         let mut pace = Pace::new(now);
         let first = diff::next(&self.said, &std::mem::take(&mut looked), now);
-        self.say(&store, first, now, &mut problems).await;
+        self.say(store, first, now, sources, &mut problems).await;
         let _leave = pace.take(now);
 
-        self.hear_bases(&store).await;
+        self.hear_bases(store).await;
         let mut addresses = interval(ADDRESSES_EVERY);
         // Until when nothing more may be said.
         let mut held_back: Option<Instant> = None;
@@ -131,6 +166,11 @@ impl Publisher {
                     }
                 }
                 () = until(held_back), if held_back.is_some() => {}
+                // Whatever changed, this is quickly looked at.
+                _ = changes.recv() => match self.other(store) {
+                    Some(other) if self.sequence > 0 => return other,
+                    _ => continue,
+                },
             }
             let now = (sources.clock)();
             held_back = None;
@@ -138,7 +178,7 @@ impl Publisher {
                 None => looked.clear(),
                 Some(next) => match pace.take(now) {
                     Ok(()) => {
-                        self.say(&store, next, now, &mut problems).await;
+                        self.say(store, next, now, sources, &mut problems).await;
                         looked.clear();
                     }
                     // What is looked at until then takes the place of what was.
@@ -156,16 +196,22 @@ impl Publisher {
     }
 
     /// Packs what is new, seals and stores.
-    async fn say(
+    async fn say<A>(
         &mut self,
         store: &Store,
         next: diff::Next,
         now: Timestamp,
+        sources: &mut Sources<A>,
         problems: &mut BTreeMap<&'static str, Vec<String>>,
     ) {
         let packing = store.clone();
         // Packing a long list against several bases is work for some hundred milliseconds.
         let packed = tokio::task::spawn_blocking(move || pack(&packing, next.new)).await.unwrap_or_default();
+        if let Err(why) = (sources.note)(self.epoch, self.sequence) {
+            let why = format!("what this host says of itself is not signed: {why}");
+            problems.insert(FACET_NODE, vec![why]);
+            return;
+        }
         let item = self.seal(next.facets, packed, now);
         let (_, refusal) = store.merge(None, vec![item], now);
         let stands = store.read(|replica| replica.head(&self.host).map(Signed::id)) == self.previous;

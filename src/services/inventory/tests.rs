@@ -417,18 +417,23 @@ impl Publishing {
     fn start(&self, epoch: u32) -> (JoinSet<()>, watch::Receiver<Vec<String>>) {
         let (problems, said) = watch::channel(Vec::new());
         let addresses: Vec<SocketAddr> = vec!["10.0.0.1:7946".parse().unwrap()];
-        let sources = Sources {
+        let mut sources = Sources {
             watch: Watch::start(&self.paths),
             looks: Looks::new(Arc::new(self.machine.clone())),
             addresses: move || addresses.clone(),
+            note: Box::new(|_, _| Ok(())),
             clock: || NOW,
             problems,
         };
         let fleet = self.store.read(crate::replica::Replica::fleet);
         let last = self.store.read(|replica| replica.head(&self.host).cloned());
-        let publisher = Publisher::new(fleet, SecretKey::from_seed(&self.key.seed()), epoch, last.as_ref());
+        let mut publisher =
+            Publisher::new(fleet, SecretKey::from_seed(&self.key.seed()), epoch, last.as_ref());
         let mut running = JoinSet::new();
-        running.spawn(publisher.run(self.store.clone(), sources));
+        let store = self.store.clone();
+        running.spawn(async move {
+            publisher.run(&store, &mut sources).await;
+        });
         (running, said)
     }
 

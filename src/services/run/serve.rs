@@ -54,8 +54,10 @@ pub enum News {
     Running(EntryId, HostId),
 }
 
+/// Whether an order may be handed to the executor.
+pub(super) type Clears = Arc<dyn Fn(&EntryId, &Order) -> bool + Send + Sync>;
+
 /// What the loop is started with.
-#[derive(Debug)]
 pub struct Parts {
     /// This host.
     pub me: HostId,
@@ -63,6 +65,10 @@ pub struct Parts {
     pub store: Store,
     /// The network.
     pub net: Net,
+    /// Says which orders may be handed to the executor now.
+    pub clears: Clears,
+    /// Changes when it says so of more.
+    pub cleared: watch::Receiver<u64>,
     /// Where outputs are.
     pub spool: PathBuf,
     /// What is shipped with orders.
@@ -75,6 +81,12 @@ pub struct Parts {
     pub stream_key: SecretKey<Stream>,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("me", &self.me).finish_non_exhaustive()
+    }
 }
 
 /// What the executor was told.
@@ -133,6 +145,7 @@ impl Runs {
         let mut changes = self.parts.store.changes();
         let mut arrivals = self.parts.shipping.arrivals();
         let mut lists = self.parts.store.lists();
+        let mut cleared = self.parts.cleared.clone();
         let mut known = Known::default();
         self.feed_all(&mut known).await;
         loop {
@@ -140,6 +153,11 @@ impl Runs {
                 () = stop.cancelled() => return,
                 // Orders that waited for what they mark hosts of.
                 Ok(()) = lists.changed() => {
+                    self.feed_all(&mut known).await;
+                    continue;
+                }
+                // Orders that waited for what peers know of this host's past.
+                Ok(()) = cleared.changed() => {
                     self.feed_all(&mut known).await;
                     continue;
                 }
@@ -187,6 +205,7 @@ impl Runs {
                     Kind::Host,
                     Kind::Admission,
                     Kind::Departure,
+                    Kind::Equivocation,
                     Kind::Order,
                     Kind::Cancellation,
                     Kind::Approval,
@@ -252,6 +271,9 @@ impl Runs {
             let signed = order.signed();
             // Where its list is not here it is gone over again when that comes.
             if !replica.seats_of(signed.body()).is_some_and(|seats| seats.contains(&self.parts.me)) {
+                continue;
+            }
+            if !(self.parts.clears)(&signed.id(), signed.body()) {
                 continue;
             }
             let cancellation = replica.cancellation(&signed.id());
@@ -393,6 +415,9 @@ fn ends_of_membership(replica: &Replica, me: &HostId) -> Vec<(EntryId, Bytes)> {
         ends.push((departure.id(), Bytes::from(departure.bytes())));
     }
     ends.extend(authority.admissions_of(me).map(|word| (word.id(), Bytes::from(word.bytes()))));
+    if let Some(proof) = replica.equivocation(me) {
+        ends.push((proof.id(), Bytes::from(proof.bytes())));
+    }
     let invitation = host.enrolled().invitation();
     let uses = usize::try_from(invitation.body().uses).unwrap_or(usize::MAX);
     if authority.redeemed(&invitation.id()) > uses && uses < REDEEMERS_MAX {
