@@ -19,9 +19,8 @@ use file::{Names, leaf, list, record};
 use muster::{
     authority::{
         Admission, Approval, Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis,
-        Grant, Halt, HostCertificate, HostKeys, Invitation, ListPlace, Listing, OfflineRequest, Op, RootChain,
-        RootChange,
-        RootUpdate, Suspension, TagChange, Whom, stands,
+        Grant, Halt, HostCertificate, HostKeys, Invitation, ListPlace, Listing, OfflineRequest, Op,
+        RootChain, RootChange, RootUpdate, Suspension, TagChange, Whom, stands,
     },
     identity::{
         Cosigned, FleetId, HostId, JoinToken, KeyError, Kind, Payload, PublicKey, Root, SecretKey, Signed,

@@ -5,8 +5,7 @@ use muster::{
     authority::{
         AGENT_USER, ANY, Admission, Approval, Certificate, Checkpoint, Cut, Departure, Enrolment, Genesis,
         Grant, Halt, HostCertificate, HostKeys, Invitation, Lift, MemberList, OfflineRequest, Op, OpAction,
-        Revocation,
-        RootChange, RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
+        Revocation, RootChange, RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,

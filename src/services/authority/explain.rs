@@ -109,7 +109,7 @@ fn judged(
     let answer = |host: &&Host| match &admitted {
         Err(refusal) => Some(refusal.clone()),
         Ok(_) if host.standing() != Standing::Member => Some(Refusal::NotAMember("it does not count")),
-        Ok(admitted) => authority.judge_meant(admitted, *host, now).err(),
+        Ok(admitted) => authority.judge_meant(admitted, *host, &[], now).err(),
     };
     let answers = hosts.iter().map(|host| (host.id(), answer(host))).collect();
     Some(Explained { certificate, answers })

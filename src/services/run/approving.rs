@@ -194,7 +194,8 @@ pub async fn approvals<W: Write>(
     asked.sort_by_key(|asked| Reverse((asked.order.body().issued, asked.order.id())));
     let row = |asked: &Asked<'_>| {
         let (body, id) = (asked.order.body(), asked.order.id());
-        let job = Job::of(asked.order, asked.hosts, &jobs.replica, now);
+        let mut job = Job::of(asked.order, asked.hosts, &jobs.replica, now);
+        job.read_by(home);
         json!({
             "short": id.short(),
             "job": id.to_string(),
@@ -208,7 +209,7 @@ pub async fn approvals<W: Write>(
             "given": list(&asked.assent.given),
             "refused_by": asked.assent.refused.as_ref().map(|(by, _)| by),
             "may": list(&asked.assent.may),
-            "command": view::command(&body.action),
+            "command": job.command(),
             "reason": body.reason,
         })
     };
@@ -230,18 +231,19 @@ pub async fn approval(
     let jobs = Jobs::gather(home, socket).await?;
     let rollout = jobs.find(id)?;
     let asked = asked(&jobs, &rollout, now)?;
-    tell(&asked, &jobs, &rollout, streams, now)?;
+    tell(&asked, &jobs, home, &rollout, streams, now)?;
     Ok(0)
 }
 
 fn tell(
     asked: &Asked<'_>,
     jobs: &Jobs,
+    home: &OperatorHome,
     rollout: &Rollout,
     streams: &mut Streams<'_>,
     now: Timestamp,
 ) -> Result<(), RunError> {
-    let job = shown(&jobs.replica, rollout, now)?;
+    let job = shown(&jobs.replica, home, rollout, now)?;
     let lines = asked.lines(&job, &jobs.replica);
     let document = asked.document(&job, &jobs.replica, now);
     let text = |_| lines.iter().fold(String::new(), |text, line| text + line + "\n");
@@ -288,7 +290,7 @@ pub async fn answer(
     let hosts = heard(home, &jobs.replica, &asked, body.clone(), now)?;
     let fleet = jobs.replica.authority().members().count();
     {
-        let job = shown(&jobs.replica, &rollout, now)?;
+        let job = shown(&jobs.replica, home, &rollout, now)?;
         let talk = asked.lines(&job, &jobs.replica).join("\n");
         if !matches!(streams.format, Format::Json | Format::Jsonl) {
             streams.say(&talk);
@@ -320,7 +322,7 @@ pub async fn answer(
         let done = if request.given { "approved" } else { "refused" };
         streams.say(&format!("{done}: job {short}{left}\nsee it: muster job watch {short}"));
         if matches!(streams.format, Format::Json | Format::Jsonl) {
-            tell(&after, &jobs, &rollout, streams, now)?;
+            tell(&after, &jobs, home, &rollout, streams, now)?;
         }
     }
     Ok(0)

@@ -30,7 +30,7 @@ use super::{
     },
 };
 use crate::{
-    authority::{Admitted, Verb},
+    authority::Admitted,
     control::StreamName,
     identity::{EntryId, HostId, Signed},
     journal::spool,
