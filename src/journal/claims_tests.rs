@@ -291,7 +291,7 @@ fn promised(claims: &Claims) -> Vec<(Order, Option<Vec<u8>>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(crate::journal::disk::power_cuts(200)))]
+    #![proptest_config(ProptestConfig::with_cases(disk::power_cuts(200)))]
 
     /// Runs steps, cuts the power in the last one, and starts again.
     #[test]

@@ -234,7 +234,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(crate::journal::disk::power_cuts(64)))]
+        #![proptest_config(ProptestConfig::with_cases(disk::power_cuts(64)))]
         /// A store that was cut leaves the old value or the new one: any subset of its sectors may have
         /// come to the disk.
         #[test]

@@ -41,6 +41,9 @@ pub(crate) struct Ran {
     pub(crate) found: Option<(Vec<u8>, String)>,
 }
 
+/// What costs more than this is read twice more, and the least counts: what the machine did meanwhile is not its cost.
+const AGAIN_FROM: Duration = Duration::from_millis(2);
+
 /// How long a run goes on: until both are reached.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Least {
@@ -168,7 +171,9 @@ pub(crate) fn run(target: &dyn Target, corpus: Vec<Vec<u8>>, seed: u64, least: L
         ran.inputs += 1;
         match checked(target, &input) {
             Ok((said, cost)) => {
-                ran.slowest = ran.slowest.max(cost);
+                if cost > ran.slowest {
+                    ran.slowest = ran.slowest.max(least(target, &input, cost));
+                }
                 ran.read += u64::from(said.read);
                 let pool = if said.read { &mut kept.read } else { &mut kept.refused };
                 pool.offer(&mut chance, input, said.answer);
@@ -183,6 +188,13 @@ pub(crate) fn run(target: &dyn Target, corpus: Vec<Vec<u8>>, seed: u64, least: L
     ran.took = start.elapsed();
     ran.inputs_kept = [kept.read.inputs, kept.refused.inputs].concat();
     ran
+}
+
+/// What an input costs: the least of a few times.
+fn least(target: &dyn Target, input: &[u8], cost: Duration) -> Duration {
+    let again = if cost > AGAIN_FROM { 2 } else { 0 };
+    let costs = (0..again).filter_map(|_| checked(target, input).ok().map(|(_, cost)| cost));
+    costs.fold(cost, Duration::min)
 }
 
 /// Most of what is made up is read as it is; the rest is a change of that, or of what was kept.

@@ -200,3 +200,108 @@ fn a_command_as_nobody_has_dropped_everything_and_as_no_such_user_is_refused() {
         assert_ne!(field("shadow "), "0", "{shown}");
     }
 }
+
+/// The namespaces of a process, by their kind.
+fn namespaces(pid: u64) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/ns")).expect("namespaces in /proc");
+    entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let target = fs::read_link(&path).ok()?.display().to_string();
+            Some((path.file_name()?.to_str()?.to_owned(), target))
+        })
+        .collect()
+}
+
+/// Who owns what is in /proc of a process: root, where it may not be dumped or traced by its own user.
+fn owner(pid: u64, file: &str) -> u32 {
+    let about = fs::metadata(format!("/proc/{pid}/{file}")).expect("it is in /proc");
+    std::os::unix::fs::MetadataExt::uid(&about)
+}
+
+#[test]
+fn the_executor_has_what_it_was_started_with_and_no_more_and_the_mesh_process_has_no_namespace_of_its_own() {
+    let fleet = Fleet::found("acme");
+    let said = fleet.status("a");
+    let (mesh, executor) =
+        (said["mesh_pid"].as_u64().expect("a pid"), said["executor_pid"].as_u64().expect("a pid"));
+    let me = u64::from(std::process::id());
+    let (of_me, of_executor, of_mesh) = (status(me), status(executor), status(mesh));
+    // The executor runs commands as other users: it keeps its rights, and gains none.
+    for field in ["Uid", "Gid", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(of_executor[field], of_me[field], "{field} of the executor");
+    }
+    assert_eq!(
+        (of_executor["CapInh"].as_str(), of_executor["CapAmb"].as_str()),
+        ("0000000000000000", "0000000000000000")
+    );
+    let (mine, executors, meshs) = (namespaces(me), namespaces(executor), namespaces(mesh));
+    assert_eq!(executors, mine, "the executor left a namespace");
+    // A user namespace of its own would give it back what it dropped.
+    assert_eq!(meshs["user"], mine["user"], "the mesh process has a user namespace of its own");
+    let own: Vec<&String> =
+        meshs.iter().filter(|(kind, at)| mine.get(*kind) != Some(*at)).map(|(kind, _)| kind).collect();
+    eprintln!("namespaces of the mesh process's own: {own:?}");
+    for file in ["mem", "environ"] {
+        assert_eq!(owner(mesh, file), 0, "what the mesh process holds can be read by its user: {file}");
+    }
+    let threads: u32 = of_mesh["Threads"].parse().expect("a number");
+    assert!(threads <= 8, "{threads} threads of the mesh process");
+}
+
+#[test]
+fn an_agent_of_a_user_who_is_not_root_is_confined_as_well() {
+    if !rustix::process::geteuid().is_root() {
+        // Every other test is this one then.
+        return unavailable("an agent of another user is looked at", format_args!("not root"));
+    }
+    let nobody = fs::read_to_string("/etc/passwd").expect("users");
+    let id = |at: usize| {
+        let line = nobody.lines().find(|line| line.starts_with("nobody:")).expect("nobody");
+        line.split(':').nth(at).and_then(|id| id.parse::<u32>().ok()).expect("an id")
+    };
+    let (uid, gid) = (id(2), id(3));
+    let mut fleet = Fleet::found("acme");
+    assert_eq!(fleet.stop("a"), 0);
+    // The whole fleet is that user's, as if it had been founded by them.
+    let chown =
+        std::process::Command::new("chown").arg("-R").arg(format!("{uid}:{gid}")).arg(fleet.dir()).status();
+    assert!(chown.expect("chown runs").success());
+    let mut command = fleet.command("a");
+    command.arg("agent");
+    std::os::unix::process::CommandExt::uid(&mut command, uid);
+    std::os::unix::process::CommandExt::gid(&mut command, gid);
+    fleet.launch_as("a", command);
+    let mut asked = fleet.command("a");
+    asked.args(["status", "-o", "json"]);
+    std::os::unix::process::CommandExt::uid(&mut asked, uid);
+    std::os::unix::process::CommandExt::gid(&mut asked, gid);
+    let said: serde_json::Value = fleet.until("the agent answers its user", |_| {
+        let output = asked.output().expect("muster runs");
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        serde_json::from_slice(&output.stdout)
+            .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())
+    });
+    let mesh = said["mesh_pid"].as_u64().unwrap_or_else(|| panic!("a pid: {said}"));
+    let executor = said["executor_pid"].as_u64().expect("a pid");
+    let (of_mesh, of_executor) = (status(mesh), status(executor));
+    for of in [&of_mesh, &of_executor] {
+        assert!(of["Uid"].split_whitespace().all(|shown| shown == uid.to_string()), "{}", of["Uid"]);
+        assert_eq!(of["CapEff"], "0000000000000000");
+        assert_eq!(of["CapPrm"], "0000000000000000");
+    }
+    assert_eq!((of_mesh["NoNewPrivs"].as_str(), of_mesh["Seccomp"].as_str()), ("1", "2"));
+    // The same user, and all the same it cannot look into its parent's or its own memory by /proc.
+    for process in [mesh, executor] {
+        assert_eq!(owner(process, "mem"), 0, "it can be traced by its own user");
+    }
+    let mut cat = std::process::Command::new("cat");
+    std::os::unix::process::CommandExt::uid(&mut cat, uid);
+    std::os::unix::process::CommandExt::gid(&mut cat, gid);
+    let output = cat.arg(format!("/proc/{executor}/environ")).output().expect("cat starts");
+    assert!(!output.status.success(), "another process of that user reads the executor's environment");
+    assert_eq!(namespaces(mesh)["user"], namespaces(u64::from(std::process::id()))["user"]);
+    assert_eq!(fleet.stop("a"), 0);
+}

@@ -232,17 +232,17 @@ impl Way {
         let mut seen = std::collections::HashSet::new();
         addresses.retain(|address| seen.insert(*address));
         addresses.truncate(TRIED_MAX);
-        let mut tries: FuturesUnordered<_> = addresses
-            .into_iter()
-            .zip(0_u32..)
-            .map(|(address, turn)| async move {
-                sleep(NEXT_AFTER * turn).await;
-                let reached = timeout(MEMBER_WITHIN, self.at(address)).await;
-                (address, reached.unwrap_or_else(|_| Err(Miss::Nobody("no answer in time".to_owned()))))
-            })
-            .collect();
+        let one = |address| async move {
+            let reached = timeout(MEMBER_WITHIN, self.at(address)).await;
+            (address, reached.unwrap_or_else(|_| Err(Miss::Nobody("no answer in time".to_owned()))))
+        };
+        let (mut waiting, mut tries) = (addresses.into_iter(), FuturesUnordered::new());
         let (mut tried, mut refused) = (Vec::new(), None);
-        while let Some((address, reached)) = tries.next().await {
+        loop {
+            tries.extend(waiting.next().map(one));
+            // The next begins in a moment, or at once where one has failed: without a network all fail at once.
+            let Ok(ended) = timeout(NEXT_AFTER, tries.next()).await else { continue };
+            let Some((address, reached)) = ended else { break };
             match reached {
                 Ok(member) if proven && member.unproven => {
                     tried.push((address, "who answers is not known as a member".to_owned()));
