@@ -10,6 +10,7 @@ use super::{
     Mark, Op, OpAction, Refusal, RootChain, Stop, Suspension, TagChange, Verb, Whom,
     groups::{self, Groups},
     held::{Certificates, Changed},
+    recovery::Seen,
 };
 use crate::{
     identity::{EntryId, FleetId, HostId, Operator, PublicKey, Signed, StreamId, Transport},
@@ -161,6 +162,7 @@ pub struct Authority {
     writes: BTreeMap<HostId, BTreeMap<EntryId, Write>>,
     users: BTreeMap<EntryId, Users>,
     pub(super) groups: Groups,
+    pub(super) seen: Seen,
 }
 
 impl Authority {
@@ -176,6 +178,7 @@ impl Authority {
             writes: BTreeMap::new(),
             users: BTreeMap::new(),
             groups: Groups::default(),
+            seen: Seen::default(),
         }
     }
 
@@ -275,6 +278,16 @@ impl Authority {
         let changed = self.certificates.follow(&self.chain);
         self.rejudge(&changed);
         Ok(true)
+    }
+
+    /// Lets recoveries count that have waited long enough; true if that changed anything.
+    pub fn mature(&mut self, recoveries: &[EntryId]) -> bool {
+        if !self.chain.mature(recoveries) {
+            return false;
+        }
+        let changed = self.certificates.follow(&self.chain);
+        self.rejudge(&changed);
+        true
     }
 
     /// Takes a certificate that is passed on; true if it was new.

@@ -22,6 +22,9 @@ mod held;
 mod marks;
 mod members;
 mod op;
+mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod refusal;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -36,8 +39,8 @@ mod whom;
 
 pub use admit::{Admitted, Ask, Asks, ORDER_VALID_MAX};
 pub use certificate::{AGENT_USER, ANY, Certificate, Verb};
-pub use chain::{ChainError, RootChain, RootUpdate};
-pub use change::{Checkpoint, Genesis, Lift, Revocation, RootChange, Roots};
+pub use chain::{ChainError, Recovering, RecoveryState, RootChain, RootUpdate};
+pub use change::{Checkpoint, Denial, Genesis, Lift, Recover, Recovery, Revocation, RootChange, Roots};
 pub use enrolment::{
     Departure, Enrolled, Enrolment, HostCertificate, HostKeys, INVITATION_VALID_MAX, Invitation,
     NAME_CHARS_MAX, check_name,

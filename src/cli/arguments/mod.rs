@@ -24,4 +24,4 @@ pub(super) use program::{Complete, Config, Schema, Shell};
 pub(super) use run::{Pacing, Run, RunExit, RunView};
 pub use tree::{Arguments, command};
 pub(super) use tree::{Global, Verb};
-pub(super) use trust::{Halt, Operator, RootFlags, Unhalt};
+pub(super) use trust::{Halt, Operator, RootFlags, RootsKey, RootsVerb, Unhalt};

@@ -1,16 +1,22 @@
-//! Who may do what, for people: `operator ls/suspend/lift/revoke`, `halt`, `unhalt`.
+//! Who may do what, for people: `operator ls/suspend/lift/revoke`, `halt`, `unhalt`, `roots`.
 //!
 //! What is signed here is signed by this process alone: a suspension or a halt with the operator's key, what ends
 //! one or takes something for ever with as many root keys as the fleet demands, which may come one after the other,
 //! each where it is kept, by way of a file. Agents only carry it; every host judges it by itself.
 
 mod cut;
+mod errand;
+mod govern;
 mod request;
 mod roots;
 #[cfg(test)]
 mod tests;
 mod verb;
 mod view;
+mod words;
 
+pub use govern::{
+    RotateRequest, checkpoint, deny, keys, log, new_key, publish, recover, root_problems, rotate, sign,
+};
 pub use request::{AuthorityError, HaltRequest, Rooted, StopRequest};
 pub use verb::{halt, lift, list, revoke, suspend, unhalt};

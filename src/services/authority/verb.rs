@@ -5,11 +5,13 @@ use std::{collections::BTreeSet, io::Write, path::Path, time::Duration};
 use super::{
     AuthorityError, HaltRequest, Rooted, StopRequest,
     cut::{cut, is_of},
-    roots::{self, Signed as Drafted},
+    errand::Errand,
+    roots,
     view::{OPERATORS, row},
+    words,
 };
 use crate::{
-    authority::{Authority, Certificate, Halt, Lift, Revocation, RootChange, Suspension, Whom},
+    authority::{Authority, Certificate, Halt, Lift, Revocation, RootChain, RootChange, Suspension, Whom},
     control::{Anchor, Client, ControlError, Reply, Request, fleet_under},
     identity::EntryId,
     journal::OperatorHome,
@@ -22,7 +24,7 @@ use crate::{
 /// How long the agent may take to take what was signed.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
-async fn verified(
+pub(super) async fn verified(
     client: &mut Client,
     operators: &Path,
     talk: &mut Talk,
@@ -35,12 +37,12 @@ async fn verified(
     Ok((replica, anchor))
 }
 
-fn operator(anchor: &Anchor) -> Result<&OperatorHome, AuthorityError> {
+pub(super) fn operator(anchor: &Anchor) -> Result<&OperatorHome, AuthorityError> {
     let fleet = || anchor.chain().genesis().name.clone();
     anchor.operator().ok_or_else(|| AuthorityError::NotAnOperator { fleet: fleet() })
 }
 
-async fn submit(client: &mut Client, bytes: &[u8]) -> Result<(), AuthorityError> {
+pub(super) async fn submit(client: &mut Client, bytes: &[u8]) -> Result<(), AuthorityError> {
     match client.ask(&Request::Submit { items: vec![Item::bare(bytes)] }, ANSWER_WITHIN).await? {
         Reply::Accepted {} => Ok(()),
         _ => Err(ControlError::Malformed("not the answer to a submission".to_owned()).into()),
@@ -90,7 +92,7 @@ fn find(authority: &Authority, who: &str) -> Result<Whom, AuthorityError> {
     Err(AuthorityError::NoSuchOperator { who: who.to_owned(), known: known.into_iter().collect() })
 }
 
-fn named(whom: &Whom) -> String {
+pub(super) fn named(whom: &Whom) -> String {
     match whom {
         Whom::Person { name } => escape::cell(name),
         Whom::Certificate { id } => format!("certificate {}", id.short()),
@@ -100,7 +102,7 @@ fn named(whom: &Whom) -> String {
     }
 }
 
-fn with_reason(what: String, reason: &str) -> String {
+pub(super) fn with_reason(what: String, reason: &str) -> String {
     if reason.is_empty() { what } else { format!("{what} ({})", escape::line(reason)) }
 }
 
@@ -297,12 +299,12 @@ pub async fn revoke(
     by_roots(client, &replica, change, &what, rooted, talk).await
 }
 
-fn count(number: usize, what: &str) -> String {
+pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Signs a change with the root keys at hand, and hands it over once they are enough.
-async fn by_roots(
+pub(super) async fn by_roots(
     client: &mut Client,
     replica: &Replica,
     change: RootChange,
@@ -316,21 +318,55 @@ async fn by_roots(
         talk.say(&format!("would {what}; nothing was changed"));
         return Ok(());
     }
-    let draft = roots::drafted(chain, change, rooted)?;
-    let threshold = chain.roots().threshold;
+    let mut errand = roots::drafted(replica, change, rooted)?;
+    for line in words::details(&errand.update().body().change, errand.authority()) {
+        talk.say(&line);
+    }
+    if rooted.keys.is_empty() {
+        // Nothing is signed here: the file says what is to be.
+        roots::sign(&mut errand, rooted)?;
+        waits(&errand, rooted.update, talk);
+        return Ok(());
+    }
     talk.confirm(Consequence::Change, &format!("With the root key, {what}?"))?;
-    let update = match roots::sign(chain, draft, rooted)? {
-        Drafted::Enough(update) => update,
-        Drafted::Waits(update) => {
-            let have = update.signers().len();
-            let path = rooted.update.map(|path| path.display().to_string()).unwrap_or_default();
-            talk.say(&format!("signed: {have} of {threshold} root signatures, in {}", escape::line(&path)));
-            talk.say("the next holder of a root key runs the same command with it and this file");
-            return Ok(());
-        }
-    };
-    chain.clone().absorb(update.bytes())?;
-    submit(client, update.bytes()).await?;
+    if !roots::sign(&mut errand, rooted)? {
+        waits(&errand, rooted.update, talk);
+        return Ok(());
+    }
+    hand_over(client, chain, &errand, talk).await?;
     talk.say(&format!("{} {what}", talk.style().mark(Mark::Good, "done")));
     Ok(())
+}
+
+/// Hands over what enough roots signed.
+pub(super) async fn hand_over(
+    client: &mut Client,
+    chain: &RootChain,
+    errand: &Errand,
+    talk: &mut Talk,
+) -> Result<(), AuthorityError> {
+    let mut after = chain.clone();
+    after.absorb(errand.update().bytes())?;
+    let waits = matches!(errand.update().body().change, RootChange::Recover(_));
+    if !waits && !after.wins(&errand.update().id()) {
+        talk.warn("another update of the roots stands in this place; see: muster roots log");
+    }
+    submit(client, errand.update().bytes()).await
+}
+
+/// Says what an update in a file waits for.
+pub(super) fn waits(errand: &Errand, path: Option<&Path>, talk: &mut Talk) {
+    let lacking = errand.lacking();
+    let path = path.map(|path| escape::line(&path.display().to_string())).unwrap_or_default();
+    talk.say(&format!("{} of {} root signatures, in {path}", lacking.have, lacking.threshold));
+    for key in &lacking.unproved {
+        talk.say(&format!("the new root key {} has to sign too", words::key(key)));
+    }
+    if lacking.is_nothing() {
+        talk.say(&format!("enough: where an agent is, muster roots publish {path}"));
+    } else {
+        talk.say(&format!(
+            "next, by who has a root key, with no link if need be: muster roots sign {path} --root FILE"
+        ));
+    }
 }

@@ -15,8 +15,8 @@ mod serve;
 mod tests;
 
 pub use found::{
-    FoundError, FoundRequest, Founded, RootCount, check_found, enrol, found, member, prepare_candidate,
-    seal_public,
+    FoundError, FoundRequest, Founded, RECOVERY_DELAY, RootCount, check_found, enrol, found, member,
+    prepare_candidate, seal_public,
 };
 pub use invite::{InviteError, InviteRequest, Invited, invite};
 pub use join::{JoinError, JoinWith, Joined, join};
