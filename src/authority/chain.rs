@@ -14,6 +14,15 @@
 //! *Revocations* count from every branch that leaves the winning one at its last checkpoint or later: to lose a
 //! fork gives nobody back what the roots took. *Lifts* count from the winning branch alone.
 //!
+//! *Recovery keys*, of which the genesis has a hash, can let other roots govern. Such an update is kept and spread
+//! like every other, and passed over until a host says that it waited long enough ([`RootChain::mature`]): a time in
+//! it would be the word of who signed it, so each host counts from when it saw it. Then it goes before all that
+//! stands beside it. Roots that governed before it, from the last checkpoint there on, can deny it: a denial counts
+//! whenever it comes, so two hosts of which one heard of it in time and the other did not agree in the end. So what
+//! a chain comes to is a function of the set of updates and of which recoveries have waited, and once all have, of
+//! the set alone. The price: whoever finds enough of the keys that were lost can still take a recovery back; and what
+//! roots signed beside it meanwhile is lost with them, but for what they revoked.
+//!
 //! What too few roots signed is not kept at all: an id leaves the signatures out, so a copy that was
 //! stripped of some, or anybody's own update, would otherwise stand in the way of the real one.
 //!
@@ -22,7 +31,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Certificate, Checkpoint, Genesis, Lift, Revocation, RootChange, Roots};
+use super::{Certificate, Checkpoint, Genesis, Lift, Recover, Revocation, RootChange, Roots};
 use crate::{
     identity::{Cosigned, EntryId, FleetId, Kind, Payload, PublicKey, Root, SecretKey, SignedError},
     wire_record,
@@ -94,6 +103,32 @@ pub struct RootChain {
     children: BTreeMap<EntryId, BTreeSet<EntryId>>,
     path: Vec<EntryId>,
     stopped_at: Option<EntryId>,
+    /// Recoveries that have waited long enough here.
+    matured: BTreeSet<EntryId>,
+}
+
+/// A recovery that is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovering<'a> {
+    /// The update.
+    pub id: EntryId,
+    /// What it says.
+    pub recover: &'a Recover,
+    /// Whether it can count at all.
+    pub state: RecoveryState,
+}
+
+/// What becomes of a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryState {
+    /// It waits; the roots can deny it.
+    Waits,
+    /// The roots denied it.
+    Denied,
+    /// It counts.
+    Counts,
+    /// It waited long enough, and another history counts.
+    Lost,
 }
 
 impl RootChain {
@@ -134,6 +169,7 @@ impl RootChain {
             children: BTreeMap::new(),
             path: vec![id],
             stopped_at: None,
+            matured: BTreeSet::new(),
         })
     }
 
@@ -151,7 +187,16 @@ impl RootChain {
         let body = update.body();
         let parent = body.parent.ok_or(ChainError::BadChange("it follows nothing"))?;
         let before = self.updates.get(&parent).ok_or(ChainError::Gap)?;
-        if !before.roots.met_by(update.signers()) {
+        let (by, proven) = match &body.change {
+            RootChange::Recover(recover) => {
+                if self.genesis.recovery.is_none_or(|recovery| recovery.keys != recover.by.hash()) {
+                    return Err(ChainError::TooFewRoots);
+                }
+                (&recover.by, &[][..])
+            }
+            _ => (&before.roots, before.roots.keys.as_slice()),
+        };
+        if !by.met_by(update.signers()) {
             return Err(ChainError::TooFewRoots);
         }
         if before.update.body().sequence.checked_add(1) != Some(body.sequence) {
@@ -161,9 +206,8 @@ impl RootChain {
             return Err(ChainError::BadChange(problem));
         }
         let roots = match &body.change {
-            RootChange::Roots(roots) => {
-                let proved =
-                    |key: &PublicKey<Root>| before.roots.keys.contains(key) || update.signers().contains(key);
+            RootChange::Roots(roots) | RootChange::Recover(Recover { roots, .. }) => {
+                let proved = |key: &PublicKey<Root>| proven.contains(key) || update.signers().contains(key);
                 if !roots.keys.iter().all(proved) {
                     return Err(ChainError::NotProved);
                 }
@@ -174,10 +218,67 @@ impl RootChain {
         if self.updates.len() >= UPDATES_MAX {
             return Err(ChainError::Full);
         }
+        let denies = matches!(body.change, RootChange::Deny(_));
         self.updates.insert(id, Held { update, roots });
         self.children.entry(parent).or_default().insert(id);
-        self.choose(parent);
+        self.choose(if denies { EntryId(self.fleet.0) } else { parent });
         Ok(true)
+    }
+
+    /// Says that recoveries have waited long enough; true if that was not said of all of them before.
+    pub(super) fn mature(&mut self, recoveries: &[EntryId]) -> bool {
+        let before = self.matured.len();
+        self.matured.extend(recoveries);
+        let more = self.matured.len() > before;
+        if more {
+            self.choose(EntryId(self.fleet.0));
+        }
+        more
+    }
+
+    /// Whether the roots denied a recovery: those that governed before it, from the last checkpoint there on.
+    fn is_denied(&self, recovery: &EntryId) -> bool {
+        let denies = |held: &Held| matches!(&held.update.body().change, RootChange::Deny(denial) if denial.recovery == *recovery);
+        if !self.updates.values().any(denies) {
+            return false;
+        }
+        let parent = |id: &EntryId| self.updates.get(id).and_then(|held| held.update.body().parent);
+        let mut from = parent(recovery);
+        while let Some(id) = from {
+            let is_checkpoint = |held: &Held| matches!(held.update.body().change, RootChange::Checkpoint(_));
+            if self.updates.get(&id).is_some_and(is_checkpoint) || parent(&id).is_none() {
+                break;
+            }
+            from = parent(&id);
+        }
+        let mut waiting: Vec<EntryId> = from.into_iter().collect();
+        while let Some(id) = waiting.pop() {
+            if id == *recovery {
+                continue;
+            }
+            if self.updates.get(&id).is_some_and(denies) {
+                return true;
+            }
+            waiting.extend(self.children.get(&id).into_iter().flatten());
+        }
+        false
+    }
+
+    /// The recoveries that are known, in the order of their ids.
+    pub fn recoveries(&self) -> impl Iterator<Item = Recovering<'_>> {
+        self.updates.iter().filter_map(|(id, held)| {
+            let RootChange::Recover(recover) = &held.update.body().change else { return None };
+            let state = if self.is_denied(id) {
+                RecoveryState::Denied
+            } else if self.wins(id) {
+                RecoveryState::Counts
+            } else if self.matured.contains(id) {
+                RecoveryState::Lost
+            } else {
+                RecoveryState::Waits
+            };
+            Some(Recovering { id: *id, recover, state })
+        })
     }
 
     /// Goes along the winning branch again from `changed` on, which got a child; what is off the branch changes
@@ -195,9 +296,15 @@ impl RootChain {
                 self.stopped_at = Some(*stranger);
                 return;
             }
-            let takes =
-                |id: &EntryId| matches!(change(id), Some(RootChange::Roots(_) | RootChange::Revoke(_)));
-            let Some(next) = children.iter().min_by_key(|id| (!takes(id), **id)).copied() else { return };
+            let recovers = |id: &EntryId| matches!(change(id), Some(RootChange::Recover(_)));
+            let waits = |id: &EntryId| !self.matured.contains(id) || self.is_denied(id);
+            let rank = |id: &EntryId| match change(id) {
+                Some(RootChange::Recover(_)) => 0,
+                Some(RootChange::Roots(_) | RootChange::Revoke(_)) => 1,
+                _ => 2,
+            };
+            let count = children.iter().filter(|id| !(recovers(id) && waits(id)));
+            let Some(next) = count.min_by_key(|id| (rank(id), **id)).copied() else { return };
             self.path.push(next);
         }
     }
@@ -302,14 +409,23 @@ impl RootChain {
     /// How many updates stand beside another at their place: more than none means that the roots signed
     /// two histories.
     pub fn forks(&self) -> usize {
-        self.children.values().map(|children| children.len().saturating_sub(1)).sum()
+        let histories = |children| self.histories(children).count().saturating_sub(1);
+        self.children.values().map(histories).sum()
+    }
+
+    /// Those that the roots signed: a recovery, which others did, is no second history of theirs.
+    fn histories<'a>(
+        &'a self,
+        children: &'a BTreeSet<EntryId>,
+    ) -> impl Iterator<Item = &'a Cosigned<RootUpdate>> {
+        let updates = children.iter().filter_map(|id| self.updates.get(id)).map(|held| &held.update);
+        updates.filter(|update| !matches!(update.body().change, RootChange::Recover(_)))
     }
 
     /// The pairs of updates that stand beside each other: the proof that the roots signed two histories.
     pub fn fork_evidence(&self) -> Vec<(&Cosigned<RootUpdate>, &Cosigned<RootUpdate>)> {
-        let update = |id: &EntryId| self.updates.get(id).map(|held| &held.update);
-        let pair = |children: &BTreeSet<EntryId>| {
-            let mut pair = children.iter().filter_map(update);
+        let pair = |children| {
+            let mut pair = self.histories(children);
             pair.next().zip(pair.next())
         };
         self.children.values().filter_map(pair).collect()
@@ -333,7 +449,7 @@ impl RootChain {
     }
 
     /// Whether this update is on the winning branch.
-    pub(super) fn wins(&self, id: &EntryId) -> bool {
+    pub fn wins(&self, id: &EntryId) -> bool {
         self.updates.get(id).is_some_and(|held| {
             let at = usize::try_from(held.update.body().sequence).unwrap_or(usize::MAX);
             self.path.get(at) == Some(id)

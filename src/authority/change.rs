@@ -21,8 +21,21 @@ pub struct Genesis {
     pub founded: Timestamp,
     /// Makes two fleets with the same keys two fleets.
     pub nonce: [u8; 16],
+    /// Who can let other roots govern when these are lost, if anybody can.
+    pub recovery: Option<Recovery>,
 }
-wire_record!(Genesis closed { name, roots, threshold, founded, nonce });
+wire_record!(Genesis closed { name, roots, threshold, founded, nonce, recovery });
+
+/// Who can let other roots govern, after a while in which the roots that do can deny it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Of the recovery keys and of how many of them must sign: see [`Roots::hash`]. Nobody learns them before they are
+    /// used.
+    pub keys: [u8; 32],
+    /// How long everybody sees it before it counts, in ms.
+    pub delay_ms: u64,
+}
+wire_record!(Recovery closed { keys, delay_ms });
 
 /// Who governs: keys, and how many of them must sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +60,11 @@ impl Roots {
             return Some("a root key is weak or no key");
         }
         None
+    }
+
+    /// A hash of them, which tells nobody what they are.
+    pub fn hash(&self) -> [u8; 32] {
+        blake3::derive_key("muster/recovery-keys/v1", &crate::wire::encode(self))
     }
 
     /// Whether enough of them are among these.
@@ -91,6 +109,30 @@ pub struct Checkpoint {
 }
 wire_record!(Checkpoint closed { at, stands });
 
+/// What recovery keys say: other roots shall govern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recover {
+    /// The recovery keys, whose hash is in the genesis.
+    pub by: Roots,
+    /// Who shall govern.
+    pub roots: Roots,
+    /// When it was signed. It counts no earlier than the delay after that, and after a host saw it first.
+    pub at: Timestamp,
+    /// Why, for people.
+    pub reason: String,
+}
+wire_record!(Recover closed { by, roots, at, reason });
+
+/// What the roots that govern say of a recovery: it never counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The update with the recovery.
+    pub recovery: EntryId,
+    /// Why, for people.
+    pub reason: String,
+}
+wire_record!(Denial closed { recovery, reason });
+
 /// What an update changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootChange {
@@ -106,6 +148,11 @@ pub enum RootChange {
     Lift(Lift),
     /// What went before is written down.
     Checkpoint(Checkpoint),
+    /// Other roots govern from here on, if nobody denies it in time. Signed by enough recovery keys, and by each key
+    /// that is new.
+    Recover(Recover),
+    /// A recovery does not count, now or later.
+    Deny(Denial),
     /// A kind that this version does not know, or a known one that says more than this version can read;
     /// the chain stops before it.
     Unknown {
@@ -123,6 +170,8 @@ impl Wire for RootChange {
             Self::Revoke(revocation) => (3, revocation.to_value()),
             Self::Lift(lift) => (4, lift.to_value()),
             Self::Checkpoint(checkpoint) => (5, checkpoint.to_value()),
+            Self::Recover(recover) => (6, recover.to_value()),
+            Self::Deny(denial) => (7, denial.to_value()),
             Self::Unknown { tag } => (*tag, Value::Null),
         };
         Value::Array(vec![Value::from(tag), body])
@@ -136,6 +185,8 @@ impl Wire for RootChange {
             3 => fields.next("revocation").map(Self::Revoke),
             4 => fields.next("lift").map(Self::Lift),
             5 => fields.next("checkpoint").map(Self::Checkpoint),
+            6 => fields.next("recover").map(Self::Recover),
+            7 => fields.next("denial").map(Self::Deny),
             tag => return Ok(Self::Unknown { tag }),
         };
         match known.and_then(|change| fields.finish_closed("RootChange").map(|()| change)) {
@@ -150,8 +201,14 @@ impl RootChange {
     pub(super) fn problem(&self) -> Option<&'static str> {
         match self {
             Self::Roots(roots) => roots.problem(),
+            Self::Recover(recover) if recover.by.problem().or_else(|| recover.roots.problem()).is_some() => {
+                Some("a recovery by keys, or for keys, that cannot be")
+            }
             Self::Revoke(revocation) if !revocation.cut.is_well_formed() => Some("its cut is not in order"),
-            Self::Revoke(Revocation { reason, .. }) | Self::Lift(Lift { reason, .. })
+            Self::Revoke(Revocation { reason, .. })
+            | Self::Lift(Lift { reason, .. })
+            | Self::Recover(Recover { reason, .. })
+            | Self::Deny(Denial { reason, .. })
                 if reason.len() > REASON_BYTES_MAX =>
             {
                 Some("its reason is too long")

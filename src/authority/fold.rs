@@ -12,6 +12,7 @@ use super::{
     groups::{self, Groups},
     held::{Certificates, Changed},
     notices::{self, Notices},
+    recovery::Seen,
 };
 use crate::{
     identity::{EntryId, FleetId, HostId, Operator, PublicKey, Signed, StreamId, Transport},
@@ -213,6 +214,7 @@ pub struct Authority {
     notices: Notices,
     /// Hosts whose key signs in two places, by proofs that whoever folds has checked.
     copied: BTreeSet<HostId>,
+    pub(super) seen: Seen,
 }
 
 impl Authority {
@@ -231,6 +233,7 @@ impl Authority {
             admissions: Admissions::default(),
             notices: Notices::default(),
             copied: BTreeSet::new(),
+            seen: Seen::default(),
         }
     }
 
@@ -330,6 +333,16 @@ impl Authority {
         let changed = self.certificates.follow(&self.chain);
         self.rejudge(&changed);
         Ok(true)
+    }
+
+    /// Lets recoveries count that have waited long enough; true if that changed anything.
+    pub fn mature(&mut self, recoveries: &[EntryId]) -> bool {
+        if !self.chain.mature(recoveries) {
+            return false;
+        }
+        let changed = self.certificates.follow(&self.chain);
+        self.rejudge(&changed);
+        true
     }
 
     /// Takes a certificate that is passed on; true if it was new.

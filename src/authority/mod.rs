@@ -25,6 +25,9 @@ mod marks;
 mod members;
 mod notices;
 mod op;
+mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod refusal;
 #[cfg(test)]
 mod roles_tests;
@@ -44,8 +47,8 @@ pub use admission::Admission;
 pub use admit::{Admitted, Ask, Asks, ORDER_VALID_MAX};
 pub use approval::Approval;
 pub use certificate::{AGENT_USER, ANY, Certificate, Verb};
-pub use chain::{ChainError, RootChain, RootUpdate};
-pub use change::{Checkpoint, Genesis, Lift, Revocation, RootChange, Roots};
+pub use chain::{ChainError, Recovering, RecoveryState, RootChain, RootUpdate};
+pub use change::{Checkpoint, Denial, Genesis, Lift, Recover, Recovery, Revocation, RootChange, Roots};
 pub use enrolment::{
     Departure, Enrolled, Enrolment, HostCertificate, HostKeys, INVITATION_VALID_MAX, Invitation,
     NAME_CHARS_MAX, OfflineRequest, check_name,

@@ -2,8 +2,8 @@
 
 use super::{
     AGENT_USER, ANY, Authority, Certificate, Cut, Departure, Enrolled, Enrolment, Genesis, Grant, Halt,
-    HostCertificate, HostKeys, Invitation, Op, OpAction, RootChain, RootChange, RootUpdate, Suspension,
-    TagChange, Verb, Whom,
+    HostCertificate, HostKeys, Invitation, Op, OpAction, Recover, Recovery, RootChain, RootChange,
+    RootUpdate, Roots, Suspension, TagChange, Verb, Whom,
 };
 use crate::{
     identity::{
@@ -72,9 +72,25 @@ impl Fleet {
             threshold: 1,
             founded: Timestamp(0),
             nonce: [1; 16],
+            recovery: Some(Recovery { keys: Self::papers().hash(), delay_ms: 72 * HOUR_MS }),
         };
         let chain = RootChain::found(genesis, &[&root]).unwrap();
         Self { root, chain }
+    }
+
+    /// The recovery keys: 51 and 52, of which one signs.
+    pub(crate) fn papers() -> Roots {
+        let mut keys = vec![key::<Root>(51).public(), key::<Root>(52).public()];
+        keys.sort_unstable();
+        Roots { keys, threshold: 1 }
+    }
+
+    /// A recovery by key 51 that lets root key `to` govern, signed by both.
+    pub(crate) fn recover(&self, parent: Option<EntryId>, sequence: u32, to: u8) -> Cosigned<RootUpdate> {
+        let roots = Roots { keys: vec![key::<Root>(to).public()], threshold: 1 };
+        let recover = Recover { by: Self::papers(), roots, at: NOW, reason: "fire".to_owned() };
+        let update = RootUpdate { sequence, parent, change: RootChange::Recover(recover) };
+        Cosigned::sign(self.id(), &[&key(51), &key(to)], update)
     }
 
     /// A fleet whose operators 1, 2, … have these certificates, one after the other on the chain.

@@ -506,7 +506,14 @@ fn founded(numbers: &[u8], threshold: u8) -> RootChain {
     let keys = roots_of(numbers);
     let mut roots: Vec<_> = keys.iter().map(SecretKey::public).collect();
     roots.sort_unstable();
-    let genesis = Genesis { name: "acme".into(), roots, threshold, founded: Timestamp(0), nonce: [1; 16] };
+    let genesis = Genesis {
+        name: "acme".into(),
+        roots,
+        threshold,
+        founded: Timestamp(0),
+        nonce: [1; 16],
+        recovery: None,
+    };
     RootChain::found(genesis, &keys.iter().collect::<Vec<_>>()).unwrap()
 }
 

@@ -358,7 +358,8 @@ fn an_object_of_another_fleet_with_the_same_keys_is_refused() {
 fn founded(roots: &[u8], threshold: u8, signed_by: &[u8]) -> Result<RootChain, ChainError> {
     let mut keys: Vec<_> = roots.iter().map(|n| key::<Root>(*n).public()).collect();
     keys.sort_unstable();
-    let genesis = Genesis { name: "acme".into(), roots: keys, threshold, founded: NOW, nonce: [0; 16] };
+    let genesis =
+        Genesis { name: "acme".into(), roots: keys, threshold, founded: NOW, nonce: [0; 16], recovery: None };
     let signers: Vec<_> = signed_by.iter().map(|n| key::<Root>(*n)).collect();
     RootChain::found(genesis, &signers.iter().collect::<Vec<_>>())
 }
@@ -380,7 +381,8 @@ fn a_genesis_must_be_able_to_govern() {
     weak[0] = 1;
     let mut roots = vec![PublicKey::from_bytes(weak), key::<Root>(1).public()];
     roots.sort_unstable();
-    let genesis = Genesis { name: "acme".into(), roots, threshold: 1, founded: NOW, nonce: [0; 16] };
+    let genesis =
+        Genesis { name: "acme".into(), roots, threshold: 1, founded: NOW, nonce: [0; 16], recovery: None };
     assert_eq!(
         RootChain::found(genesis, &[&key::<Root>(1)]).unwrap_err(),
         ChainError::BadGenesis("a root key is weak or no key")

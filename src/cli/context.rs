@@ -12,7 +12,7 @@ use std::{
 use clap::{Args, Subcommand};
 
 use super::{
-    arguments::{Host, Inventory, Job, Verb},
+    arguments::{Host, Inventory, Job, RootsVerb, Verb},
     chance,
     dispatch::Context,
     failure::{ExitCode, Explain, Failure, Site, quoted},
@@ -157,6 +157,7 @@ fn needs(verb: &Verb) -> Needs {
         | Verb::Config(_)
         | Verb::Schema(_)
         | Verb::Complete(_)
+        | Verb::Roots(RootsVerb::Sign(_) | RootsVerb::Key(_))
         | Verb::Inventory(Inventory::Compare(_)) => Needs::Nothing,
         Verb::Host(Host::Ls(list)) | Verb::Hosts(list) if list.watch => Needs::Answer,
         Verb::Host(Host::Ls(_) | Host::Show(_))

@@ -78,6 +78,8 @@ pub(super) fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Fail
         operators: &places.operators,
         recovery: &recovery,
         roots: init.roots,
+        recovery_keys: init.recovery_keys,
+        recovery_delay: init.recovery_delay,
         now: context.now,
     };
     membership::check_found(&request).map_err(|error| error.explain(site))?;
@@ -114,6 +116,7 @@ pub(super) fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Fail
         "recovery": recovery,
         "roots": request.root_files(),
         "threshold": init.roots.threshold,
+        "recovery_keys": request.recovery_files(),
         "operator": { "person": request.person, "key": key, "directory": founded.operator.dir() },
     });
     let shown = |style: Style| {
@@ -135,6 +138,11 @@ pub(super) fn found(context: &mut Context, init: &Init) -> Result<ExitCode, Fail
     context
         .talk
         .say("keep the recovery key off this machine: it governs the fleet, and daily work does not need it");
+    if !request.recovery_files().is_empty() {
+        let shown: Vec<String> =
+            request.recovery_files().iter().map(|path| escape::line(&quoted(path))).collect();
+        context.talk.say(&format!("print and put away, for when root keys are lost: {}", shown.join(", ")));
+    }
     context.talk.say(&format!("start this host:  {}", next("muster agent")));
     context.talk.say(&format!("let others join:  {}", next("muster invite -l role=web")));
     Ok(ExitCode::Success)

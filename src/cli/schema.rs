@@ -57,6 +57,8 @@ const SCHEMAS: &[(&str, &str)] = &[
     ("operator-request", include_str!("schemas/operator-request.json")),
     ("ping", include_str!("schemas/ping.json")),
     ("plan", include_str!("schemas/plan.json")),
+    ("root", include_str!("schemas/root.json")),
+    ("root-update", include_str!("schemas/root-update.json")),
     ("scenario", include_str!("schemas/scenario.json")),
     ("scenario-event", include_str!("schemas/scenario-event.json")),
     ("schema", include_str!("schemas/schema.json")),

@@ -214,7 +214,7 @@ fn without_an_agent_the_next_step_depends_on_what_is_there() {
 fn mistyped_words_are_pointed_at() {
     let home = Home::new();
     for (line, wanted) in [
-        ("muster hots", "similar subcommands exist: 'hosts', 'host'"),
+        ("muster hots", "similar subcommands exist: 'roots', 'hosts', 'host'"),
         ("muster host lss", "a similar subcommand exists: 'ls'"),
         (
             "muster run -l role -- true",

@@ -1,7 +1,7 @@
-//! `operator`, `halt`, `unhalt`: what is typed, and what went wrong.
+//! `operator`, `halt`, `unhalt`, `roots`: what is typed, and what went wrong.
 
 use super::{
-    arguments::{Halt, Operator, OperatorGrant, OperatorInvite, RootFlags, Unhalt},
+    arguments::{Halt, Operator, OperatorGrant, OperatorInvite, RootFlags, RootsKey, RootsVerb, Unhalt},
     chance,
     dispatch::{Context, connect, wait},
     failure::{self, ExitCode, Explain, Failure, Site, quoted, selector_failure},
@@ -12,7 +12,7 @@ use crate::{
     journal::signer::{choose, ways},
     services::authority::{
         self, Asked, AuthorityError, ExplainRequest, GrantRequest, HaltRequest, InviteAsk, Named, Rooted,
-        StopRequest,
+        RotateRequest, StopRequest,
     },
     terminal::escape,
 };
@@ -150,6 +150,66 @@ pub(super) async fn unhalt(context: &mut Context, unhalt: &Unhalt) -> Result<Exi
     done.map(|()| ExitCode::Success).map_err(|error| error.explain(site))
 }
 
+pub(super) fn roots(context: &mut Context, verb: &RootsVerb) -> Result<ExitCode, Failure> {
+    match verb {
+        RootsVerb::Key(key) => return new_root(context, key),
+        RootsVerb::Sign(sign) => {
+            let Context { site, talk, .. } = context;
+            let (keys, dry_run) = (sign.keys.as_slice(), sign.dry_run);
+            let rooted = Rooted { keys, update: Some(&sign.file), reason: "", dry_run };
+            let done = authority::sign(&sign.file, &rooted, talk);
+            return done.map(|()| ExitCode::Success).map_err(|error| error.explain(site));
+        }
+        _ => {}
+    }
+    wait(async {
+        let mut client = connect(context).await?;
+        let client = &mut client;
+        let Context { site, output, talk, now, .. } = context;
+        let operators = &site.places.operators;
+        let done = match verb {
+            RootsVerb::Ls => authority::keys(client, operators, *now, output, talk).await,
+            RootsVerb::Log => authority::log(client, operators, output, talk).await,
+            RootsVerb::Rotate(rotate) => {
+                let request =
+                    RotateRequest { add: &rotate.add, drop: &rotate.drop, threshold: rotate.threshold };
+                authority::rotate(client, operators, &request, &rooted(&rotate.roots), talk).await
+            }
+            RootsVerb::Checkpoint(checkpoint) => {
+                authority::checkpoint(client, operators, &rooted(&checkpoint.roots), *now, talk).await
+            }
+            RootsVerb::Recover(recover) => {
+                let threshold = Some(recover.threshold);
+                let request = RotateRequest { add: &recover.add, drop: &[], threshold };
+                let (paper, roots) = (&recover.paper, rooted(&recover.roots));
+                authority::recover(client, operators, paper, &request, &roots, *now, talk).await
+            }
+            RootsVerb::Deny(deny) => {
+                authority::deny(client, operators, &deny.recovery, &rooted(&deny.roots), talk).await
+            }
+            RootsVerb::Publish(publish) => {
+                authority::publish(client, operators, &publish.file, publish.dry_run, talk).await
+            }
+            // Done above, without an agent.
+            RootsVerb::Sign(_) | RootsVerb::Key(_) => Ok(()),
+        };
+        done.map(|()| ExitCode::Success).map_err(|error| error.explain(site))
+    })
+}
+
+fn new_root(context: &mut Context, key: &RootsKey) -> Result<ExitCode, Failure> {
+    let Context { site, output, talk, .. } = context;
+    let path = escape::line(&key.file.display().to_string());
+    if key.dry_run {
+        talk.say(&format!("would make a new root key in {path}; nothing was changed"));
+        return Ok(ExitCode::Success);
+    }
+    let public = authority::new_key(&key.file, &chance::draw()?).map_err(|error| error.explain(site))?;
+    talk.say(&format!("a new root key is in {path}; its public half:"));
+    output.text(&format!("{public}\n")).map_err(|error| error.explain(site))?;
+    Ok(ExitCode::Success)
+}
+
 impl Explain for AuthorityError {
     fn explain(self, site: &Site) -> Failure {
         let message = self.to_string();
@@ -192,6 +252,15 @@ impl Explain for AuthorityError {
             Self::TooFewRoots { .. } => Failure::new(ExitCode::NotPermitted, message)
                 .hint("to sign one after the other: add --update FILE, and hand that file on"),
             Self::Key(error) => error.explain(site),
+            Self::Choice(error) => error.explain(site),
+            Self::Sign(error) => error.explain(site),
+            Self::Made(_) => Failure::new(ExitCode::Internal, message)
+                .hint("what signed it is not to be trusted: try with the key in a file, --root FILE"),
+            Self::PublicKey(_) => Failure::usage(message).hint("make one: muster roots key FILE"),
+            Self::NoSuchRoot(_) => Failure::usage(message).hint("which there are: muster roots ls"),
+            Self::NoUpdate(_) => Failure::usage(message)
+                .hint("make one where an agent is: muster roots rotate --add KEY --update FILE"),
+            Self::NothingToDo(_) => Failure::usage(message).hint("what the roots said: muster roots log"),
             Self::Update { .. } => {
                 Failure::new(ExitCode::Internal, message).hint("choose another: --update FILE")
             }

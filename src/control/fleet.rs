@@ -79,6 +79,21 @@ pub async fn host_lines(client: &mut Client) -> Result<Vec<HostLine>, ControlErr
     }
 }
 
+/// Where recovery keys would let other roots govern, how long the agent waited is its word: the one thing that is
+/// believed of it. It takes the keys, and hosts judge by what they saw themselves.
+async fn waited(client: &mut Client, replica: &mut Replica) -> Result<(), ControlError> {
+    if replica.authority().chain().recoveries().next().is_none() {
+        return Ok(());
+    }
+    match client.ask(&Request::Waited {}, PART_WITHIN).await {
+        Ok(Reply::Waited { recoveries }) => replica.mature(&recoveries),
+        // An older agent knows of none.
+        Ok(_) | Err(ControlError::Refused { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
 async fn fleet_past(
     client: &mut Client,
     anchor: RootChain,
@@ -109,6 +124,7 @@ async fn fleet_past(
         }
         if !more {
             verified.close();
+            waited(client, &mut replica).await?;
             return Ok((replica, left_out));
         }
     }

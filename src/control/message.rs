@@ -182,6 +182,8 @@ pub enum Request {
     Health {},
     /// The agent's own audit chain, as it is on disk. Answered by [`Reply::Chunk`]s and [`Reply::End`].
     AuditChain {},
+    /// Which recoveries of the roots have waited long enough for the agent.
+    Waited {},
 }
 wire_choice!(Request {
     0 = Hello { version },
@@ -208,6 +210,7 @@ wire_choice!(Request {
     37 = Health {},
     40 = StoreCheck {},
     58 = AuditChain {},
+    68 = Waited {},
 });
 
 /// What an agent answers.
@@ -376,6 +379,11 @@ pub enum Reply {
         /// The ids, one after the other; none if the agent does not have it.
         hosts: Option<Bytes>,
     },
+    /// Recoveries of the roots that count.
+    Waited {
+        /// Their ids.
+        recoveries: Vec<EntryId>,
+    },
 }
 wire_choice!(Reply {
     0 = Hello { version, agent, fleet, genesis, host },
@@ -403,6 +411,7 @@ wire_choice!(Reply {
     37 = Health { health },
     40 = StoreCheck { check },
     41 = Offline { why },
+    68 = Waited { recoveries },
 });
 
 impl Reply {

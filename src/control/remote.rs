@@ -61,6 +61,7 @@ fn allowed(request: &Request, invites: bool) -> Result<(), String> {
         Request::Hello { .. }
         | Request::Status {}
         | Request::Fleet { .. }
+        | Request::Waited {}
         | Request::Hosts {}
         | Request::Peers {}
         | Request::Submit { .. }

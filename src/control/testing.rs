@@ -72,6 +72,7 @@ impl TestFleet {
             threshold: 1,
             founded: NOW.before(DAY),
             nonce: [7; 16],
+            recovery: None,
         };
         let mut chain = RootChain::found(genesis, &[&root]).unwrap();
         let mut certificate = Certificate {
@@ -311,6 +312,10 @@ impl Script {
                 host: self.host,
             },
             Request::Status {} => Reply::Status { status: self.status.clone() },
+            Request::Waited {} => {
+                let recoveries = self.replica.authority().recoveries_that_count();
+                Reply::Waited { recoveries }
+            }
             Request::Fleet { heads } => {
                 let mut items = self.replica.all();
                 items.retain(|item| heads || item.facets.is_empty());

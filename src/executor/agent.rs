@@ -441,7 +441,7 @@ impl Executor {
             ToExecutor::Serving {} => self.notify.serves(),
             ToExecutor::Alive {} => self.notify.lives(),
             ToExecutor::Learn { entries } => {
-                let learned = self.trust.learn(&entries);
+                let learned = self.trust.learn(&entries, (self.clock)());
                 // On disk or not: what was learned counts.
                 self.end_stopped();
                 match learned {

@@ -81,6 +81,7 @@ impl Executor {
     /// Judges an order, claims it and runs it; without room it is refused instead.
     pub(super) fn take(&mut self, handed: &Handed, room: bool) {
         let now = (self.clock)();
+        self.trust.wait(now);
         let Ok(header) = identity::peek(&handed.order.0) else { return self.count("orders_malformed") };
         let id = header.id;
         if self.stopping.is_some() {

@@ -19,7 +19,9 @@ use crate::{
     },
     journal::{Member, keyfile},
     replica::{Entry, Order},
+    time::Timestamp,
     wire::{self, Bytes},
+    wire_record,
 };
 
 /// Most entries that are kept beyond the member file.
@@ -51,6 +53,14 @@ pub enum TrustError {
         problem: String,
     },
 }
+
+/// The trust file: entries, and when recoveries of the roots were seen first.
+#[derive(Debug)]
+struct Saved {
+    entries: Vec<Bytes>,
+    seen: Vec<(EntryId, Timestamp)>,
+}
+wire_record!(Saved { entries, seen });
 
 /// The executor's copy of the authority.
 #[derive(Debug)]
@@ -98,9 +108,12 @@ impl Trust {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(trust),
             Err(source) => return Err(TrustError::Io { path: path.to_owned(), source }),
         };
-        let entries: Vec<Bytes> =
+        let saved: Saved =
             wire::decode(&bytes, FILE_BYTES_MAX).map_err(|error| damaged(error.to_string()))?;
-        for entry in entries {
+        for (id, at) in saved.seen {
+            trust.authority.saw_recovery(id, at);
+        }
+        for entry in saved.entries {
             if !trust.absorb(&entry) {
                 return Err(damaged("an entry in it does not hold".to_owned()));
             }
@@ -164,13 +177,19 @@ impl Trust {
     ///
     /// # Errors
     /// When it cannot be written. It counts all the same, and is written with what comes next.
-    pub fn learn(&mut self, entries: &[Bytes]) -> Result<u32, TrustError> {
+    pub fn learn(&mut self, entries: &[Bytes], now: Timestamp) -> Result<u32, TrustError> {
         let taken = entries.iter().filter(|entry| self.absorb(entry)).count();
+        self.wait(now);
         if self.unsaved {
             self.save()?;
             self.unsaved = false;
         }
         Ok(u32::try_from(taken).unwrap_or(u32::MAX))
+    }
+
+    /// Lets recoveries of the roots count that have waited long enough; see [`Authority::wait`].
+    pub fn wait(&mut self, now: Timestamp) {
+        self.unsaved |= !self.authority.wait(now).0.is_empty();
     }
 
     /// True if the entry is held afterwards.
@@ -222,12 +241,25 @@ impl Trust {
             self.bytes = bytes;
             self.entries.push(entry.clone());
             self.ids.insert(header.id);
+            self.drop_put_out();
         }
         taken
     }
 
+    /// Forgets suspensions and halts that others of their share put out.
+    fn drop_put_out(&mut self) {
+        let gone = self.authority.take_put_out();
+        if gone.is_empty() {
+            return;
+        }
+        self.ids.retain(|id| !gone.contains(id));
+        self.entries.retain(|entry| peek(&entry.0).is_ok_and(|header| !gone.contains(&header.id)));
+        self.bytes = self.entries.iter().map(|entry| entry.0.len()).sum();
+    }
+
     fn save(&self) -> Result<(), TrustError> {
-        keyfile::replace_file(&self.path, &wire::encode(&self.entries))
+        let saved = Saved { entries: self.entries.clone(), seen: self.authority.recoveries_seen().collect() };
+        keyfile::replace_file(&self.path, &wire::encode(&saved))
             .map_err(|source| TrustError::Io { path: self.path.clone(), source })
     }
 }

@@ -568,17 +568,44 @@ impl<T: Payload<Signer = Root>> Cosigned<T> {
         Self { bytes: wire::encode(&envelope).into(), signers, ..self }
     }
 
+    /// The same object with one more signature, which `sign` makes over the bytes that it is given. It is not checked
+    /// here: verify the bytes that come of it.
+    ///
+    /// # Errors
+    /// What `sign` says.
+    pub fn also_with<E>(
+        self,
+        key: PublicKey<Root>,
+        sign: impl FnOnce(&[u8]) -> Result<Proof, E>,
+    ) -> Result<Self, E> {
+        let Ok(mut envelope) = wire::decode::<Envelope>(&self.bytes, T::BYTES_MAX) else { return Ok(self) };
+        if self.signers.contains(&key) {
+            return Ok(self);
+        }
+        let proof = AnyProof::Known(sign(&envelope.signed.0)?);
+        envelope.signatures.push(OneSignature { key: key.bytes(), proof });
+        envelope.signatures.sort_by_key(|one| one.key);
+        let signers = envelope.signatures.iter().map(|one| PublicKey::from_bytes(one.key)).collect();
+        Ok(Self { bytes: wire::encode(&envelope).into(), signers, ..self })
+    }
+
     /// Checks received bytes; every signature must match, and a key counts once.
     ///
     /// # Errors
     /// See [`SignedError`].
     pub fn verify(bytes: &[u8], fleet: FleetId) -> Result<Self, SignedError> {
+        let read = Self::read(bytes, fleet)?;
+        if read.signers.is_empty() { Err(SignedError::SignatureCount) } else { Ok(read) }
+    }
+
+    /// The same for a draft that perhaps nobody has signed yet: it is for people to look at, and for no host.
+    ///
+    /// # Errors
+    /// See [`SignedError`].
+    pub fn read(bytes: &[u8], fleet: FleetId) -> Result<Self, SignedError> {
         let (header, body, envelope) = open(bytes, T::BYTES_MAX)?;
         check_header::<T>(&header, fleet)?;
-        if header.signer.is_some()
-            || envelope.signatures.is_empty()
-            || envelope.signatures.len() > SIGNATURES_MAX
-        {
+        if header.signer.is_some() || envelope.signatures.len() > SIGNATURES_MAX {
             return Err(SignedError::SignatureCount);
         }
         let mut signers = Vec::with_capacity(envelope.signatures.len());

@@ -9,7 +9,10 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::identity::{Purpose, SecretKey};
+use crate::{
+    authority::Roots,
+    identity::{PublicKey, Purpose, SecretKey},
+};
 
 /// Longest key file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4096;
@@ -64,7 +67,7 @@ fn hex(bytes: &[u8]) -> Zeroizing<String> {
     text
 }
 
-fn unhex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+pub(super) fn unhex(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     let mut seed = Zeroizing::new([0; 32]);
     if text.len() != 64 || !text.is_ascii() {
         return None;
@@ -141,6 +144,29 @@ pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyFileError> 
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(FILE_BYTES_MAX).unwrap_or_default()));
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
     Ok(text)
+}
+
+/// How the line begins that says which recovery keys belong together: none of them alone tells their hash.
+const RECOVERY: &str = "# muster recovery keys 1: ";
+
+/// The line of a recovery key's file that says which keys belong to it.
+pub fn recovery_line(keys: &Roots) -> String {
+    let each: Vec<String> = keys.keys.iter().map(|key| hex(&key.bytes()).to_string()).collect();
+    format!("{RECOVERY}{} of {}", keys.threshold, each.join(" "))
+}
+
+/// What such a line says in a recovery key's file. It is nobody's word: the genesis has their hash.
+///
+/// # Errors
+/// When the file cannot be read, or says nothing of the kind.
+pub fn recovery_keys(path: &Path) -> Result<Roots, KeyFileError> {
+    let text = read_text(path)?;
+    let not = || KeyFileError::NotAKey { path: path.to_owned(), purpose: "recovery" };
+    let line = text.lines().find_map(|line| line.strip_prefix(RECOVERY)).ok_or_else(not)?;
+    let (threshold, keys) = line.split_once(" of ").ok_or_else(not)?;
+    let keys: Option<Vec<_>> =
+        keys.split_whitespace().map(|key| PublicKey::import(*unhex(key)?).ok()).collect();
+    Ok(Roots { keys: keys.ok_or_else(not)?, threshold: threshold.parse().map_err(|_| not())? })
 }
 
 /// Replaces a file in one step and makes it durable; only its owner can read it.

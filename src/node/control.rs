@@ -27,6 +27,7 @@ use crate::{
     replica::{Equivocation, Item, Replica, Report, first_hour},
     services::{
         audit,
+        authority::root_problems,
         hosts::{listing, serve as hosts},
         inventory::Inventory,
         past::Past,
@@ -113,6 +114,10 @@ impl Handler for Node {
             Request::Hello { .. } => answer.send(&self.hello()).await,
             Request::Status {} => answer.send(&Reply::Status { status: self.status().await }).await,
             Request::Fleet { heads } => self.bulk(answer, |replica| replica.fleet_items(heads)).await,
+            Request::Waited {} => {
+                let recoveries = self.store.read(|replica| replica.authority().recoveries_that_count());
+                answer.send(&Reply::Waited { recoveries }).await
+            }
             Request::Hosts {} => answer.send(&Reply::Hosts { hosts: self.hosts().await }).await,
             Request::Peers {} => answer.send(&Reply::Peers { peers: self.peers().await }).await,
             Request::Submit { items } => {
@@ -310,16 +315,11 @@ impl Node {
         let misbehaved = self.replication.misbehaved().await;
         problems.extend(self.store.read(|replica| misbehaving(&misbehaved, replica, clock::now())));
         let (members, entries, root, orders) = self.store.read(|replica| {
-            if let Some(stopped) = replica.authority().chain().stopped_at() {
-                problems.push(format!(
-                    "the root chain has an update that this version does not know ({}): upgrade muster",
-                    stopped.short()
-                ));
-            }
+            problems.extend(root_problems(replica.authority()));
             problems.extend(same_names(replica));
             problems.extend(over_used(replica));
             problems.extend(waiting(replica));
-            match replica.forks() {
+            match replica.forks().saturating_sub(replica.authority().chain().forks()) {
                 0 => {}
                 forks => problems.push(format!("{forks} streams were signed twice at one place")),
             }

@@ -299,6 +299,35 @@ impl Replica {
         });
     }
 
+    /// Lets recoveries of the roots count that have waited long enough by this clock, and notes when others were seen
+    /// first: their ids.
+    pub fn wait(&mut self, now: Timestamp) -> Vec<EntryId> {
+        let (new, turned) = self.authority.wait(now);
+        if turned {
+            self.turned();
+        }
+        new
+    }
+
+    /// Lets recoveries count of which somebody else says that they have waited long enough.
+    pub fn mature(&mut self, recoveries: &[EntryId]) {
+        if self.authority.mature(recoveries) {
+            self.turned();
+        }
+    }
+
+    /// Takes over when a recovery was seen first, from before a restart.
+    pub fn saw_recovery(&mut self, id: EntryId, at: Timestamp) {
+        self.authority.saw_recovery(id, at);
+    }
+
+    fn turned(&mut self) {
+        self.strike_put_out();
+        self.drop_disowned_orders();
+        self.version += 1;
+        self.authority_version += 1;
+    }
+
     /// Forgets what expired long enough ago that no clock in the fleet should still count it; returns the
     /// ids. Only what stands alone is ever forgotten.
     pub fn sweep(&mut self, now: Timestamp) -> Vec<EntryId> {

@@ -73,6 +73,7 @@ impl Fleet {
             threshold: 1,
             founded: Timestamp(0),
             nonce: [1; 16],
+            recovery: None,
         };
         let mut chain = RootChain::found(genesis, &[&root]).expect("a genesis under its root");
         let fleet = chain.fleet();

@@ -42,6 +42,12 @@ pub(super) fn list_rows(replica: &mut Replica) -> impl Iterator<Item = Row> {
     changes.map(|(id, list)| (list_key(&id), list.map(|list| list.bytes().0)))
 }
 
+/// The rows of recoveries of the roots: when they were seen first.
+pub(super) fn seen_rows(replica: &Replica, new: &[EntryId]) -> Vec<Row> {
+    let seen = replica.authority().recoveries_seen().filter(|(id, _)| new.contains(id));
+    seen.map(|(id, at)| ([&b"s"[..], &id.0].concat(), Some(at.0.to_be_bytes().to_vec()))).collect()
+}
+
 /// The rows of all that a replica holds.
 pub(super) fn all_rows(replica: &Replica) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -62,11 +68,13 @@ pub(super) fn all_rows(replica: &Replica) -> Vec<Row> {
             rows.push((facet_key(&hash), Some(wire::encode(packed))));
         }
     }
+    let seen: Vec<EntryId> = replica.authority().recoveries_seen().map(|(id, _)| id).collect();
+    rows.extend(seen_rows(replica, &seen));
     rows.extend(replica.lists_in_use().map(|list| (list_key(&list.id()), Some(list.bytes().0))));
     rows
 }
 
-/// What a row is, by its key: `entry`, `facet`, `head`, `list`, `report`, or `unknown`.
+/// What a row is, by its key: `entry`, `facet`, `head`, `list`, `report`, `recovery`, or `unknown`.
 pub fn kind(key: &[u8]) -> &'static str {
     match key.first() {
         Some(b'e') => "entry",
@@ -74,6 +82,7 @@ pub fn kind(key: &[u8]) -> &'static str {
         Some(b'h') => "head",
         Some(b'l') => "list",
         Some(b'r') => "report",
+        Some(b's') => "recovery",
         _ => "unknown",
     }
 }

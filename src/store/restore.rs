@@ -7,7 +7,7 @@ use tracing::debug;
 use super::{
     backend::{Loaded, Row},
     kept::Kept,
-    keys::{entry_key, facet_key, facet_rows, id_key, list_key, list_rows},
+    keys::{entry_key, facet_key, facet_rows, id_key, list_key, list_rows, seen_rows},
 };
 use crate::{
     authority::MemberList,
@@ -91,6 +91,13 @@ pub(super) fn restore(
                 Ok(report) => kept.load(report),
                 Err(_) => damaged.push(finding(&key, "it cannot be decoded")),
             },
+            Some(b's') => match (key.get(1..).and_then(|id| id.try_into().ok()), value.as_slice().try_into())
+            {
+                (Some(id), Ok(at)) => {
+                    replica.saw_recovery(EntryId(id), Timestamp(u64::from_be_bytes(at)));
+                }
+                _ => damaged.push(finding(&key, "it cannot be decoded")),
+            },
             _ => damaged.push(finding(&key, "there is no such kind of row")),
         }
     }
@@ -134,6 +141,8 @@ pub(super) fn restore(
     // A head that lacks a facet now was not taken, and is fetched again.
     replica.drop_unnamed_facets();
     writes.extend(facet_rows(&mut replica));
+    let seen = replica.wait(now);
+    writes.extend(seen_rows(&replica, &seen));
     let past = replica.sweep(now);
     let unused = replica.restore_lists(lists);
     writes.extend(unused.iter().map(|id| (list_key(id), None)));

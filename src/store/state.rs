@@ -13,7 +13,7 @@ use super::{
     backend::{Backend, Row},
     check::{Check, check},
     kept::Kept,
-    keys::{all_rows, entry_key, facet_rows, id_key, list_rows},
+    keys::{all_rows, entry_key, facet_rows, id_key, list_rows, seen_rows},
     restore::{Restored, restore},
     writer::Writer,
 };
@@ -281,11 +281,27 @@ impl Store {
         let rows = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             let State { replica, kept, .. } = &mut *state;
+            let seen = replica.wait(now);
             let past = replica.sweep(now);
             let mut rows = kept.sweep(&past, replica, now);
             rows.extend(past.iter().map(|id| (id_key(id), None)));
             rows.extend(list_rows(replica));
+            rows.extend(seen_rows(replica, &seen));
             rows
+        };
+        self.writer.write(rows);
+    }
+
+    /// Lets recoveries of the roots count that have waited long enough by this clock. Looks and no more where none
+    /// waits.
+    pub fn wait(&self, now: Timestamp) {
+        if self.read(|replica| replica.authority().chain().recoveries().next().is_none()) {
+            return;
+        }
+        let rows = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let seen = state.replica.wait(now);
+            seen_rows(&state.replica, &seen)
         };
         self.writer.write(rows);
     }

@@ -251,6 +251,12 @@ impl Fleet {
         Self::founded(name, Reach::Listens, &["--roots", roots])
     }
 
+    /// A fleet whose first host `a` was founded with more arguments.
+    #[track_caller]
+    pub(crate) fn found_with(name: &str, more: &[&str]) -> Self {
+        Self::founded(name, Reach::Listens, more)
+    }
+
     #[track_caller]
     fn founded(name: &str, reach: Reach, more: &[&str]) -> Self {
         let mut fleet = Self::empty();

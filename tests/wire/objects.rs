@@ -3,9 +3,10 @@
 use crate::file::{Names, inside, leaf, list, record};
 use muster::{
     authority::{
-        AGENT_USER, ANY, Admission, Approval, Certificate, Checkpoint, Cut, Departure, Enrolment, Genesis,
-        Grant, Halt, HostCertificate, HostKeys, Invitation, Lift, MemberList, OfflineRequest, Op, OpAction,
-        Revocation, RootChange, RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
+        AGENT_USER, ANY, Admission, Approval, Certificate, Checkpoint, Cut, Denial, Departure, Enrolment,
+        Genesis, Grant, Halt, HostCertificate, HostKeys, Invitation, Lift, MemberList, OfflineRequest, Op,
+        OpAction, Recover, Recovery, Revocation, RootChange, RootUpdate, Roots, Suspension, TagChange, Verb,
+        Whom, half,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,
@@ -86,7 +87,14 @@ fn tag_names(name: &'static str) -> Names {
 pub(crate) fn genesis() -> Genesis {
     let mut keys: Vec<_> = roots().iter().map(SecretKey::public).collect();
     keys.sort_unstable();
-    Genesis { name: "acme".to_owned(), roots: keys, threshold: 2, founded: NOW, nonce: [0x11; 16] }
+    Genesis {
+        name: "acme".to_owned(),
+        roots: keys,
+        threshold: 2,
+        founded: NOW,
+        nonce: [0x11; 16],
+        recovery: None,
+    }
 }
 
 pub(crate) fn genesis_update() -> RootUpdate {
@@ -152,6 +160,7 @@ pub(crate) fn genesis_names() -> Names {
                     leaf("threshold"),
                     leaf("founded, in ms"),
                     leaf("nonce"),
+                    record("recovery", [leaf("hash of the keys"), leaf("delay, in ms")]),
                 ],
             ),
         ],
@@ -254,7 +263,7 @@ pub(crate) fn grant() -> Grant {
     Grant { certificate: certificate_id(), at: NOW, grant }
 }
 
-pub(crate) fn changes() -> [(&'static str, RootChange, Names); 4] {
+pub(crate) fn changes() -> [(&'static str, RootChange, Names); 6] {
     let mut keys: Vec<_> = roots().iter().map(SecretKey::public).collect();
     keys.sort_unstable();
     let change = |kind, body: Names| record("change", [leaf(kind), body]);
@@ -277,6 +286,32 @@ pub(crate) fn changes() -> [(&'static str, RootChange, Names); 4] {
             "root-lift",
             RootChange::Lift(Lift { stops: vec![order_id()], at: NOW, reason: "found it".to_owned() }),
             change("lift", record("lift", [list("stops", leaf("id")), leaf("at, in ms"), leaf("reason")])),
+        ),
+        (
+            "root-recover",
+            RootChange::Recover(Recover {
+                by: Roots { keys: vec![roots()[0].public()], threshold: 1 },
+                roots: Roots { keys: vec![roots()[0].public()], threshold: 1 },
+                at: NOW,
+                reason: "fire".to_owned(),
+            }),
+            change(
+                "recover",
+                record(
+                    "recover",
+                    [
+                        record("by", [list("keys", leaf("root key")), leaf("threshold")]),
+                        record("roots", [list("keys", leaf("root key")), leaf("threshold")]),
+                        leaf("at, in ms"),
+                        leaf("reason"),
+                    ],
+                ),
+            ),
+        ),
+        (
+            "root-deny",
+            RootChange::Deny(Denial { recovery: order_id(), reason: "stolen".to_owned() }),
+            change("deny", record("denial", [leaf("id"), leaf("reason")])),
         ),
         (
             "root-checkpoint",

@@ -37,6 +37,7 @@ host's keys. Nothing runs yet: `muster agent` starts the host.
 Examples:
   sudo muster init acme -l role=web
   muster init lab --host-name a --listen 127.0.0.1:7946 --state ./a
+  muster init acme --roots 2-of-3 --recovery-keys 1-of-2
   muster init acme --operator-key ~/.ssh/id_ed25519.pub"
 )]
 pub struct Init {
@@ -58,6 +59,12 @@ pub struct Init {
     /// How many root keys there are, and how many must sign, such as 2-of-3: each in a file of its own
     #[arg(long, value_name = "M-of-N", default_value = "1-of-1", hide_default_value = true)]
     pub roots: RootCount,
+    /// Recovery keys for when the root keys are lost, such as 1-of-2: each in a file of its own, to be printed
+    #[arg(long, value_name = "M-of-N")]
+    pub recovery_keys: Option<RootCount>,
+    /// How long everybody sees what recovery keys say, and the roots can deny it, before it counts
+    #[arg(long, value_name = "DURATION", default_value = "72h", value_parser = parse_duration)]
+    pub recovery_delay: Duration,
     /// Who you are, in certificates and records [default: your user name]
     #[arg(long, value_name = "NAME")]
     pub person: Option<String>,

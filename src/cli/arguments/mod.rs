@@ -26,4 +26,6 @@ pub(super) use program::{Complete, Config, Schema, Shell};
 pub(super) use run::{Pacing, Run, RunExit, RunView};
 pub use tree::{Arguments, command};
 pub(super) use tree::{Global, Verb};
-pub(super) use trust::{Halt, Operator, OperatorGrant, OperatorInvite, RootFlags, Unhalt};
+pub(super) use trust::{
+    Halt, Operator, OperatorGrant, OperatorInvite, RootFlags, RootsKey, RootsVerb, Unhalt,
+};

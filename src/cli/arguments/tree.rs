@@ -15,7 +15,7 @@ use super::{
     mesh::{Audit, Scenario, Store},
     program::{Complete, Completion, Config, Man, Schema},
     run::Run,
-    trust::{Halt, Operator, Unhalt},
+    trust::{Halt, Operator, RootsVerb, Unhalt},
 };
 use crate::{
     cli::{context, targeting},
@@ -27,7 +27,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "init", "invite", "join", "leave", "agent", "status", "doctor", "context", "config"]),
     ("Every day", &["host", "hosts", "run", "job", "inventory"]),
     ("Fleet", &["select", "group"]),
-    ("Trust", &["approval", "operator", "halt", "unhalt", "key", "audit"]),
+    ("Trust", &["approval", "operator", "halt", "unhalt", "roots", "key", "audit"]),
     ("Mesh", &["store", "scenario"]),
     ("This program", &["schema", "completion", "man", "version"]),
 ];
@@ -136,6 +136,9 @@ pub enum Verb {
     Halt(Halt),
     /// End halts, with root keys
     Unhalt(Unhalt),
+    /// See who governs the fleet, and let others govern it
+    #[command(subcommand)]
+    Roots(RootsVerb),
     /// See and verify what this host was asked to do
     #[command(subcommand)]
     Audit(Audit),

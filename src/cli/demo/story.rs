@@ -215,6 +215,8 @@ impl Story<'_, '_> {
             operators: &self.fleet.operators,
             recovery: &self.fleet.ground.dir().join("recovery.txt"),
             roots: RootCount::ONE,
+            recovery_keys: None,
+            recovery_delay: membership::RECOVERY_DELAY,
             now: clock::now(),
         };
         let mut fresh = chance::source(16)?;

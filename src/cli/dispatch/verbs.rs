@@ -46,6 +46,7 @@ fn perform(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Operator(verb) => trust::operator(context, &verb),
         Verb::Halt(halt) => wait(trust::halt(context, &halt)),
         Verb::Unhalt(unhalt) => wait(trust::unhalt(context, &unhalt)),
+        Verb::Roots(verb) => trust::roots(context, &verb),
         Verb::Audit(verb) => wait(audit::audit(context, verb)),
         Verb::Store(Store::Check) => wait(upkeep::store_check(context)),
         Verb::Scenario(verb) => scenario::scenario(context, &verb),

@@ -3,9 +3,10 @@
 use super::harness::{Host, until};
 use crate::{
     authority::{
-        Cut, Lift, Revocation, RootChange, Whom, half,
+        Checkpoint, Cut, Denial, Lift, Revocation, RootChange, Whom, half,
         sample::{HOUR_MS, key, later},
     },
+    identity::{Cosigned, Root},
     link::message::{ToExecutor, ToMesh},
     replica::Outcome,
     wire::Bytes,
@@ -137,4 +138,69 @@ fn a_mesh_process_that_makes_up_suspensions_stops_nobody() {
     mesh.send(&ToExecutor::Learn { entries: entries.map(Bytes::from).to_vec() });
     assert!(matches!(mesh.next(), Some(ToMesh::Learned { entries: 0 })));
     assert_eq!(mesh.outcome(&host.order("exit 0", |_| {})), OK);
+}
+
+#[test]
+fn a_recovery_counts_here_once_it_waited_here_across_restarts_and_a_denial_ends_it() {
+    const DAY: u64 = 24 * HOUR_MS;
+    let host = Host::with(|_| {}, 1);
+    let recover = host.fleet.recover(
+        host.fleet.chain.head(),
+        host.fleet.chain.next(RootChange::Checkpoint(Checkpoint::default())).sequence,
+        9,
+    );
+    let certificate = crate::authority::sample::certificate("dee", &key(5));
+    let body = crate::authority::RootUpdate {
+        sequence: recover.body().sequence + 1,
+        parent: Some(recover.id()),
+        change: RootChange::Certify(certificate),
+    };
+    let behind = Cosigned::sign(host.fleet.id(), &[&key::<Root>(9)], body);
+    let by_dee = |at: u64| {
+        host.order_of(5, "exit 0", |order| {
+            order.certificate = behind.id();
+            order.issued = later(at);
+            order.expires = later(at + HOUR_MS);
+        })
+    };
+    let (agent, mut mesh) = host.start();
+    assert_eq!(mesh.learn(&[recover.bytes(), behind.bytes()]), 2);
+    mesh.order(&by_dee(1000));
+    assert_eq!(mesh.counter("spawns"), 0, "it waits");
+    agent.kill();
+    host.set_clock(later(2 * DAY));
+    let (agent, mut mesh) = host.start();
+    mesh.order(&by_dee(2 * DAY));
+    assert_eq!(mesh.counter("spawns"), 0, "it waits still");
+    agent.kill();
+    host.set_clock(later(4 * DAY));
+    let (_agent, mut mesh) = host.start();
+    assert_eq!(mesh.outcome(&by_dee(4 * DAY)), OK, "three days after this host saw it, restarts and all");
+    let deny = Denial { recovery: recover.id(), reason: "stolen".to_owned() };
+    mesh.learn(&[host.root_update(None, RootChange::Deny(deny)).bytes()]);
+    mesh.order(&by_dee(4 * DAY + 1));
+    assert_eq!(mesh.counter("spawns"), 1, "denied");
+}
+
+#[test]
+fn a_flood_of_suspensions_by_one_key_halts_this_host_and_is_remembered_within_its_share() {
+    let host = Host::with(|_| {}, 1);
+    let (agent, mut mesh) = host.start();
+    let mut entries: Vec<_> = (0..1_003_u32)
+        .map(|number| {
+            let whom = Whom::Person { name: format!("p{number}") };
+            host.fleet.suspend(&key(2), host.under[1], whom, Cut::default())
+        })
+        .collect();
+    // The highest first, so that others put out what was taken before.
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.id()));
+    let bytes: Vec<&[u8]> = entries.iter().map(|entry| entry.bytes()).collect();
+    for part in bytes.chunks(100) {
+        mesh.learn(part);
+    }
+    let why = mesh.refusal(&host.order("exit 0", |_| {}));
+    assert!(why.contains("halted by eve") && why.contains("more suspensions"), "{why}");
+    agent.kill();
+    let (_agent, mut mesh) = host.start();
+    assert!(mesh.refusal(&host.order("exit 0", |_| {})).contains("halted by eve"));
 }

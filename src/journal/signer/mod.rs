@@ -17,6 +17,7 @@ mod choice;
 mod error;
 mod held;
 mod passphrase;
+mod root;
 #[cfg(test)]
 mod tests;
 mod ways;
@@ -25,4 +26,5 @@ pub use agent::SshAgent;
 pub use choice::{Choice, ChoiceError, choose};
 pub use error::SignError;
 pub use held::{OperatorSigner, Place};
+pub use root::{RootSigner, root_public};
 pub use ways::{Ways, set_ways, ways};

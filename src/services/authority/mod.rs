@@ -1,4 +1,4 @@
-//! Who may do what, for people: `operator ls/invite/grant/suspend/lift/revoke/explain`, `halt`, `unhalt`.
+//! Who may do what, for people: `operator ls/invite/grant/suspend/lift/revoke/explain`, `halt`, `unhalt`, `roots`.
 //!
 //! What is signed here is signed by this process alone: a suspension or a halt with the operator's key, what ends
 //! one or takes something for ever with as many root keys as the fleet demands, which may come one after the other,
@@ -6,7 +6,9 @@
 
 mod asked;
 mod cut;
+mod errand;
 mod explain;
+mod govern;
 mod grant;
 mod request;
 mod roots;
@@ -14,9 +16,13 @@ mod roots;
 mod tests;
 mod verb;
 mod view;
+mod words;
 
 pub use asked::Asked;
 pub use explain::{ExplainRequest, explain};
 pub use grant::{GrantRequest, InviteAsk, grant, invite};
+pub use govern::{
+    RotateRequest, checkpoint, deny, keys, log, new_key, publish, recover, root_problems, rotate, sign,
+};
 pub use request::{AuthorityError, HaltRequest, Rooted, StopRequest};
 pub use verb::{Named, halt, lift, list, revoke, suspend, unhalt};

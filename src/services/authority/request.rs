@@ -8,7 +8,11 @@ use std::{
 use crate::{
     authority::Refusal,
     control::{AnchorError, ControlError},
-    journal::{KeyFileError, OperatorError},
+    identity::SignedError,
+    journal::{
+        KeyFileError, OperatorError,
+        signer::{ChoiceError, SignError},
+    },
     selector::SelectorError,
     targets::TargetError,
     terminal::{AskError, OutputError, escape},
@@ -153,16 +157,39 @@ pub enum AuthorityError {
         path: PathBuf,
     },
     /// Too few keys, and no file for what was signed so far.
-    #[error("{have} of {threshold} root signatures")]
+    #[error("{have} of {threshold} root signatures{}", and_new(*unproved))]
     TooFewRoots {
         /// How many there are.
         have: usize,
         /// How many must sign.
-        threshold: u8,
+        threshold: usize,
+        /// How many keys that are to govern have not signed.
+        unproved: usize,
     },
     /// A root key's file cannot be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// A root key cannot be found.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+    /// A root key did not sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// A signature that was made does not match.
+    #[error("the signature that was made does not hold: {0}")]
+    Made(#[from] SignedError),
+    /// A public key cannot be read.
+    #[error("no public root key: {0}")]
+    PublicKey(std::io::Error),
+    /// No root key is called so.
+    #[error("no root key that governs begins with {}", escape::line(.0))]
+    NoSuchRoot(String),
+    /// There is no file with an update.
+    #[error("there is no file {0}")]
+    NoUpdate(PathBuf),
+    /// Nothing would change.
+    #[error("{0}")]
+    NothingToDo(String),
     /// The file with the update cannot be read or written.
     #[error("cannot use {path}: {source}")]
     Update {
@@ -188,4 +215,12 @@ pub enum AuthorityError {
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
+}
+
+fn and_new(unproved: usize) -> String {
+    match unproved {
+        0 => String::new(),
+        1 => ", and a key that is to govern has not signed".to_owned(),
+        more => format!(", and {more} keys that are to govern have not signed"),
+    }
 }

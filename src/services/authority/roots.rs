@@ -1,54 +1,56 @@
 //! What takes root keys: signed by as many as are at hand, handed over once they are enough.
 //!
 //! The keys of an M-of-N fleet are seldom in one place. Then the update waits in a file, which goes from one holder
-//! to the next; each runs the same command with their key and sees what they sign. The file gives nobody anything:
-//! too few signatures are none.
+//! to the next; each runs the same command with their key, or signs the file where no agent is, and sees what they
+//! sign.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
 
-use super::{AuthorityError, Rooted};
+use super::{AuthorityError, Rooted, errand::Errand};
 use crate::{
-    authority::{Certificate, RootChain, RootChange, RootUpdate},
-    identity::{Cosigned, Root, SecretKey},
-    journal::keyfile,
+    authority::{Certificate, RootChain, RootChange},
+    identity::Cosigned,
+    journal::signer::{RootSigner, ways},
+    replica::Replica,
 };
-
-/// Longest file with an update, in bytes.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
-
-/// What came of signing.
-#[derive(Debug)]
-pub(super) enum Signed {
-    /// Enough: to be handed over.
-    Enough(Cosigned<RootUpdate>),
-    /// It waits for more.
-    Waits(Cosigned<RootUpdate>),
-}
 
 /// The update that is to be signed: the one in the file, if there is one, which must be of the same meaning.
 ///
 /// # Errors
 /// When the file cannot be read, or holds something else.
 pub(super) fn drafted(
-    chain: &RootChain,
+    replica: &Replica,
     change: RootChange,
     rooted: &Rooted<'_>,
-) -> Result<(RootUpdate, Option<Cosigned<RootUpdate>>), AuthorityError> {
+) -> Result<Errand, AuthorityError> {
+    let chain = replica.authority().chain();
     let next = chain.next(change);
-    let Some(path) = rooted.update else { return Ok((next, None)) };
-    let Some(bytes) = read(path)? else { return Ok((next, None)) };
-    let other = |problem: String| AuthorityError::OtherUpdate { path: path.to_owned(), problem };
-    let held = Cosigned::<RootUpdate>::verify(&bytes, chain.fleet())
-        .map_err(|error| other(format!("is no update of this fleet: {error}")))?;
-    if !is_same(&held.body().change, &next.change) {
-        return Err(other("holds an update that does something else".to_owned()));
+    let held = rooted.update.map(Errand::read).transpose()?.flatten();
+    let Some((path, held)) = rooted.update.zip(held) else {
+        return Ok(Errand::new(replica, Cosigned::sign(chain.fleet(), &[], next)));
+    };
+    let other =
+        |problem: &str| AuthorityError::OtherUpdate { path: path.to_owned(), problem: problem.to_owned() };
+    if held.authority().fleet() != chain.fleet() {
+        return Err(other("is of another fleet"));
     }
-    if (held.body().parent, held.body().sequence) != (next.parent, next.sequence) {
-        return Err(other(
-            "holds an update for another place of the chain, which has gone on since".to_owned(),
-        ));
+    if !is_same(&held.update().body().change, &next.change) {
+        return Err(other("holds an update that does something else"));
     }
-    Ok((held.body().clone(), Some(held)))
+    placed(&held, chain, path)?;
+    Ok(Errand::new(replica, held.update().clone()))
+}
+
+/// Whether what waits in a file still comes next.
+///
+/// # Errors
+/// When it does not.
+pub(super) fn placed(held: &Errand, chain: &RootChain, path: &Path) -> Result<(), AuthorityError> {
+    if held.is_next(chain) {
+        return Ok(());
+    }
+    let problem = "holds an update for another place of the chain, which has gone on since".to_owned();
+    Err(AuthorityError::OtherUpdate { path: path.to_owned(), problem })
 }
 
 /// Whether two changes do the same, whoever drafted them and when.
@@ -61,58 +63,46 @@ fn is_same(one: &RootChange, other: &RootChange) -> bool {
             let lasts = |certificate: &Certificate| certificate.not_after.since(certificate.not_before);
             lasts(one) == lasts(other) && Certificate { not_before, not_after, ..one.clone() } == *other
         }
+        (RootChange::Checkpoint(_), RootChange::Checkpoint(_)) => true,
+        (RootChange::Recover(one), RootChange::Recover(other)) => {
+            (&one.by, &one.roots) == (&other.by, &other.roots)
+        }
+        (RootChange::Deny(one), RootChange::Deny(other)) => one.recovery == other.recovery,
         (one, other) => one == other,
     }
 }
 
-/// Signs a draft with the keys that are given.
+/// The keys that were named, each once.
 ///
 /// # Errors
-/// When there is none, one does not govern, or they are too few and there is no file for the draft.
-pub(super) fn sign(
-    chain: &RootChain,
-    (draft, held): (RootUpdate, Option<Cosigned<RootUpdate>>),
-    rooted: &Rooted<'_>,
-) -> Result<Signed, AuthorityError> {
-    let roots = chain.roots();
-    if rooted.keys.is_empty() {
-        return Err(AuthorityError::NoRootKey { threshold: roots.threshold, of: roots.keys.len() });
-    }
-    let mut keys: Vec<SecretKey<Root>> = Vec::new();
-    for path in rooted.keys {
-        let key = keyfile::read::<Root>(path)?;
-        if !roots.keys.contains(&key.public()) {
-            return Err(AuthorityError::NotARoot { path: path.clone() });
-        }
-        if keys.iter().all(|other| other.public() != key.public()) {
-            keys.push(key);
-        }
-    }
-    let keys: Vec<&SecretKey<Root>> = keys.iter().collect();
-    let update = match held {
-        Some(held) => held.also_by(&keys),
-        None => Cosigned::sign(chain.fleet(), &keys, draft),
-    };
-    if roots.met_by(update.signers()) {
-        return Ok(Signed::Enough(update));
-    }
-    let Some(path) = rooted.update else {
-        return Err(AuthorityError::TooFewRoots { have: update.signers().len(), threshold: roots.threshold });
-    };
-    keyfile::replace_file(path, update.bytes())
-        .map_err(|source| AuthorityError::Update { path: path.to_owned(), source })?;
-    Ok(Signed::Waits(update))
+/// When one cannot be used.
+pub(super) fn keys<'a>(rooted: &Rooted<'a>) -> Result<Vec<(&'a Path, RootSigner)>, AuthorityError> {
+    let ways = ways();
+    rooted.keys.iter().map(|word| Ok((&**word, RootSigner::find(word, &ways)?))).collect()
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, AuthorityError> {
-    let failed = |source| AuthorityError::Update { path: path.to_owned(), source };
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
-        Ok(about) if about.len() > FILE_BYTES_MAX => Err(AuthorityError::OtherUpdate {
-            path: path.to_owned(),
-            problem: "is too long for an update".to_owned(),
-        }),
-        Ok(_) => fs::read(path).map(Some).map_err(failed),
+/// Signs with the keys that are given. True if that is enough to hand it over; else it waits in the file.
+///
+/// # Errors
+/// When there is neither a key nor a file, one does not govern, or they are too few and there is no file.
+pub(super) fn sign(errand: &mut Errand, rooted: &Rooted<'_>) -> Result<bool, AuthorityError> {
+    let keys = keys(rooted)?;
+    if keys.is_empty() && rooted.update.is_none() {
+        let roots = errand.authority().chain().roots();
+        return Err(AuthorityError::NoRootKey { threshold: roots.threshold, of: roots.keys.len() });
     }
+    errand.sign(&keys)?;
+    let lacking = errand.lacking();
+    if lacking.is_nothing() {
+        return Ok(true);
+    }
+    let Some(path) = rooted.update else {
+        return Err(AuthorityError::TooFewRoots {
+            have: lacking.have,
+            threshold: lacking.threshold,
+            unproved: lacking.unproved.len(),
+        });
+    };
+    errand.write(path)?;
+    Ok(false)
 }

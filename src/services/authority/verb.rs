@@ -5,11 +5,15 @@ use std::{collections::BTreeSet, io::Write, path::Path, time::Duration};
 use super::{
     AuthorityError, HaltRequest, Rooted, StopRequest,
     cut::{cut, is_of},
-    roots::{self, Signed as Drafted},
+    errand::Errand,
+    roots,
     view::{OPERATORS, row},
+    words,
 };
 use crate::{
-    authority::{Authority, Certificate, Halt, Lift, Revocation, RootChange, Suspension, Verb, Want, Whom},
+    authority::{
+        Authority, Certificate, Halt, Lift, Revocation, RootChain, RootChange, Suspension, Verb, Want, Whom,
+    },
     control::{Anchor, Client, ControlError, Reply, Request, fleet_under, host_named},
     identity::EntryId,
     journal::OperatorHome,
@@ -116,7 +120,7 @@ pub(super) fn find(authority: &Authority, who: &str) -> Result<Whom, AuthorityEr
     Err(AuthorityError::NoSuchOperator { who: who.to_owned(), known: known.into_iter().collect() })
 }
 
-fn named(authority: &Authority, whom: &Whom) -> String {
+pub(super) fn named(authority: &Authority, whom: &Whom) -> String {
     match whom {
         Whom::Person { name } => escape::cell(name),
         Whom::Certificate { id } => format!("certificate {}", id.short()),
@@ -140,7 +144,7 @@ fn plain(replica: &Replica, whom: &Whom) -> String {
     }
 }
 
-fn with_reason(what: String, reason: &str) -> String {
+pub(super) fn with_reason(what: String, reason: &str) -> String {
     if reason.is_empty() { what } else { format!("{what} ({})", escape::line(reason)) }
 }
 
@@ -370,22 +374,56 @@ pub(super) async fn by_roots(
         talk.would(&what);
         return Ok(());
     }
-    let draft = roots::drafted(chain, change, rooted)?;
-    let threshold = chain.roots().threshold;
+    let mut errand = roots::drafted(replica, change, rooted)?;
+    for line in words::details(&errand.update().body().change, errand.authority()) {
+        talk.say(&line);
+    }
+    if rooted.keys.is_empty() {
+        // Nothing is signed here: the file says what is to be.
+        roots::sign(&mut errand, rooted)?;
+        waits(&errand, rooted.update, talk);
+        return Ok(());
+    }
     talk.confirm(Consequence::Change, &format!("With the root key, {what}?"))?;
-    let update = match roots::sign(chain, draft, rooted)? {
-        Drafted::Enough(update) => update,
-        Drafted::Waits(update) => {
-            let have = update.signers().len();
-            talk.record(Outcome::Waiting, &what, Vec::new());
-            let path = rooted.update.map(|path| path.display().to_string()).unwrap_or_default();
-            talk.say(&format!("signed: {have} of {threshold} root signatures, in {}", escape::line(&path)));
-            talk.say("the next holder of a root key runs the same command with it and this file");
-            return Ok(());
-        }
-    };
-    chain.clone().absorb(update.bytes())?;
-    submit(client, update.bytes()).await?;
-    talk.changed("done", &what, vec![update.id().to_string()]);
+    if !roots::sign(&mut errand, rooted)? {
+        talk.record(Outcome::Waiting, &what, Vec::new());
+        waits(&errand, rooted.update, talk);
+        return Ok(());
+    }
+    hand_over(client, chain, &errand, talk).await?;
+    talk.changed("done", &what, vec![errand.update().id().to_string()]);
     Ok(())
+}
+
+/// Hands over what enough roots signed.
+pub(super) async fn hand_over(
+    client: &mut Client,
+    chain: &RootChain,
+    errand: &Errand,
+    talk: &mut Talk,
+) -> Result<(), AuthorityError> {
+    let mut after = chain.clone();
+    after.absorb(errand.update().bytes())?;
+    let waits = matches!(errand.update().body().change, RootChange::Recover(_));
+    if !waits && !after.wins(&errand.update().id()) {
+        talk.warn("another update of the roots stands in this place; see: muster roots log");
+    }
+    submit(client, errand.update().bytes()).await
+}
+
+/// Says what an update in a file waits for.
+pub(super) fn waits(errand: &Errand, path: Option<&Path>, talk: &mut Talk) {
+    let lacking = errand.lacking();
+    let path = path.map(|path| escape::line(&path.display().to_string())).unwrap_or_default();
+    talk.say(&format!("{} of {} root signatures, in {path}", lacking.have, lacking.threshold));
+    for key in &lacking.unproved {
+        talk.say(&format!("the new root key {} has to sign too", words::key(key)));
+    }
+    if lacking.is_nothing() {
+        talk.say(&format!("enough: where an agent is, muster roots publish {path}"));
+    } else {
+        talk.say(&format!(
+            "next, by who has a root key, with no link if need be: muster roots sign {path} --root FILE"
+        ));
+    }
 }

@@ -268,6 +268,7 @@ impl Bridge {
             }],
             Request::Fleet { .. } => items(&entries.fleet),
             Request::Orders {} => items(&entries.orders),
+            Request::Waited {} => vec![Reply::Waited { recoveries: Vec::new() }],
             Request::Watch { follow: false, .. } => vec![Reply::End {}],
             Request::Hosts {} => {
                 vec![Reply::Hosts { hosts: kept.lines.iter().map(|line| line.about.clone()).collect() }]

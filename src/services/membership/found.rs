@@ -15,7 +15,7 @@ use std::{
 use crate::{
     authority::{
         ANY, Authority, Certificate, ChainError, Enrolled, Enrolment, Genesis, HostCertificate, Invitation,
-        Refusal, RootChain, RootChange, Verb, check_name,
+        Recovery, Refusal, RootChain, RootChange, Roots, Verb, check_name,
     },
     identity::{Cosigned, Operator, Root, SecretKey, Signed, SignedError, Token, ssh::OperatorKey},
     journal::{
@@ -57,9 +57,16 @@ pub struct FoundRequest<'a> {
     pub operator_key: Option<&'a Choice>,
     /// How many root keys there are, and how many must sign.
     pub roots: RootCount,
+    /// How many recovery keys there are, and how many must sign, if there are any.
+    pub recovery_keys: Option<RootCount>,
+    /// How long everybody sees what they say before it counts.
+    pub recovery_delay: Duration,
     /// When.
     pub now: Timestamp,
 }
+
+/// How long everybody sees a recovery before it counts, where nothing else is said.
+pub const RECOVERY_DELAY: Duration = Duration::from_secs(72 * 3600);
 
 /// How many root keys a fleet has, and how many of them must sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +98,12 @@ impl FromStr for RootCount {
 }
 
 impl FoundRequest<'_> {
+    /// The files of the recovery keys: `FLEET-paper-1.txt` and so on, beside those of the root keys.
+    pub fn recovery_files(&self) -> Vec<PathBuf> {
+        let named = |number| self.recovery.with_file_name(format!("{}-paper-{number}.txt", self.name));
+        (1..=self.recovery_keys.map_or(0, |keys| keys.of)).map(named).collect()
+    }
+
     /// The files of the root keys: `recovery` itself, or `NAME-1.txt` and so on beside it.
     pub fn root_files(&self) -> Vec<PathBuf> {
         if self.roots.of == 1 {
@@ -225,7 +238,8 @@ pub fn check_found(request: &FoundRequest<'_>) -> Result<(), FoundError> {
     if operator.symlink_metadata().is_ok() {
         return Err(FoundError::OperatorExists(operator));
     }
-    if let Some(there) = request.root_files().into_iter().find(|path| path.symlink_metadata().is_ok()) {
+    let mut files = request.root_files().into_iter().chain(request.recovery_files());
+    if let Some(there) = files.find(|path| path.symlink_metadata().is_ok()) {
         return Err(FoundError::RecoveryExists(there));
     }
     let parent = request.recovery.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -249,7 +263,10 @@ pub fn found(request: &FoundRequest<'_>, fresh: &mut dyn FnMut() -> [u8; 32]) ->
     let source = request.operator_key.map_or(KeySource::New(&operator_key), KeySource::There);
     let public =
         request.operator_key.map_or_else(|| operator_key.public().into(), |there| there.key().clone());
-    let chain = chain_of(request, &roots, public, half(fresh()))?;
+    let recovery: Vec<SecretKey<Root>> =
+        request.recovery_files().iter().map(|_| SecretKey::<Root>::from_seed(&fresh())).collect();
+    let set = request.recovery_keys.map(|keys| sorted(&recovery, keys.threshold));
+    let chain = chain_of(request, &roots, public, set.as_ref(), half(fresh()))?;
     let candidate = prepare_candidate(request.state, fresh)?;
     // Before anything that counts is written: a person may be asked, and say no.
     let signer = match request.operator_key {
@@ -289,6 +306,23 @@ pub fn found(request: &FoundRequest<'_>, fresh: &mut dyn FnMut() -> [u8; 32]) ->
         }
     }
 
+    if let Some(set) = &set {
+        let preamble = format!(
+            "# A recovery key of the muster fleet {name} ({id}), to be printed and put away.\n\
+             # Where its root keys are lost, {} of {} such files let others govern: muster roots recover.\n{}\n",
+            set.threshold,
+            set.keys.len(),
+            keyfile::recovery_line(set),
+        );
+        for (path, key) in request.recovery_files().into_iter().zip(&recovery) {
+            keyfile::write_new(&path, key, &preamble).map_err(|error| FoundError::HalfWay {
+                made: made.clone(),
+                source: Box::new(error.into()),
+            })?;
+            made.push(path);
+        }
+    }
+
     let half_way = |made: &[PathBuf], source: FoundError| FoundError::HalfWay {
         made: made.to_vec(),
         source: Box::new(source),
@@ -309,15 +343,22 @@ pub fn found(request: &FoundRequest<'_>, fresh: &mut dyn FnMut() -> [u8; 32]) ->
     Ok(Founded { operator, home, host })
 }
 
+fn sorted(keys: &[SecretKey<Root>], threshold: u8) -> Roots {
+    let mut keys: Vec<_> = keys.iter().map(SecretKey::public).collect();
+    keys.sort_unstable();
+    Roots { keys, threshold }
+}
+
 /// The genesis, and the operator's certificate under it.
 fn chain_of(
     request: &FoundRequest<'_>,
     roots: &[SecretKey<Root>],
     operator: OperatorKey,
+    recovery: Option<&Roots>,
     nonce: [u8; 16],
 ) -> Result<RootChain, ChainError> {
-    let mut public: Vec<_> = roots.iter().map(SecretKey::public).collect();
-    public.sort_unstable();
+    let public = sorted(roots, request.roots.threshold).keys;
+    let delay_ms = u64::try_from(request.recovery_delay.as_millis()).unwrap_or(u64::MAX);
     let roots: Vec<&SecretKey<Root>> = roots.iter().collect();
     let genesis = Genesis {
         name: request.name.to_owned(),
@@ -325,6 +366,7 @@ fn chain_of(
         threshold: request.roots.threshold,
         founded: request.now,
         nonce,
+        recovery: recovery.map(|keys| Recovery { keys: keys.hash(), delay_ms }),
     };
     let mut chain = RootChain::found(genesis, &roots)?;
     let everything = Certificate {

@@ -16,7 +16,8 @@ mod serve;
 mod tests;
 
 pub use found::{
-    FoundError, FoundRequest, Founded, RootCount, check_found, enrol, found, member, prepare_candidate,
+    FoundError, FoundRequest, Founded, RECOVERY_DELAY, RootCount, check_found, enrol, found, member,
+    prepare_candidate,
 };
 pub use invite::{InviteError, InviteRequest, Invited, invite};
 pub use join::{JoinError, JoinWith, Joined, join};

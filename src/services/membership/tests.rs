@@ -46,6 +46,8 @@ impl Place {
             operators: &self.paths[1],
             recovery: &self.paths[2],
             roots: RootCount::ONE,
+            recovery_keys: None,
+            recovery_delay: RECOVERY_DELAY,
             now: NOW,
         }
     }

@@ -439,6 +439,7 @@ impl Driver {
             info!(%host, "one link too many, given up");
             self.give_up(host);
         }
+        self.store.wait(now);
         if now < self.swept || now.since(self.swept) > SWEEP_EVERY {
             self.swept = now;
             self.store.sweep(now);

@@ -3,7 +3,8 @@
 //!
 //! 10,000 hosts by 100 operators, each of whom invited 100 hosts and tagged each of them once, and 1,000 suspensions of
 //! persons, hosts and tokens. From scratch is everything from the root chain on; a change is one more suspension,
-//! which leaves what its cut names, as the command line makes them.
+//! which leaves what its cut names, as the command line makes them, or one more update of the roots, whose signature
+//! is checked as well.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use muster::{
     authority::{
-        ANY, Authority, Certificate, Cut, Enrolled, Enrolment, Genesis, HostCertificate, HostKeys,
-        Invitation, Op, OpAction, RootChain, RootChange, Suspension, TagChange, Verb, Whom, half,
+        ANY, Authority, Certificate, Checkpoint, Cut, Enrolled, Enrolment, Genesis, HostCertificate,
+        HostKeys, Invitation, Lift, Op, OpAction, Revocation, RootChain, RootChange, RootUpdate, Suspension,
+        TagChange, Verb, Whom, half,
     },
     identity::{
         Cosigned, EntryId, Executor, HostId, Operator, Root, SealPublic, SecretKey, Signed, Stream, StreamId,
@@ -72,6 +74,7 @@ fn make() -> Objects {
         threshold: 1,
         founded: Timestamp(0),
         nonce: [1; 16],
+        recovery: None,
     };
     let mut chain = RootChain::found(genesis, &[&root]).unwrap();
     let keys: Vec<SecretKey<Operator>> =
@@ -196,20 +199,83 @@ fn main() {
             best = Some((took, authority));
         }
     }
-    let (scratch, mut authority) = best.unwrap();
+    let (scratch, authority) = best.unwrap();
     let members = authority.members().count();
     println!("from scratch: {scratch:?} ({members} members of {HOSTS}; bound {:?})", BOUNDS.0);
-    let mut changes: Vec<Duration> = Vec::new();
-    for suspension in objects.more {
-        let begun = Instant::now();
-        assert!(authority.absorb_suspension(suspension).unwrap());
-        changes.push(begun.elapsed());
+    let mut worst = Duration::ZERO;
+    for (what, changes) in objects.changes() {
+        let mut took: Vec<Duration> = Vec::new();
+        let mut authority = authority.clone();
+        for change in &changes {
+            // The least of three: what another process takes from this one is no part of it.
+            let once = || {
+                let mut authority = authority.clone();
+                let begun = Instant::now();
+                change.give(&mut authority);
+                begun.elapsed()
+            };
+            took.push((0..3).map(|_| once()).min().unwrap());
+            change.give(&mut authority);
+        }
+        took.sort_unstable();
+        let (middle, most) = (took[took.len() / 2], *took.last().unwrap());
+        worst = worst.max(most);
+        println!("one change, {what}: p50 {middle:?}, most {most:?} (bound {:?})", BOUNDS.1);
     }
-    changes.sort_unstable();
-    let (middle, most) = (changes[changes.len() / 2], *changes.last().unwrap());
-    println!("one change: p50 {middle:?}, most {most:?} (bound {:?})", BOUNDS.1);
     assert!(
-        cfg!(debug_assertions) || scratch < BOUNDS.0 && most < BOUNDS.1,
+        cfg!(debug_assertions) || scratch < BOUNDS.0 && worst < BOUNDS.1,
         "slower than the figures of the issue"
     );
+}
+
+/// One change of the authority.
+enum Change {
+    Suspension(Signed<Suspension>),
+    Root(Cosigned<RootUpdate>),
+}
+
+impl Change {
+    fn give(&self, authority: &mut Authority) {
+        assert!(match self {
+            Self::Suspension(suspension) => authority.absorb_suspension(suspension.clone()).unwrap(),
+            Self::Root(update) => authority.absorb_root(update.bytes()).unwrap(),
+        });
+    }
+}
+
+impl Objects {
+    /// Changes of each kind, each after those before it.
+    fn changes(&self) -> Vec<(&'static str, Vec<Change>)> {
+        let root = SecretKey::<Root>::from_seed(&seed(1, 0));
+        let roots = |changes: Vec<RootChange>| {
+            let mut chain = self.chain.clone();
+            let mut updates = Vec::new();
+            for change in changes {
+                let update = Cosigned::sign(chain.fleet(), &[&root], chain.next(change));
+                chain.absorb(update.bytes()).unwrap();
+                updates.push(Change::Root(update));
+            }
+            updates
+        };
+        let lifts =
+            self.suspensions.iter().step_by(50).map(|stop| {
+                RootChange::Lift(Lift { stops: vec![stop.id()], at: NOW, reason: String::new() })
+            });
+        let revocations = self.more.iter().take(20).map(|stop| {
+            let Suspension { whom, cut, .. } = stop.body().clone();
+            RootChange::Revoke(Revocation { whom, cut, reason: String::new() })
+        });
+        let certificates = (0..20).map(|number| {
+            let key = SecretKey::from_seed(&seed(2, OPERATORS + number));
+            RootChange::Certify(certificate(OPERATORS + number, &key))
+        });
+        let checkpoints = (0..5).map(|_| RootChange::Checkpoint(Checkpoint { at: NOW, stands: Vec::new() }));
+        vec![
+            ("a suspension", self.more.iter().cloned().map(Change::Suspension).collect()),
+            ("a lift", roots(lifts.collect())),
+            ("a revocation", roots(revocations.collect())),
+            ("a certificate", roots(certificates.collect())),
+            ("a checkpoint", roots(checkpoints.collect())),
+        ]
+    }
 }

@@ -115,6 +115,7 @@ fn made(dir: &Path, hosts: usize) -> Answers {
         threshold: 1,
         founded: now.before(DAY),
         nonce: [7; 16],
+        recovery: None,
     };
     let mut chain = RootChain::found(genesis, &[&root]).unwrap();
     let certificate = Certificate {

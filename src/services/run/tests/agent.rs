@@ -88,6 +88,7 @@ impl Fleet {
             threshold: 1,
             founded: NOW,
             nonce: [0; 16],
+            recovery: None,
         };
         let mut chain = RootChain::found(genesis, &[&root]).unwrap();
         // Another certificate invites, so that a narrow one does not keep hosts out.
