@@ -135,6 +135,7 @@ come_true! {
     partition_heals_comes_true = "partition-heals",
     wrong_clocks_comes_true = "wrong-clocks",
     stolen_token_two_partitions_comes_true = "stolen-token-two-partitions",
+    two_persons_approve_comes_true = "two-persons-approve",
 }
 
 #[test]

@@ -279,15 +279,7 @@ pub async fn answer(
             hint: "those that wait: muster approval ls".to_owned(),
         });
     }
-    let body = Approval {
-        certificate: home.certificate,
-        order: asked.order.id(),
-        given: request.given,
-        at: now,
-        expires: asked.order.body().expires,
-        reason: request.reason.clone(),
-    };
-    let hosts = heard(home, &jobs.replica, &asked, body.clone(), now)?;
+    let (body, person, hosts) = heard(home, &jobs.replica, &asked, request, now)?;
     let fleet = jobs.replica.authority().members().count();
     {
         let job = shown(&jobs.replica, home, &rollout, now)?;
@@ -303,7 +295,7 @@ pub async fn answer(
         return Ok(0);
     }
     let in_terminal = streams.in_terminal && streams.err_terminal;
-    let question = format!("As {}, {word} this on {}?", person(home, &jobs.replica), view::counted(hosts));
+    let question = format!("As {}, {word} this on {}?", escape::line(&person), view::counted(hosts));
     match decide(hosts, fleet, request.given, in_terminal, request.yes) {
         Decision::Go => {}
         Decision::Refuse => return Err(RunError::NobodyToAsk),
@@ -339,35 +331,42 @@ fn decide(hosts: usize, fleet: usize, given: bool, in_terminal: bool, yes: bool)
     }
 }
 
-fn person(home: &OperatorHome, replica: &Replica) -> String {
-    let certificate = replica.authority().certificate_of(&home.certificate, home.name());
-    certificate.map_or_else(|_| "somebody unknown".to_owned(), |held| escape::line(&held.person))
-}
-
-/// On how many hosts what this operator says counts.
+/// What this operator would sign, as whom, and on how many hosts it counts. Of several certificates of the key it is
+/// under the one by which that is most.
 fn heard(
     home: &OperatorHome,
     replica: &Replica,
     asked: &Asked<'_>,
-    body: Approval,
+    request: &ApprovalRequest,
     now: Timestamp,
-) -> Result<usize, RunError> {
+) -> Result<(Approval, String, usize), RunError> {
     let authority = replica.authority();
     let no_say = |why: String| RunError::NoSay { job: asked.order.id().short(), why };
-    let mine = authority
-        .certificate_of(&home.certificate, home.name())
-        .map_err(|refusal| no_say(refusal.to_string()))?;
     let order = authority.admit(asked.order.clone()).map_err(|refusal| no_say(refusal.to_string()))?;
-    if mine.person == order.person() {
-        return Err(no_say(format!("{} asks for it, and others have to approve", mine.person)));
+    let mine = authority.certificates().filter(|(_, certificate)| certificate.key.name() == home.name());
+    let said = mine.map(|(id, certificate)| {
+        let body = Approval {
+            certificate: *id,
+            order: asked.order.id(),
+            given: request.given,
+            at: now,
+            expires: asked.order.body().expires,
+            reason: request.reason.clone(),
+        };
+        let foreseen = home.foreseen(body.clone());
+        let hosts = asked.hosts.iter().filter_map(|host| authority.host(host));
+        let counts = hosts.filter(|host| authority.voice(&order, &foreseen, *host, now).is_some()).count();
+        (body, certificate.person.clone(), counts)
+    });
+    let best = said.max_by_key(|(body, _, counts)| (*counts, body.certificate));
+    match best {
+        None => Err(no_say("this key has no certificate that stands".to_owned())),
+        Some((_, person, 0)) if person == order.person() => {
+            Err(no_say(format!("{person} asks for it, and others have to approve")))
+        }
+        Some((_, person, 0)) => Err(no_say(format!(
+            "the certificate of {person} does not allow to approve it on any of its hosts"
+        ))),
+        Some(said) => Ok(said),
     }
-    let approval = home.foreseen(body);
-    let hosts = asked.hosts.iter().filter_map(|host| authority.host(host));
-    let counts = hosts.filter(|host| authority.voice(&order, &approval, *host, now).is_some()).count();
-    if counts == 0 {
-        let why =
-            format!("the certificate of {} does not allow to approve it on any of its hosts", mine.person);
-        return Err(no_say(why));
-    }
-    Ok(counts)
 }
