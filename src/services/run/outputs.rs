@@ -30,7 +30,7 @@ use super::{
     },
 };
 use crate::{
-    authority::{Admitted, Verb},
+    authority::Admitted,
     control::StreamName,
     identity::{EntryId, HostId, Signed},
     journal::spool,
@@ -425,6 +425,7 @@ impl Sink for Remote<'_> {
 mod tests {
     use super::*;
     use crate::{
+        authority::Verb,
         control::testing::{NOW, TestFleet},
         identity::SecretKey,
     };
