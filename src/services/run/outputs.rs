@@ -425,6 +425,7 @@ impl Sink for Remote<'_> {
 mod tests {
     use super::*;
     use crate::{
+        authority::Verb,
         control::testing::{NOW, TestFleet},
         identity::SecretKey,
     };
