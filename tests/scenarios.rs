@@ -133,6 +133,8 @@ come_true! {
     operator_from_outside_comes_true = "operator-from-outside",
     outbound_only_host_comes_true = "outbound-only-host",
     partition_heals_comes_true = "partition-heals",
+    rogue_operator_comes_true = "rogue-operator",
+    stolen_laptop_comes_true = "stolen-laptop",
     wrong_clocks_comes_true = "wrong-clocks",
     stolen_token_two_partitions_comes_true = "stolen-token-two-partitions",
     two_persons_approve_comes_true = "two-persons-approve",

@@ -240,6 +240,8 @@ pub enum Act {
 pub struct Command {
     /// At which hosts' agents, or at which machines that are no hosts, one after the other.
     pub at: Vec<String>,
+    /// Whose key it uses, an operator's with a machine of their own; at a host, the founder's without.
+    pub by: Option<String>,
     /// As it is written, for people.
     pub text: String,
     /// Its words; the first is `muster`.

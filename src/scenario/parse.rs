@@ -101,6 +101,7 @@ struct RawExpect {
 #[serde(deny_unknown_fields)]
 struct RawCommand {
     at: Option<Names>,
+    by: Option<String>,
     within: Option<String>,
     order: Option<String>,
     #[serde(default)]
@@ -513,7 +514,7 @@ impl Reader<'_> {
         };
         let text: String = read("check", value)?;
         let expect = expect(&mut table)?;
-        only("check", &table, &["at", "within"])?;
+        only("check", &table, &["at", "by", "within"])?;
         let raw: RawCommand = rest("check", table)?;
         Ok((name, AlwaysCheck::Command(Box::new(self.command("check", text, expect, raw)?))))
     }
@@ -533,8 +534,11 @@ impl Reader<'_> {
         if let Some(name) = raw.save.keys().chain(&raw.order).find(|name| !plain_name(name)) {
             return wrong("save", format!("{name:?} cannot be a name: a-z, 0-9 and _"));
         }
+        if let Some(by) = raw.by.iter().find(|by| !self.operators.contains(by)) {
+            return wrong("by", format!("there is no [[operator]] {by:?}"));
+        }
         let within = duration("within", raw.within.as_deref())?;
-        Ok(Command { at, text, words, expect, within, order: raw.order, save: raw.save })
+        Ok(Command { at, by: raw.by, text, words, expect, within, order: raw.order, save: raw.save })
     }
 
     fn names(&self, key: &str, names: Names) -> Result<Vec<String>, Wrong> {

@@ -208,7 +208,7 @@ impl World<'_> {
         let Some(at) = command.at.first() else { return Err(Trouble::usage("no host to run it at")) };
         let before = self.orders_at(at, command).await?;
         let words = self.words(command);
-        let said = self.desk.run(at, &words, command.within).await?;
+        let said = self.desk.run(at, command.by.as_deref(), &words, command.within).await?;
         if let Some(missing) = command.expect.unmet(&said, &self.values) {
             let text = format!("at {at}: {}: {missing}", words::fill(&command.text, &self.values));
             return Err(Trouble::new(text).point(expect::shown(&said)));
@@ -222,7 +222,7 @@ impl World<'_> {
         let Some(at) = command.at.first() else { return Err(Trouble::usage("no host to run it at")) };
         let before = self.orders_at(at, command).await?;
         let words = self.words(command);
-        let begun = self.desk.begin(at, &words)?;
+        let begun = self.desk.begin(at, command.by.as_deref(), &words)?;
         self.begun.insert(called.to_owned(), begun);
         let until = Instant::now() + command.within;
         while !self.name_order(at, command, &before).await? {
@@ -242,7 +242,8 @@ impl World<'_> {
         if command.order.is_none() {
             return Ok(Vec::new());
         }
-        let said = self.desk.run(at, &["job", "ls", "-o", "json"].map(str::to_owned), STEP_WITHIN).await?;
+        let words = ["job", "ls", "-o", "json"].map(str::to_owned);
+        let said = self.desk.run(at, command.by.as_deref(), &words, STEP_WITHIN).await?;
         let document = serde_json::from_str(&said.stdout).unwrap_or_default();
         let rows = look(&document, "items").and_then(|rows| rows.as_array().cloned()).unwrap_or_default();
         let job = |row: &serde_json::Value| Some(row.get("job")?.as_str()?.to_owned());
@@ -266,7 +267,8 @@ impl World<'_> {
     fn of_command(&self, word: &'static str, command: &Command, said: &Said) -> Told {
         let text =
             words::fill(&command.text, &self.values).replace(&self.desk.dir.display().to_string(), "…");
-        let told = Told::new(word, format!("at {}", command.at.join(", "))).line(format!("$ {text}"));
+        let by = command.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+        let told = Told::new(word, format!("at {}{by}", command.at.join(", "))).line(format!("$ {text}"));
         output(told, said)
             .field("command", command.text.clone())
             .field("at", command.at.clone())

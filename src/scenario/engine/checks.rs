@@ -35,7 +35,7 @@ impl World<'_> {
         for at in &command.at {
             loop {
                 let words = self.words(command);
-                let said = self.desk.run(at, &words, STEP_WITHIN).await?;
+                let said = self.desk.run(at, command.by.as_deref(), &words, STEP_WITHIN).await?;
                 match command.expect.unmet(&said, &self.values) {
                     None => {
                         last = said;
@@ -172,7 +172,7 @@ impl World<'_> {
     async fn unanswered(&mut self, order: &str, at: &str) -> Result<Option<String>, Trouble> {
         let job = self.job(order)?;
         let words = ["job", "show", &job, "-o", "json"].map(str::to_owned);
-        let said = self.desk.run(at, &words, STEP_WITHIN).await?;
+        let said = self.desk.run(at, None, &words, STEP_WITHIN).await?;
         let document = serde_json::from_str(&said.stdout).unwrap_or_default();
         let Some(rows) = look(&document, "hosts").and_then(|rows| rows.as_array().cloned()) else {
             return Ok(Some(format!("{at} does not tell of order {order}: {}", said.stderr.trim())));
@@ -225,7 +225,7 @@ impl World<'_> {
                 continue;
             }
             let words = self.words(command);
-            let said = self.desk.run(at, &words, STEP_WITHIN).await?;
+            let said = self.desk.run(at, command.by.as_deref(), &words, STEP_WITHIN).await?;
             if let Some(missing) = command.expect.unmet(&said, &self.values) {
                 let text = format!("at {at}: {}: {missing}", command.text);
                 return Ok(Some(Trouble::new(text).point(expect::shown(&said))));

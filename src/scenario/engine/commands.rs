@@ -60,7 +60,9 @@ impl Desk {
 
     /// Starts `muster WORDS` with the state directory of a host, or, on a machine that is none, with a home of its
     /// own, in which there is neither an agent nor a key.
-    pub(super) fn begin(&mut self, at: &str, words: &[String]) -> Result<Begun, Trouble> {
+    ///
+    /// At a host it is typed `by` the founder, or by an operator who brought their key.
+    pub(super) fn begin(&mut self, at: &str, by: Option<&str>, words: &[String]) -> Result<Begun, Trouble> {
         self.count += 1;
         let file = |end: &str| self.dir.join("commands").join(format!("{}.{end}", self.count));
         let (out, err) = (file("out"), file("err"));
@@ -76,7 +78,8 @@ impl Desk {
                 command.env("HOME", &home).env("MUSTER_CONTEXTS", home.join("contexts"));
                 command.env("MUSTER_OPERATORS", home.join("operators"));
             } else {
-                command.env("HOME", self.dir.join("home")).env("MUSTER_OPERATORS", self.operators());
+                let keys = by.map_or_else(|| self.operators(), |by| self.dir.join(by).join("operators"));
+                command.env("HOME", self.dir.join("home")).env("MUSTER_OPERATORS", keys);
                 command.arg("--state").arg(self.dir.join(at));
             }
             command
@@ -100,10 +103,11 @@ impl Desk {
     pub(super) async fn run(
         &mut self,
         at: &str,
+        by: Option<&str>,
         words: &[String],
         within: Duration,
     ) -> Result<Said, Trouble> {
-        self.begin(at, words)?.finish(within).await
+        self.begin(at, by, words)?.finish(within).await
     }
 }
 

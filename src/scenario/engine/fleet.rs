@@ -224,7 +224,7 @@ impl<'a> World<'a> {
 
     /// Runs a command line that has to succeed for the scenario to go on.
     pub(super) async fn succeeds(&mut self, at: &str, words: &[String]) -> Result<Said, Trouble> {
-        let said = self.desk.run(at, words, STEP_WITHIN).await?;
+        let said = self.desk.run(at, None, words, STEP_WITHIN).await?;
         if said.code == 0 {
             return Ok(said);
         }
