@@ -241,7 +241,12 @@ async fn let_in(site: &Site, with: JoinWith<'_>) -> Result<Joined, Failure> {
         let candidate = membership::prepare_candidate(&site.places.state, &mut fresh)
             .map_err(|error| error.explain(site))?;
         match membership::join(candidate, with).await {
-            Err(JoinError::Waits { .. } | JoinError::Unreachable { .. } | JoinError::Net(_)) => {}
+            Err(
+                JoinError::Waits { .. }
+                | JoinError::HungUp { .. }
+                | JoinError::Unreachable { .. }
+                | JoinError::Net(_),
+            ) => {}
             ended => return ended.map_err(|error| explain_join(error, site)),
         }
         tokio::time::sleep(ASK_AGAIN).await;
@@ -272,6 +277,8 @@ fn explain_join(error: JoinError, site: &Site) -> Failure {
         JoinError::Refused(_) => {
             Failure::new(ExitCode::NotPermitted, text).hint("get a new token on a member: muster invite")
         }
+        JoinError::HungUp { .. } => Failure::new(ExitCode::Unreachable, text)
+            .hint("a member takes in some hosts at a time: run this again when others are through"),
         JoinError::TagNotAllowed(_) => {
             Failure::usage(text).hint("leave -l out to take the token's tags as they are")
         }
