@@ -241,7 +241,12 @@ async fn let_in(site: &Site, with: JoinWith<'_>) -> Result<Joined, Failure> {
         let candidate = membership::prepare_candidate(&site.places.state, &mut fresh)
             .map_err(|error| error.explain(site))?;
         match membership::join(candidate, with).await {
-            Err(JoinError::Waits { .. } | JoinError::Unreachable { .. } | JoinError::Net(_)) => {}
+            Err(
+                JoinError::Waits { .. }
+                | JoinError::HungUp { .. }
+                | JoinError::Unreachable { .. }
+                | JoinError::Net(_),
+            ) => {}
             ended => return ended.map_err(|error| explain_join(error, site)),
         }
         tokio::time::sleep(ASK_AGAIN).await;

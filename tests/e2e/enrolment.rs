@@ -71,9 +71,13 @@ fn a_host_may_wait_longer_than_its_token_works() {
     fleet.redeem_now("c", &token).ends(4).says(&["the token has expired"]);
     fleet.redeem_now("b", &token).ends(9);
     fleet.muster("a", &["host", "admit", "b", "--yes"]).ends(0);
-    fleet.redeem("b", &token, Reach::DialsOut).ends(0);
+    fleet.redeem("b", &token, Reach::Listens).ends(0);
     fleet.start("b");
     fleet.all_see_all();
+    // It is one of those who admit, to a joiner that has to see that it is a member.
+    let at = text(&fleet.status("b")["listen"][0]);
+    let token = fleet.invite("b", &["--address", &at]);
+    fleet.redeem("c", &token, Reach::DialsOut).ends(0).says(&[]);
 }
 
 #[test]

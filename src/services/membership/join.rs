@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::message::{Join, JoinReply, JoinRequest};
+use super::message::{Join, JoinReply, JoinRequest, VOUCHING_MAX};
 use crate::{
     authority::{
         Authority, Enrolled, Enrolment, Host, HostCertificate, Invitation, NAME_CHARS_MAX, Standing,
@@ -249,8 +249,10 @@ async fn admitted(
         .send_request(&JoinRequest::Token { key: token.key.public().bytes() }, WITHIN)
         .await
         .map_err(broke)?;
-    let (updates, invitation, host) = match channel.recv_reply(WITHIN).await.map_err(broke)? {
-        Some(JoinReply::Invitation { updates, invitation, host }) => (updates, invitation, host),
+    let (updates, invitation, host, vouching) = match channel.recv_reply(WITHIN).await.map_err(broke)? {
+        Some(JoinReply::Invitation { updates, invitation, host, vouching }) => {
+            (updates, invitation, host, vouching)
+        }
         Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(words(&why))),
         Some(_) => return Err(foreign("it did not answer the token".to_owned())),
         None => return Err(JoinError::HungUp { address, why: "the stream ended".to_owned() }),
@@ -265,6 +267,11 @@ async fn admitted(
     for grant in member.grants().map_err(|error| foreign(error.to_string()))? {
         first.push(Item::bare(grant.bytes()));
         replica.merge(Entry::Grant(grant), &[]).map_err(|error| foreign(error.to_string()))?;
+    }
+    // What does not hold by itself is passed over: without it less holds, and never more.
+    for bytes in vouching.iter().take(VOUCHING_MAX) {
+        let entry = Entry::verify(&bytes.0, token.fleet).ok();
+        let _passed_over = entry.map(|entry| replica.merge(entry, &[]));
     }
     let signed = Signed::<Invitation>::verify(&invitation.0, token.fleet)
         .map_err(|error| foreign(error.to_string()))?;
@@ -303,8 +310,7 @@ async fn admitted(
         .send_request(&JoinRequest::Admit { certificate: certificate.clone() }, WITHIN)
         .await
         .map_err(broke)?;
-    let words_of = candidate.keys().words();
-    let waits = || JoinError::Waits { fleet_name: fleet_name.clone(), words: words_of.clone() };
+    let waits = || JoinError::Waits { fleet_name: fleet_name.clone(), words: candidate.keys().words() };
     let mut answer = channel.recv_reply(WITHIN).await.map_err(broke)?;
     if matches!(answer, Some(JoinReply::Waits {})) {
         if !approve {
@@ -315,6 +321,9 @@ async fn admitted(
         }
         // Whatever breaks here, the host waits still.
         answer = channel.recv_reply(WAITS_WITHIN).await.map_err(|_| waits())?;
+        if answer.is_none() {
+            return Err(waits());
+        }
     }
     match answer {
         Some(JoinReply::Admitted {}) => {}

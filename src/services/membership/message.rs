@@ -7,6 +7,9 @@ use crate::{
     wire_choice,
 };
 
+/// Entries of [`JoinReply::Invitation`] that vouch, at most.
+pub(super) const VOUCHING_MAX: usize = 64;
+
 /// What a joiner says.
 #[derive(Clone, Debug)]
 pub(super) enum JoinRequest {
@@ -35,6 +38,8 @@ pub(super) enum JoinReply {
         invitation: Bytes,
         /// The signed host certificate of who answers: it must be a member itself.
         host: Bytes,
+        /// What else that takes: certificates that were passed on, and what operators said of who answers.
+        vouching: Vec<Bytes>,
     },
     /// Admitted; the fleet's entries follow.
     Admitted {},
@@ -54,7 +59,7 @@ pub(super) enum JoinReply {
     Waits {},
 }
 wire_choice!(JoinReply {
-    0 = Invitation { updates, invitation, host },
+    0 = Invitation { updates, invitation, host, vouching },
     1 = Admitted {},
     2 = Items { items, more },
     3 = Refused { why },
