@@ -44,7 +44,7 @@ impl Executor {
             }
             Ok(Claimed::Already | Claimed::BelowFloor) => {}
             Err(error) => {
-                self.complain("adoptions_failed", &format!("order {id} cannot be claimed: {error}"))
+                self.complain("adoptions_failed", &format!("order {id} cannot be claimed: {error}"));
             }
         }
     }

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_proved_copy_is_no_member_whatever_comes_in_which_order() {
         let ana = key::<Operator>(1);
-        let (mut fleet, ids) = Fleet::with(&[certificate("ana", &ana)]);
+        let (fleet, ids) = Fleet::with(&[certificate("ana", &ana)]);
         let invitation = fleet.invite(&ana, ids[0], 1, &[], 5);
         let enrolled = fleet.enrol(&invitation, 1, 1, &[]);
         let host = enrolled.host();

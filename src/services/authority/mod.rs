@@ -20,9 +20,9 @@ mod words;
 
 pub use asked::Asked;
 pub use explain::{ExplainRequest, explain};
-pub use grant::{GrantRequest, InviteAsk, grant, invite};
 pub use govern::{
     RotateRequest, checkpoint, deny, keys, log, new_key, publish, recover, root_problems, rotate, sign,
 };
+pub use grant::{GrantRequest, InviteAsk, grant, invite};
 pub use request::{AuthorityError, HaltRequest, Rooted, StopRequest};
 pub use verb::{Named, halt, lift, list, revoke, suspend, unhalt};

@@ -276,7 +276,7 @@ impl Asking {
     fn old_orders(&self) -> BTreeMap<EntryId, (Bytes, Vec<HostId>)> {
         let cleared = Arc::clone(&self.tell.borrow().cleared);
         self.parts.store.read(|replica| {
-            let orders = replica.orders().map(|order| order.signed());
+            let orders = replica.orders().map(crate::authority::Admitted::signed);
             orders
                 .filter(|order| order.body().issued < self.started && !cleared.contains(&order.id()))
                 .filter(|order| {
@@ -349,7 +349,7 @@ impl Asking {
                 continue;
             };
             let net = self.parts.net.clone();
-            dialling.spawn(async move { net.dial(key, addresses, DIAL_WITHIN).await.ok().map(|_| key) });
+            dialling.spawn(async move { net.dial(key, addresses, DIAL_WITHIN).await.ok().map(|()| key) });
         }
         dialling.join_all().await.into_iter().flatten().collect()
     }
