@@ -172,7 +172,7 @@ pub(crate) fn run(target: &dyn Target, corpus: Vec<Vec<u8>>, seed: u64, least: L
         match checked(target, &input) {
             Ok((said, cost)) => {
                 if cost > ran.slowest {
-                    ran.slowest = ran.slowest.max(least(target, &input, cost));
+                    ran.slowest = ran.slowest.max(cheapest(target, &input, cost));
                 }
                 ran.read += u64::from(said.read);
                 let pool = if said.read { &mut kept.read } else { &mut kept.refused };
@@ -191,7 +191,7 @@ pub(crate) fn run(target: &dyn Target, corpus: Vec<Vec<u8>>, seed: u64, least: L
 }
 
 /// What an input costs: the least of a few times.
-fn least(target: &dyn Target, input: &[u8], cost: Duration) -> Duration {
+fn cheapest(target: &dyn Target, input: &[u8], cost: Duration) -> Duration {
     let again = if cost > AGAIN_FROM { 2 } else { 0 };
     let costs = (0..again).filter_map(|_| checked(target, input).ok().map(|(_, cost)| cost));
     costs.fold(cost, Duration::min)
