@@ -4,7 +4,7 @@ use crate::file::{Names, inside, leaf, list, record};
 use muster::{
     authority::{
         AGENT_USER, ANY, Certificate, Checkpoint, Cut, Denial, Departure, Enrolment, Genesis, Grant, Halt,
-        HostCertificate, HostKeys, Invitation, Lift, MemberList, Op, OpAction, Recover, Recovery, Revocation,
+        HostCertificate, HostKeys, Invitation, Lift, MemberList, Op, OpAction, Recover, Revocation,
         RootChange, RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
     },
     identity::{
@@ -150,7 +150,6 @@ pub(crate) fn genesis_names() -> Names {
                     leaf("threshold"),
                     leaf("founded, in ms"),
                     leaf("nonce"),
-                    record("recovery", [leaf("hash of the keys"), leaf("delay, in ms")]),
                 ],
             ),
         ],
