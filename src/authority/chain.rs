@@ -37,7 +37,8 @@ use crate::{
     wire_record,
 };
 
-/// Most updates that are kept.
+/// Most updates that are kept, of those that recovery keys began and of the others each: whoever has such a key cannot
+/// keep out the roots that deny it.
 const UPDATES_MAX: usize = 4096;
 
 /// One update.
@@ -92,6 +93,8 @@ pub enum ChainError {
 struct Held {
     update: Cosigned<RootUpdate>,
     roots: Roots,
+    /// Whether it is a recovery, or stands behind one.
+    recovered: bool,
 }
 
 /// The chain as far as it is known, and where it stands.
@@ -165,7 +168,7 @@ impl RootChain {
         Ok(Self {
             fleet,
             genesis,
-            updates: BTreeMap::from([(id, Held { update, roots })]),
+            updates: BTreeMap::from([(id, Held { update, roots, recovered: false })]),
             children: BTreeMap::new(),
             path: vec![id],
             stopped_at: None,
@@ -215,11 +218,12 @@ impl RootChain {
             }
             _ => before.roots.clone(),
         };
-        if self.updates.len() >= UPDATES_MAX {
+        let recovered = before.recovered || matches!(body.change, RootChange::Recover(_));
+        if self.updates.values().filter(|held| held.recovered == recovered).count() >= UPDATES_MAX {
             return Err(ChainError::Full);
         }
         let denies = matches!(body.change, RootChange::Deny(_));
-        self.updates.insert(id, Held { update, roots });
+        self.updates.insert(id, Held { update, roots, recovered });
         self.children.entry(parent).or_default().insert(id);
         self.choose(if denies { EntryId(self.fleet.0) } else { parent });
         Ok(true)

@@ -24,7 +24,34 @@ pub struct Genesis {
     /// Who can let other roots govern when these are lost, if anybody can.
     pub recovery: Option<Recovery>,
 }
-wire_record!(Genesis closed { name, roots, threshold, founded, nonce, recovery });
+
+/// As a record that is closed; without recovery keys its last field is left out, as before there were any.
+impl Wire for Genesis {
+    fn to_value(&self) -> Value {
+        let Self { name, roots, threshold, founded, nonce, recovery } = self;
+        let mut fields = vec![
+            name.to_value(),
+            roots.to_value(),
+            threshold.to_value(),
+            founded.to_value(),
+            nonce.to_value(),
+        ];
+        fields.extend(recovery.as_ref().map(Wire::to_value));
+        Value::Array(fields)
+    }
+    fn from_value(value: Value, field: &'static str) -> Result<Self, WireError> {
+        let mut fields = Fields::of(value, field)?;
+        let genesis = Self {
+            name: fields.next("Genesis.name")?,
+            roots: fields.next("Genesis.roots")?,
+            threshold: fields.next("Genesis.threshold")?,
+            founded: fields.next("Genesis.founded")?,
+            nonce: fields.next("Genesis.nonce")?,
+            recovery: fields.next("Genesis.recovery")?,
+        };
+        fields.finish_closed("Genesis").map(|()| genesis)
+    }
+}
 
 /// Who can let other roots govern, after a while in which the roots that do can deny it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -253,7 +253,7 @@ impl Fleet {
 
     /// A fleet whose first host `a` was founded with more arguments.
     #[track_caller]
-    pub(crate) fn found_with(name: &str, more: &[&str]) -> Self {
+    pub(crate) fn found_by(name: &str, more: &[&str]) -> Self {
         Self::founded(name, Reach::Listens, more)
     }
 

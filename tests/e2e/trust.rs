@@ -154,7 +154,7 @@ fn other_roots_govern_once_the_old_and_the_new_signed_a_file_that_went_where_the
 #[test]
 fn recovery_keys_let_another_root_govern_after_a_delay_that_everybody_sees_and_the_roots_can_deny_it() {
     let keys = ["--recovery-keys", "1-of-2", "--recovery-delay", "3s"];
-    let fleet = Fleet::found_with("acme", &keys);
+    let fleet = Fleet::found_by("acme", &keys);
     let file = |name: &str| fleet.dir().join(name).display().to_string();
     let new = |name: &str| {
         let made = fleet.muster("a", &["roots", "key", &file(name)]).ends(0);

@@ -5,8 +5,8 @@ use muster::{
     authority::{
         AGENT_USER, ANY, Admission, Approval, Certificate, Checkpoint, Cut, Denial, Departure, Enrolment,
         Genesis, Grant, Halt, HostCertificate, HostKeys, Invitation, Lift, MemberList, OfflineRequest, Op,
-        OpAction, Recover, Recovery, Revocation, RootChange, RootUpdate, Roots, Suspension, TagChange, Verb,
-        Whom, half,
+        OpAction, Recover, Revocation, RootChange, RootUpdate, Roots, Suspension, TagChange, Verb, Whom,
+        half,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,
@@ -160,7 +160,6 @@ pub(crate) fn genesis_names() -> Names {
                     leaf("threshold"),
                     leaf("founded, in ms"),
                     leaf("nonce"),
-                    record("recovery", [leaf("hash of the keys"), leaf("delay, in ms")]),
                 ],
             ),
         ],

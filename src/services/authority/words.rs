@@ -92,10 +92,13 @@ fn certified(certificate: &Certificate) -> String {
 }
 
 fn whom(whom: &Whom, authority: &Authority) -> String {
-    let Whom::Certificate { id } = whom else { return named(whom) };
+    let Whom::Certificate { id } = whom else { return named(authority, whom) };
     let mut all = authority.certificates_and_stops();
     let person = all.find(|(held, ..)| *held == id).map(|(_, certificate, _)| certificate.person.clone());
-    person.map_or_else(|| named(whom), |person| format!("{} of {}", named(whom), escape::cell(&person)))
+    person.map_or_else(
+        || named(authority, whom),
+        |person| format!("{} of {}", named(authority, whom), escape::cell(&person)),
+    )
 }
 
 fn stop(id: &EntryId, authority: &Authority) -> String {
