@@ -164,7 +164,7 @@ impl World {
         };
         let admitted = self.authority.admit(Signed::sign(self.fleet.id(), &role.key, request))?;
         let tags = self.authority.host(&host_id(host)).unwrap();
-        self.authority.judge(&admitted, host_id(host), None, tags, NOW).map(drop)
+        self.authority.judge(&admitted, host_id(host), None, tags, &[], NOW).map(drop)
     }
 
     fn reads(&self, role: &Role, host: u8) -> Result<(), Refusal> {

@@ -154,6 +154,10 @@ fn what_is_refused_runs_nowhere_and_what_is_cancelled_says_so() {
     let persons: [(&str, &[Verb], u8); 2] = [("bo", &[Verb::Run], 1), ("cy", &[Verb::Run], 1)];
     let homes = certify(&fleet, "a", &persons);
     let [bo, cy] = &homes[..] else { panic!("two") };
+    // The same operator at another desk: two command lines in one directory would both write what came of the job.
+    let elsewhere = fleet.dir().join("elsewhere");
+    let copied = std::process::Command::new("cp").arg("-a").arg(bo).arg(&elsewhere).status().expect("cp");
+    assert!(copied.success());
     let script = fleet.counted(&["true"]);
     let begun = |by_whom: &PathBuf| {
         let mut command = fleet.command("a");
@@ -188,7 +192,7 @@ fn what_is_refused_runs_nowhere_and_what_is_cancelled_says_so() {
     // Cancelled while it waits.
     let run = begun(bo);
     let job = waiting(cy);
-    by(&fleet, bo, "a", &["-y", "job", "cancel", &job]).ends(0);
+    by(&fleet, &elsewhere, "a", &["-y", "job", "cancel", &job]).ends(0);
     let ran = Fleet::ran(run).ends(6);
     assert_eq!(ran.of_status("cancelled").len(), 2);
     by(&fleet, cy, "a", &["approval", "give", &job, "--yes"]).ends(2).says(&["is cancelled"]);

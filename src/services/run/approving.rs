@@ -141,6 +141,8 @@ impl<'a> Asked<'a> {
         let mut document = job.facts();
         let assent = &self.assent;
         let label = |host: &HostId| job.label(host);
+        let mut reaches: Vec<String> = assent.reached.iter().map(label).collect();
+        reaches.sort();
         let refusal =
             |(host, refusal): &(HostId, Refusal)| json!({ "host": label(host), "why": refusal.to_string() });
         for (name, value) in [
@@ -150,7 +152,7 @@ impl<'a> Asked<'a> {
             ("output_bytes_max", json!(self.order.body().limits.output_bytes_max)),
             ("state", json!(self.state(replica, now))),
             ("approval", assent.document()),
-            ("reaches", assent.reached.iter().map(label).collect()),
+            ("reaches", json!(reaches)),
             ("refusals", assent.refusals.iter().map(refusal).collect()),
         ] {
             document.insert(name.to_owned(), value);

@@ -70,7 +70,7 @@ pub enum RunError {
         person: String,
     },
     /// What this operator says on an order that needs approvals would not count.
-    #[error("not permitted: job {job}: {why}")]
+    #[error("not permitted: {why} (job {job})")]
     NoSay {
         /// The job.
         job: String,
