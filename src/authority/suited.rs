@@ -112,14 +112,14 @@ impl Authority {
     /// Why something under a certificate is refused, with what the certificate would allow where that is what is in the
     /// way: what a host answers, and what is foreseen.
     pub fn in_full(&self, refusal: &Refusal, id: &EntryId) -> String {
-        let about_the_certificate = match refusal {
+        let about_the_certificate = matches!(
+            refusal,
             Refusal::CertificateExpired { .. }
-            | Refusal::VerbNotGranted { .. }
-            | Refusal::RunAsNotGranted { .. }
-            | Refusal::TooManyHosts { .. }
-            | Refusal::OutOfScope { .. } => true,
-            _ => false,
-        };
+                | Refusal::VerbNotGranted { .. }
+                | Refusal::RunAsNotGranted { .. }
+                | Refusal::TooManyHosts { .. }
+                | Refusal::OutOfScope { .. }
+        );
         match self.allowance(id).filter(|_| about_the_certificate) {
             Some(allowance) => format!("{refusal}; it allows {allowance}"),
             None => refusal.to_string(),
@@ -143,11 +143,11 @@ impl Authority {
             let users: Vec<&str> =
                 held.run_as.iter().map(|user| if user == ANY { "any user" } else { user }).collect();
             let users = if users.is_empty() { "nobody".to_owned() } else { users.join(", ") };
-            words.push_str(&format!(" as {users}"));
+            words.extend([" as ", &users]);
         }
         match held.hosts_max {
             Some(1) => words.push_str(", 1 host an order"),
-            Some(most) => words.push_str(&format!(", at most {most} hosts an order")),
+            Some(most) => words.extend([", at most ", &most.to_string(), " hosts an order"]),
             None => {}
         }
         Some(words)

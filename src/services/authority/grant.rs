@@ -224,6 +224,7 @@ fn described(
     scope: &Selector,
     from: Option<&EntryId>,
 ) -> String {
+    use std::fmt::Write as _;
     let within = |host: &&crate::authority::Host| from.is_none_or(|from| authority.covers(from, host));
     let covered = authority.members().filter(within).filter(|host| scope.selects(*host)).count();
     let verbs: Vec<&str> = certificate.verbs.iter().map(|verb| verb.word()).collect();
@@ -233,20 +234,20 @@ fn described(
         escape::line(&certificate.scope),
         count(authority.members().count(), "host")
     );
-    what.push_str(&format!(", as {}", escape::line(&certificate.run_as.join(", "))));
+    let _always = write!(what, ", as {}", escape::line(&certificate.run_as.join(", ")));
     if !certificate.tags.is_empty() {
         let tags: Vec<String> =
             certificate.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        what.push_str(&format!(", tags {}", escape::line(&tags.join(", "))));
+        let _always = write!(what, ", tags {}", escape::line(&tags.join(", ")));
     }
     if let Some(most) = certificate.hosts_max {
-        what.push_str(&format!(", at most {most} hosts an order"));
+        let _always = write!(what, ", at most {most} hosts an order");
     }
     if certificate.approvals > 0 {
-        what.push_str(&format!(", with {}", count(usize::from(certificate.approvals), "approval")));
+        let _always = write!(what, ", with {}", count(usize::from(certificate.approvals), "approval"));
     }
     let until = time::rfc3339(certificate.not_after);
-    what.push_str(&format!(", until {until}, to {}", escape::cell(&certificate.person)));
-    what.push_str(&format!(" with the key {}", certificate.key.words()));
+    let _always = write!(what, ", until {until}, to {}", escape::cell(&certificate.person));
+    let _always = write!(what, " with the key {}", certificate.key.words());
     what
 }
