@@ -118,9 +118,9 @@ macro_rules! come_true {
 }
 come_true! {
     chain_of_neighbours_comes_true = "chain-of-neighbours",
-    fork_of_authority_comes_true = "fork-of-authority",
     forged_order_comes_true = "forged-order",
     forged_tag_comes_true = "forged-tag",
+    fork_of_authority_comes_true = "fork-of-authority",
     full_disk_comes_true = "full-disk",
     half_the_hosts_die_comes_true = "half-the-hosts-die",
     halted_fleet_comes_true = "halted-fleet",
