@@ -80,6 +80,8 @@ fn plain_word(word: &str) -> String {
     let day = |day: &str| day.len() == 10 && day.split('-').all(|part| part.parse::<u16>().is_ok());
     if word.starts_with("SHA256:") {
         "KEY".to_owned()
+    } else if word.len() == 29 && word.split('-').all(|part| part.len() == 5) {
+        "WORDS".to_owned()
     } else if word.ends_with('Z') && word.split_once('T').is_some_and(|(date, _)| day(date)) {
         "WHEN".to_owned()
     } else if number && ["µs", "us", "ms", "s", "m", "h", "d"].contains(&unit) {

@@ -24,6 +24,8 @@ mod members;
 mod op;
 mod refusal;
 #[cfg(test)]
+mod roles_tests;
+#[cfg(test)]
 pub(crate) mod sample;
 mod stop;
 #[cfg(test)]

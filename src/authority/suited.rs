@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 
 use super::{ANY, Authority, Certificate, Host, Refusal, Verb};
 use crate::{
-    identity::{EntryId, Operator, PublicKey},
+    identity::{EntryId, HostId, Operator, PublicKey},
     time::Timestamp,
 };
 
@@ -82,17 +82,44 @@ impl Authority {
         best.map(|(id, certificate, _)| (*id, certificate))
     }
 
+    /// Whether a holder may read output of orders that a host keeps. Who issued the order needs no right to read.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what does not hold.
+    pub fn may_read(
+        &self,
+        id: &EntryId,
+        key: PublicKey<Operator>,
+        is_issuer: bool,
+        host: &HostId,
+        signed: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let certificate = self.certificate_of(id, key)?;
+        let person = || certificate.person.clone();
+        if !certificate.valid_at(signed) || now > certificate.not_after {
+            return Err(Refusal::CertificateExpired { person: person() });
+        }
+        if !certificate.allows(Verb::Read) && !is_issuer {
+            return Err(Refusal::VerbNotGranted { person: person(), verb: Verb::Read.word() });
+        }
+        if self.host(host).is_some_and(|host| self.covers(id, host)) {
+            return Ok(());
+        }
+        Err(Refusal::OutOfScope { person: person(), scope: certificate.scope.clone() })
+    }
+
     /// Why something under a certificate is refused, with what the certificate would allow where that is what is in the
     /// way: what a host answers, and what is foreseen.
     pub fn in_full(&self, refusal: &Refusal, id: &EntryId) -> String {
-        let about_the_certificate = match refusal {
+        let about_the_certificate = matches!(
+            refusal,
             Refusal::CertificateExpired { .. }
-            | Refusal::VerbNotGranted { .. }
-            | Refusal::RunAsNotGranted { .. }
-            | Refusal::TooManyHosts { .. }
-            | Refusal::OutOfScope { .. } => true,
-            _ => false,
-        };
+                | Refusal::VerbNotGranted { .. }
+                | Refusal::RunAsNotGranted { .. }
+                | Refusal::TooManyHosts { .. }
+                | Refusal::OutOfScope { .. }
+        );
         match self.allowance(id).filter(|_| about_the_certificate) {
             Some(allowance) => format!("{refusal}; it allows {allowance}"),
             None => refusal.to_string(),
@@ -116,11 +143,11 @@ impl Authority {
             let users: Vec<&str> =
                 held.run_as.iter().map(|user| if user == ANY { "any user" } else { user }).collect();
             let users = if users.is_empty() { "nobody".to_owned() } else { users.join(", ") };
-            words.push_str(&format!(" as {users}"));
+            words.extend([" as ", &users]);
         }
         match held.hosts_max {
             Some(1) => words.push_str(", 1 host an order"),
-            Some(most) => words.push_str(&format!(", at most {most} hosts an order")),
+            Some(most) => words.extend([", at most ", &most.to_string(), " hosts an order"]),
             None => {}
         }
         Some(words)

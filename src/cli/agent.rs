@@ -185,6 +185,8 @@ fn explain_join(error: JoinError, site: &Site) -> Failure {
         JoinError::Refused(_) => {
             Failure::new(ExitCode::NotPermitted, text).hint("get a new token on a member: muster invite")
         }
+        JoinError::HungUp { .. } => Failure::new(ExitCode::Unreachable, text)
+            .hint("a member takes in some hosts at a time: run this again when others are through"),
         JoinError::TagNotAllowed(_) => {
             Failure::usage(text).hint("leave -l out to take the token's tags as they are")
         }

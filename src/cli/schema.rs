@@ -49,6 +49,7 @@ const SCHEMAS: &[(&str, &str)] = &[
     ("key-export", include_str!("schemas/key-export.json")),
     ("operator", include_str!("schemas/operator.json")),
     ("operator-change", include_str!("schemas/operator-change.json")),
+    ("operator-explain", include_str!("schemas/operator-explain.json")),
     ("operator-request", include_str!("schemas/operator-request.json")),
     ("ping", include_str!("schemas/ping.json")),
     ("plan", include_str!("schemas/plan.json")),

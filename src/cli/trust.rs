@@ -11,7 +11,8 @@ use crate::{
     control::{Client, ControlError, did_you_mean},
     journal::signer::{choose, ways},
     services::authority::{
-        self, Asked, AuthorityError, GrantRequest, HaltRequest, InviteAsk, Rooted, StopRequest,
+        self, Asked, AuthorityError, ExplainRequest, GrantRequest, HaltRequest, InviteAsk, Rooted,
+        StopRequest,
     },
     terminal::escape,
 };
@@ -83,6 +84,21 @@ pub(super) fn operator(context: &mut Context, verb: &Operator) -> Result<ExitCod
                 authority::list(client, operators, ls.who.as_deref(), *now, output, talk).await
             }
             Operator::Invite(_) => Ok(()),
+            Operator::Explain(explain) => {
+                let target = explain.target.targets();
+                let request = ExplainRequest {
+                    who: &explain.who,
+                    verb: explain.verb,
+                    target: &target,
+                    run_as: &explain.run_as,
+                    argv: &explain.argv,
+                };
+                match authority::explain(client, operators, &request, *now, output, talk).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => return Ok(ExitCode::NotPermitted),
+                    Err(error) => Err(error),
+                }
+            }
             Operator::Grant(grant) => {
                 let request = grant_request(grant).map_err(|error| error.explain(site))?;
                 authority::grant(client, operators, &request, *now, talk).await
@@ -148,6 +164,9 @@ impl Explain for AuthorityError {
             ),
             Self::OtherKey { path } => Failure::usage(message)
                 .hint(format!("ask with that one: leave --key out; or look: ls -l {}", quoted(&path))),
+            Self::Target(error) => error.explain(site),
+            Self::OnFacts => Failure::usage(message).hint("such as: -t 'tag.role = web', or -H web-1"),
+            Self::TooManyHosts => Failure::usage(message).hint("write a narrower target"),
             Self::ScopeNotTags => Failure::usage(message).hint("such as: --on 'tag.role = web'"),
             Self::RootsGiveGrant => {
                 Failure::new(ExitCode::NotPermitted, message).hint("add each file of a root key: --root FILE")

@@ -235,7 +235,7 @@ impl OperatorHome {
         if longer {
             write_chain(&self.dir, &chain)?;
         }
-        if grants != known { write_file(&self.dir.join("certificates"), &grants, false) } else { Ok(()) }
+        if grants == known { Ok(()) } else { write_file(&self.dir.join("certificates"), &grants, false) }
     }
 
     /// The certificate to sign under, by what was learned.

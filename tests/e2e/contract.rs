@@ -40,6 +40,7 @@ const READING: &[(&[&str], i32)] = &[
     (&["group", "ls"], 0),
     (&["key", "ls"], 0),
     (&["operator", "ls"], 0),
+    (&["operator", "invite", "--dry-run", "--person", "ana"], 0),
     (&["select", "all"], 0),
     (&["select", "--explain", "@web and has tag.role"], 0),
     (&["inventory", "compare", "deb", "1.0", "2.0"], 0),
@@ -132,6 +133,10 @@ fn every_document_is_what_its_schema_says() {
         hold(&fleet, "context", &fleet.muster("a", words).ends(0).json());
     }
     fleet.muster("a", &["context", "show", "acm"]).ends(2).says(&["did you mean acme?", "muster context ls"]);
+    let operators = fleet.muster("a", &["operator", "ls", "-o", "json"]).ends(0).json();
+    let founder = operators["items"][0]["person"].as_str().expect("a person").to_owned();
+    let explain = ["operator", "explain", &founder, "run", "--all", "-o", "json", "--", "true"];
+    hold(&fleet, "explain", &fleet.muster("a", &explain).ends(0).json());
     // What is watched goes on until somebody ends it.
     for words in WATCHED {
         let mut watching = fleet.command("a");

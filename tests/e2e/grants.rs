@@ -53,8 +53,27 @@ fn a_new_operator_asks_is_granted_a_part_and_acts_within_it() {
         0 => Ok(()),
         other => Err(format!("{other}")),
     });
-    run(&fleet, &["-H", "a"]).ends(4).says(&["does not cover this host"]);
-    run(&fleet, &["--all"]).ends(4);
+    let allows = "it allows run, tag on tag.role = web as @agent, 1 host an order";
+    run(&fleet, &["-H", "a"]).ends(4).says(&["a: ", "does not cover this host", allows]);
+    run(&fleet, &["--all"]).ends(4).says(&["2 hosts, where the certificate of ana allows 1", allows]);
+    let plan = fleet.muster("b", &["run", "--dry-run", "-H", "a", "-o", "json", "--", "true"]).ends(4).json();
+    assert!(text(&plan["hosts"][0]["refusal"]).contains(allows), "{plan}");
+    let explain = |words: &[&str]| {
+        let line = [&["operator", "explain", "ana", "run", "-o", "json"], words].concat();
+        let explained = fleet.muster("b", &line);
+        let json = explained.json();
+        let promised = fleet.muster("b", &["schema", "operator-explain"]).ends(0).json();
+        assert_eq!(crate::schema::fault(&promised, &json), None);
+        (explained.code, json)
+    };
+    let (code, json) = explain(&["-H", "b", "--", "true"]);
+    assert_eq!((code, &json["decisions"][0]["verdict"]), (0, &"allowed".into()));
+    let (code, json) = explain(&["-H", "a"]);
+    assert_eq!((code, &json["decisions"][0]["nodeset"]), (4, &"a".into()));
+    assert!(text(&json["decisions"][0]["why"]).contains("does not cover this host"), "{json}");
+    let (code, json) = explain(&["-H", "b", "--as", "root"]);
+    assert_eq!(code, 4);
+    assert!(text(&json["decisions"][0]["why"]).contains("running as root; it allows"), "{json}");
     run(&fleet, &["-H", "b", "--as", "nobody"]).ends(4).says(&["nobody"]);
     fleet.muster("b", &["-y", "host", "tag", "b", "env=prod"]).ends(0);
     fleet.muster("b", &["-y", "host", "tag", "b", "role=db"]).ends(4).says(&["role=db"]);

@@ -154,3 +154,22 @@ fn a_token_works_at_any_member_that_it_names() {
         if links.contains("a") { Ok(()) } else { Err(format!("{links:?}")) }
     });
 }
+
+#[test]
+fn machines_that_are_set_up_together_all_join() {
+    const TOGETHER: usize = 48;
+    let fleet = Fleet::found("a");
+    let token = fleet.invite("a", &["--uses", "48"]);
+    let names: Vec<_> = (0..TOGETHER).map(|number| format!("n{number}")).collect();
+    let joins: Vec<_> = names
+        .iter()
+        .map(|name| fleet.begin(name, &["join", &token, "--host-name", name, "--no-listen"]))
+        .collect();
+    for join in joins {
+        join.finish().ends(0);
+    }
+    fleet.until("a lists them", |fleet| {
+        let listed = fleet.hosts("a").len();
+        if listed == TOGETHER + 1 { Ok(()) } else { Err(listed.to_string()) }
+    });
+}

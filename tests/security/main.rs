@@ -29,6 +29,7 @@ mod member;
 mod network;
 mod outsider;
 mod packages;
+mod roles;
 mod service;
 mod signer;
 

@@ -42,6 +42,16 @@ Examples:
   muster operator grant ana.pub --verbs run,tag,grant --on all --tags '*=*' --root recovery.txt"
     )]
     Grant(Box<OperatorGrant>),
+    /// Say what each host would answer a person, and which line decides it
+    #[command(
+        after_help = "Judged by what hosts judge by. What only a host itself knows (which users it has) is not foreseen. Exits with 4
+where a host would refuse.
+
+Examples:
+  muster operator explain ana run -t 'tag.role = web' --as deploy -- systemctl restart shop
+  muster operator explain bo session --all -o json"
+    )]
+    Explain(Box<OperatorExplain>),
     /// Stop a person or a certificate, at once and everywhere
     #[command(
         after_help = "Any operator whose certificate has `suspend` can do it, alone. Nothing that the suspended sign is acted on
@@ -137,6 +147,26 @@ pub struct OperatorGrant {
     /// Say what would be given, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `operator explain`.
+#[derive(Args, Clone, Debug)]
+pub struct OperatorExplain {
+    /// The person, or a certificate by the beginning of its id
+    #[arg(value_name = "OPERATOR")]
+    pub who: String,
+    /// What they would ask for: run, session, invite, tag, grant, suspend or read
+    #[arg(value_name = "VERB", value_parser = parse_verb)]
+    pub verb: crate::authority::Verb,
+    /// As which user
+    #[arg(long = "as", visible_alias = "run-as", value_name = "USER", default_value = "@agent")]
+    pub run_as: String,
+    /// The command; no certificate says anything about it
+    #[arg(last = true, value_name = "ARGV")]
+    pub argv: Vec<String>,
+    /// Which hosts; last, as what follows would stand under its heading
+    #[command(flatten)]
+    pub target: crate::cli::targeting::TargetFlags,
 }
 
 fn parse_verb(word: &str) -> Result<crate::authority::Verb, String> {

@@ -140,7 +140,7 @@ pub async fn grant(
     let authority = replica.authority();
     let certificate = drafted(request, person, now);
     if !request.rooted.keys.is_empty() {
-        let what = format!("give {}", described(authority, &certificate, &scope, None, now));
+        let what = format!("give {}", described(authority, &certificate, &scope, None));
         return by_roots(client, &replica, RootChange::Certify(certificate), &what, &request.rooted, talk)
             .await;
     }
@@ -152,7 +152,7 @@ pub async fn grant(
     let body = narrowed(authority, operator, from, certificate, request.valid.is_some(), now)?;
     // Whether it may be signed is known before anybody is asked, and nothing is signed before that is answered.
     authority.clone().absorb_grant(operator.foreseen(body.clone()))?;
-    let what = described(authority, &body.grant, &scope, Some(&from), now);
+    let what = described(authority, &body.grant, &scope, Some(&from));
     if request.rooted.dry_run {
         talk.say(&format!("would give {what}; nothing was changed"));
         return Ok(());
@@ -217,14 +217,14 @@ fn narrowed(
     Ok(Grant { certificate: from, at: now, grant: certificate })
 }
 
-/// `run on tag.role = web (3 of 4 hosts now), as deploy, at most 5 hosts an order, until …, to ana (SHA256:…)`.
+/// `run on tag.role = web (3 of 4 hosts now), as deploy, at most 5 hosts an order, until …, to ana with the key …`.
 fn described(
     authority: &Authority,
     certificate: &Certificate,
     scope: &Selector,
     from: Option<&EntryId>,
-    now: Timestamp,
 ) -> String {
+    use std::fmt::Write as _;
     let within = |host: &&crate::authority::Host| from.is_none_or(|from| authority.covers(from, host));
     let covered = authority.members().filter(within).filter(|host| scope.selects(*host)).count();
     let verbs: Vec<&str> = certificate.verbs.iter().map(|verb| verb.word()).collect();
@@ -234,20 +234,20 @@ fn described(
         escape::line(&certificate.scope),
         count(authority.members().count(), "host")
     );
-    what.push_str(&format!(", as {}", escape::line(&certificate.run_as.join(", "))));
+    let _always = write!(what, ", as {}", escape::line(&certificate.run_as.join(", ")));
     if !certificate.tags.is_empty() {
         let tags: Vec<String> =
             certificate.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        what.push_str(&format!(", tags {}", escape::line(&tags.join(", "))));
+        let _always = write!(what, ", tags {}", escape::line(&tags.join(", ")));
     }
     if let Some(most) = certificate.hosts_max {
-        what.push_str(&format!(", at most {most} hosts an order"));
+        let _always = write!(what, ", at most {most} hosts an order");
     }
     if certificate.approvals > 0 {
-        what.push_str(&format!(", with {}", count(usize::from(certificate.approvals), "approval")));
+        let _always = write!(what, ", with {}", count(usize::from(certificate.approvals), "approval"));
     }
-    let long = time::duration(certificate.not_after.since(now));
-    what.push_str(&format!(", for {long}, to {}", escape::cell(&certificate.person)));
-    what.push_str(&format!(" with the key {}", certificate.key.words()));
+    let until = time::rfc3339(certificate.not_after);
+    let _always = write!(what, ", until {until}, to {}", escape::cell(&certificate.person));
+    let _always = write!(what, " with the key {}", certificate.key.words());
     what
 }

@@ -1,4 +1,4 @@
-//! Who may do what, for people: `operator ls/invite/grant/suspend/lift/revoke`, `halt`, `unhalt`.
+//! Who may do what, for people: `operator ls/invite/grant/suspend/lift/revoke/explain`, `halt`, `unhalt`.
 //!
 //! What is signed here is signed by this process alone: a suspension or a halt with the operator's key, what ends
 //! one or takes something for ever with as many root keys as the fleet demands, which may come one after the other,
@@ -6,6 +6,7 @@
 
 mod asked;
 mod cut;
+mod explain;
 mod grant;
 mod request;
 mod roots;
@@ -15,6 +16,7 @@ mod verb;
 mod view;
 
 pub use asked::Asked;
+pub use explain::{ExplainRequest, explain};
 pub use grant::{GrantRequest, InviteAsk, grant, invite};
 pub use request::{AuthorityError, HaltRequest, Rooted, StopRequest};
 pub use verb::{halt, lift, list, revoke, suspend, unhalt};

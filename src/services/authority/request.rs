@@ -10,6 +10,7 @@ use crate::{
     control::{AnchorError, ControlError},
     journal::{KeyFileError, OperatorError},
     selector::SelectorError,
+    targets::TargetError,
     terminal::{AskError, OutputError, escape},
 };
 
@@ -113,6 +114,15 @@ pub enum AuthorityError {
         /// The directory.
         path: PathBuf,
     },
+    /// The hosts cannot be told.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A target that looks at what hosts say of themselves.
+    #[error("what an operator may is decided by signed tags and names, and this target looks at more")]
+    OnFacts,
+    /// More than one order is for.
+    #[error("more hosts than one order may be for")]
+    TooManyHosts,
     /// A scope that looks at more than tags.
     #[error("where a certificate holds is decided by signed tags alone, so --on must look at tags only")]
     ScopeNotTags,

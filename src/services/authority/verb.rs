@@ -76,7 +76,7 @@ pub async fn list<W: Write>(
 }
 
 /// Whom these words name: a person, else a certificate by the beginning of its id.
-fn find(authority: &Authority, who: &str) -> Result<Whom, AuthorityError> {
+pub(super) fn find(authority: &Authority, who: &str) -> Result<Whom, AuthorityError> {
     let held: Vec<(&EntryId, &Certificate)> =
         authority.certificates_and_stops().map(|(id, certificate, _)| (id, certificate)).collect();
     if held.iter().any(|(_, certificate)| certificate.person == who) {

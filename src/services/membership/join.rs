@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::message::{Join, JoinReply, JoinRequest};
@@ -13,7 +13,7 @@ use crate::{
     },
     identity::{HostId, JoinToken, Signed},
     journal::{Candidate, HostHome, HostHomeError, Member},
-    net::{self, Channel, NetError},
+    net::{self, Channel, Net, NetError},
     replica::{Entry, Item, Merged, Replica},
     time::Timestamp,
     wire::Bytes,
@@ -25,6 +25,13 @@ const DIAL_WITHIN: Duration = Duration::from_secs(15);
 const FIRST_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long taking them over may last.
 const FIRST_WITHIN: Duration = Duration::from_secs(300);
+/// How often the members are asked. One takes so many strangers at once and hangs up on the others, and machines
+/// that are set up together come together.
+const ROUNDS_MAX: u32 = 9;
+/// How long is waited before the second round at most; twice as long before each that follows.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+/// The longest such wait.
+const PAUSE_MAX: Duration = Duration::from_secs(4);
 /// Characters of a member's words that are shown.
 const WORDS_CHARS_MAX: usize = 300;
 /// How long one message may take.
@@ -58,6 +65,14 @@ pub enum JoinError {
     /// The member said no.
     #[error("not admitted: {0}")]
     Refused(String),
+    /// A member was there and hung up.
+    #[error("{address} hung up: {why}")]
+    HungUp {
+        /// Where.
+        address: SocketAddr,
+        /// How.
+        why: String,
+    },
     /// A tag that the token does not allow.
     #[error("the token does not allow the tag {0}")]
     TagNotAllowed(String),
@@ -95,61 +110,108 @@ pub struct JoinWith<'a> {
     pub now: Timestamp,
 }
 
+/// What a member that admitted the host left it with.
+struct Admitted {
+    member: Member,
+    first: Vec<Item>,
+    fleet_name: String,
+    admitted_by: String,
+    members: usize,
+}
+
 /// Joins a fleet: connects to a member, checks that it is one, is admitted, and takes over what the fleet
-/// holds.
+/// holds. A member that hangs up is asked again for some 15 s, at times that differ between machines.
 ///
 /// # Errors
 /// See [`JoinError`].
 pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, JoinError> {
-    let JoinWith { token, name, tags, now } = with;
-    if !check_name(name) {
-        return Err(JoinError::BadName(name.to_owned()));
+    if !check_name(with.name) {
+        return Err(JoinError::BadName(with.name.to_owned()));
     }
-    if now > token.expires {
+    if with.now > with.token.expires {
         return Err(JoinError::Expired);
     }
     let seed = *candidate.transport().seed();
-    let (net, task) = net::start(net::Settings { seed, psk: token.shield, lan: false })?;
+    let (net, task) = net::start(net::Settings { seed, psk: with.token.shield, lan: false })?;
     let stop = CancellationToken::new();
     let ended = stop.clone().drop_guard();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(task.run(stop));
+    let mut round = 1;
+    let admitted = loop {
+        match ask_each(&net, &candidate, &with).await {
+            Err(JoinError::HungUp { .. }) if round < ROUNDS_MAX => {
+                let longest = PAUSE_FIRST.saturating_mul(1 << (round - 1)).min(PAUSE_MAX);
+                sleep(part_of(longest, random())).await;
+                round += 1;
+            }
+            other => break other?,
+        }
+    };
+    drop(ended);
+    let Admitted { member, first, fleet_name, admitted_by, members } = admitted;
+    let home = candidate.admit(&member, &first)?;
+    Ok(Joined { home, fleet_name, admitted_by, members })
+}
+
+/// Between half of `longest` and all of it.
+fn part_of(longest: Duration, random: u64) -> Duration {
+    let half = longest / 2;
+    let more = half.as_millis().try_into().map_or(0, |half: u64| random % half.max(1));
+    half + Duration::from_millis(more)
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness they come together once more, and are fewer each time.
+    let _unlucky = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+/// Asks the members at the token's addresses, one after the other.
+async fn ask_each(net: &Net, candidate: &Candidate, with: &JoinWith<'_>) -> Result<Admitted, JoinError> {
     let mut tried = Vec::new();
-    let mut refused = None;
-    for address in &token.addresses {
-        let peer = match net.dial_unknown(*address, DIAL_WITHIN).await {
+    let mut worst = None;
+    for &address in &with.token.addresses {
+        let peer = match net.dial_unknown(address, DIAL_WITHIN).await {
             Ok(peer) => peer,
             Err(error) => {
-                tried.push((*address, error.to_string()));
+                tried.push((address, error.to_string()));
                 continue;
             }
         };
-        let mut channel = match net.open::<Join>(peer, DIAL_WITHIN).await {
-            Ok(channel) => channel,
+        let asked = match net.open::<Join>(peer, DIAL_WITHIN).await {
+            Ok(mut channel) => admitted(&mut channel, candidate, address, peer.0, with).await,
+            Err(error @ (NetError::LinkLost(_) | NetError::NotLinked(_))) => {
+                Err(JoinError::HungUp { address, why: error.to_string() })
+            }
             Err(error) => {
-                tried.push((*address, error.to_string()));
+                tried.push((address, error.to_string()));
                 continue;
             }
         };
-        let admitted = admitted(&mut channel, &candidate, *address, peer.0, token, name, tags, now).await;
-        let (member, first, fleet_name, admitted_by, members) = match admitted {
-            Ok(admitted) => admitted,
+        match asked {
             // Whoever answers there need not know the token yet, or be a member at all: another may.
-            Err(error @ (JoinError::Refused(_) | JoinError::NotTheFleet { .. })) => {
-                tried.push((*address, error.to_string()));
-                refused = Some(match refused {
-                    Some(JoinError::Refused(why)) => JoinError::Refused(why),
-                    _ => error,
-                });
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        drop(ended);
-        let home = candidate.admit(&member, &first)?;
-        return Ok(Joined { home, fleet_name, admitted_by, members });
+            Err(
+                error @ (JoinError::HungUp { .. } | JoinError::Refused(_) | JoinError::NotTheFleet { .. }),
+            ) => worst = Some(weightier(worst, error)),
+            decided => return decided,
+        }
     }
-    Err(refused.unwrap_or(JoinError::Unreachable { tried }))
+    Err(worst.unwrap_or(JoinError::Unreachable { tried }))
+}
+
+/// Of two that did not admit, what is worth telling: who may yet say yes, then who said no.
+fn weightier(one: Option<JoinError>, other: JoinError) -> JoinError {
+    let weight = |error: &JoinError| match error {
+        JoinError::HungUp { .. } => 2,
+        JoinError::Refused(_) => 1,
+        _ => 0,
+    };
+    match one {
+        Some(one) if weight(&one) >= weight(&other) => one,
+        _ => other,
+    }
 }
 
 /// A member's words, of which it may have sent many.
@@ -157,18 +219,15 @@ fn words(why: &str) -> String {
     why.chars().take(WORDS_CHARS_MAX).collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "one caller, and each is another thing")]
 async fn admitted(
     channel: &mut Channel<Join>,
     candidate: &Candidate,
     address: SocketAddr,
     peer: [u8; 32],
-    token: &JoinToken,
-    name: &str,
-    tags: &[(String, String)],
-    now: Timestamp,
-) -> Result<(Member, Vec<Item>, String, String, usize), JoinError> {
-    let broke = |error: net::ChannelError| JoinError::Refused(format!("the connection broke: {error}"));
+    with: &JoinWith<'_>,
+) -> Result<Admitted, JoinError> {
+    let &JoinWith { token, name, tags, now } = with;
+    let broke = |error: net::ChannelError| JoinError::HungUp { address, why: error.to_string() };
     let foreign = |why: String| JoinError::NotTheFleet { address, why };
     channel
         .send_request(&JoinRequest::Token { key: token.key.public().bytes() }, WITHIN)
@@ -177,7 +236,8 @@ async fn admitted(
     let (updates, invitation, host) = match channel.recv_reply(WITHIN).await.map_err(broke)? {
         Some(JoinReply::Invitation { updates, invitation, host }) => (updates, invitation, host),
         Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(words(&why))),
-        Some(_) | None => return Err(foreign("it did not answer the token".to_owned())),
+        Some(_) => return Err(foreign("it did not answer the token".to_owned())),
+        None => return Err(JoinError::HungUp { address, why: "the stream ended".to_owned() }),
     };
     // From the fleet id in the token, link by link.
     let certificate = Bytes::default();
@@ -229,7 +289,8 @@ async fn admitted(
     match channel.recv_reply(WITHIN).await.map_err(broke)? {
         Some(JoinReply::Admitted {}) => {}
         Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(words(&why))),
-        Some(_) | None => return Err(JoinError::Refused("the member hung up".to_owned())),
+        Some(_) => return Err(foreign("it did not answer the host".to_owned())),
+        None => return Err(JoinError::HungUp { address, why: "the stream ended".to_owned() }),
     }
     // Admitted: from here on nothing that breaks takes that back. What is missing is fetched later.
     first.push(Item::bare(&host.0));
@@ -246,7 +307,7 @@ async fn admitted(
     }
     let members = replica.authority().members().count();
     member.certificate = certificate;
-    Ok((member, first, fleet_name, admitted_by, members))
+    Ok(Admitted { member, first, fleet_name, admitted_by, members })
 }
 
 /// Takes over what the fleet holds, as far as it holds by itself and fits: whoever sends it may be no friend.

@@ -30,7 +30,7 @@ use super::{
     },
 };
 use crate::{
-    authority::{Admitted, Verb},
+    authority::Admitted,
     control::StreamName,
     identity::{EntryId, HostId, Signed},
     journal::spool,
@@ -396,17 +396,10 @@ fn may_read(
         return Err(refused(&"the request has expired"));
     }
     let authority = replica.authority();
-    let certificate =
-        authority.certificate_of(&body.certificate, read.signer()).map_err(|error| refused(&error))?;
     let issuer = replica.order(&order).map(|order: &Admitted<Order>| order.signed().signer());
-    if !certificate.valid_at(body.issued) || now > certificate.not_after {
-        return Err(refused(&"the certificate is not valid now"));
-    }
-    if !certificate.allows(Verb::Read) && issuer != Some(read.signer()) {
-        return Err(refused(&"the certificate does not allow read"));
-    }
-    let covered = authority.host(&me).is_some_and(|host| authority.covers(&body.certificate, host));
-    if covered { Ok(()) } else { Err(refused(&"the certificate does not cover this host")) }
+    let is_issuer = issuer == Some(read.signer());
+    let may = authority.may_read(&body.certificate, read.signer(), is_issuer, &me, body.issued, now);
+    may.map_err(|error| refused(&authority.in_full(&error, &body.certificate)))
 }
 
 /// Where pieces of output go.
@@ -432,6 +425,7 @@ impl Sink for Remote<'_> {
 mod tests {
     use super::*;
     use crate::{
+        authority::Verb,
         control::testing::{NOW, TestFleet},
         identity::SecretKey,
     };

@@ -42,7 +42,7 @@ fn what_hosts_would_refuse_is_refused_before_it_is_sent() {
     assert!(judge(&Fleet::of(HOSTS), NOW).is_ok());
 
     let scoped = Fleet::with(HOSTS, |certificate| certificate.scope = "tag.role = web".to_owned());
-    let Foreseen { hosts, refusal } = judge(&scoped, NOW).unwrap_err();
+    let Foreseen { hosts, refusal, .. } = judge(&scoped, NOW).unwrap_err();
     assert_eq!(hosts, "cache,db-1,far-1");
     assert!(matches!(refusal, Refusal::OutOfScope { .. }));
 
