@@ -118,26 +118,26 @@ macro_rules! come_true {
 }
 come_true! {
     chain_of_neighbours_comes_true = "chain-of-neighbours",
-    fork_of_authority_comes_true = "fork-of-authority",
     cloned_host_comes_true = "cloned-host",
     forged_order_comes_true = "forged-order",
     forged_tag_comes_true = "forged-tag",
+    fork_of_authority_comes_true = "fork-of-authority",
     full_disk_comes_true = "full-disk",
     half_the_hosts_die_comes_true = "half-the-hosts-die",
     halted_fleet_comes_true = "halted-fleet",
     hands_on_comes_true = "hands-on",
     killed_mid_order_comes_true = "killed-mid-order",
     laptop_closed_mid_job_comes_true = "laptop-closed-mid-job",
-    old_snapshot_comes_true = "old-snapshot",
     offline_host_catches_up_comes_true = "offline-host-catches-up",
+    old_snapshot_comes_true = "old-snapshot",
     operator_from_outside_comes_true = "operator-from-outside",
     outbound_only_host_comes_true = "outbound-only-host",
     partition_heals_comes_true = "partition-heals",
     rogue_operator_comes_true = "rogue-operator",
     stolen_laptop_comes_true = "stolen-laptop",
-    wrong_clocks_comes_true = "wrong-clocks",
     stolen_token_two_partitions_comes_true = "stolen-token-two-partitions",
     two_persons_approve_comes_true = "two-persons-approve",
+    wrong_clocks_comes_true = "wrong-clocks",
 }
 
 #[test]
