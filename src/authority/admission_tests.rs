@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     authority::{
-        Authority, Cut, OpAction, Standing, Verb, Whom, half,
+        Authority, Cut, Host, Invitation, Op, OpAction, Standing, Verb, Whom, half,
         sample::{self, Fleet, certificate, host_id, key, later},
     },
     identity::{Operator, SecretKey, Stream},
@@ -28,15 +28,15 @@ fn place() -> Place {
 
 impl Place {
     /// A token for `uses` hosts tagged role=web, each approved or not.
-    fn token(&self, uses: u32, approve: bool) -> Signed<super::super::Invitation> {
-        let body = super::super::Invitation {
+    fn token(&self, uses: u32, approve: bool) -> Signed<Invitation> {
+        let body = Invitation {
             approve,
             ..self.fleet.invite(&self.ana, self.under[0], 9, &[("role", "web")], uses).body().clone()
         };
         Signed::sign(self.fleet.id(), &self.ana, body)
     }
 
-    fn host(&self, token: &Signed<super::super::Invitation>, number: u8) -> Enrolled {
+    fn host(&self, token: &Signed<Invitation>, number: u8) -> Enrolled {
         self.fleet.enrol(token, 9, number, &[("role", "web")])
     }
 
@@ -140,7 +140,7 @@ fn of_an_over_used_token_those_count_whom_an_operator_lets_in() {
     assert!((1..=50).all(|number| standing(&authority, number) == Standing::Quarantined));
     authority.absorb_admission(place.word(&place.ana, 0, &place.host(&token, 7), true)).unwrap();
     authority.absorb_admission(place.word(&place.ana, 0, &place.host(&token, 8), false)).unwrap();
-    let members: Vec<_> = authority.members().map(super::super::Host::id).collect();
+    let members: Vec<_> = authority.members().map(Host::id).collect();
     assert_eq!(members, [host_id(7)]);
     assert_eq!((standing(&authority, 8), standing(&authority, 9)), (Standing::Denied, Standing::Quarantined));
 }
@@ -238,7 +238,7 @@ fn a_host_has_the_name_that_it_was_given_last_and_never_one_that_is_none() {
     let host = place.host(&place.token(1, false), 1);
     let mut authority = place.fleet.authority();
     authority.absorb_host(host).unwrap();
-    let rename = |previous: Option<&Signed<super::super::Op>>, name: &str| {
+    let rename = |previous: Option<&Signed<Op>>, name: &str| {
         let action = OpAction::Rename { host: host_id(1), name: name.to_owned() };
         place.fleet.op(&place.ana, place.under[0], 1, previous, &[], action)
     };
@@ -260,6 +260,7 @@ fn nobody_fills_the_room_for_words_about_another_host() {
     let place = place();
     let host = place.host(&place.token(1, true), 1);
     let mut authority = place.fleet.authority();
+    authority.absorb_host(host.clone()).unwrap();
     for at in 0..20 {
         let word = Admission { at: later(at), ..place.word(&place.bo, 1, &host, false).body().clone() };
         let taken = authority.absorb_admission(Signed::sign(place.fleet.id(), &place.bo, word));
