@@ -122,6 +122,7 @@ come_true! {
     operator_from_outside_comes_true = "operator-from-outside",
     outbound_only_host_comes_true = "outbound-only-host",
     partition_heals_comes_true = "partition-heals",
+    stolen_token_two_partitions_comes_true = "stolen-token-two-partitions",
 }
 
 #[test]

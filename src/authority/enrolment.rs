@@ -43,12 +43,14 @@ pub struct Invitation {
     pub tags: Vec<(String, String)>,
     /// How many hosts may redeem it.
     pub uses: u32,
+    /// Whether each of them waits until an operator has seen it.
+    pub approve: bool,
     /// When it was made.
     pub issued: Timestamp,
     /// When it stops working.
     pub expires: Timestamp,
 }
-wire_record!(Invitation closed { certificate, token, tags, uses, issued, expires });
+wire_record!(Invitation closed { certificate, token, tags, uses, approve, issued, expires });
 impl Payload for Invitation {
     const KIND: Kind = Kind::Invitation;
     const BYTES_MAX: usize = 8 * 1024;
@@ -86,6 +88,23 @@ impl Payload for Enrolment {
     const KIND: Kind = Kind::Enrolment;
     const BYTES_MAX: usize = 8 * 1024;
     type Signer = Token;
+}
+
+/// What a host asks that has no link to the fleet that it is to join: it knows of none yet, so it is signed for none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfflineRequest {
+    /// The name it wants.
+    pub name: String,
+    /// Its keys.
+    pub keys: HostKeys,
+    /// When it asked.
+    pub at: Timestamp,
+}
+wire_record!(OfflineRequest closed { name, keys, at });
+impl Payload for OfflineRequest {
+    const KIND: Kind = Kind::Request;
+    const BYTES_MAX: usize = 4 * 1024;
+    type Signer = Stream;
 }
 
 /// Entry 0 of a host's stream.

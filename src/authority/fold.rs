@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Certificate, ChainError, Departure, Enrolled, Grant, Halt, Halted, INVITATION_VALID_MAX, Invitation,
-    Mark, Op, OpAction, Refusal, RootChain, Stop, Suspension, TagChange, Verb, Whom,
+    Admission, Certificate, ChainError, Departure, Enrolled, Grant, Halt, Halted, INVITATION_VALID_MAX,
+    Invitation, Mark, Op, OpAction, Refusal, RootChain, Stop, Suspension, TagChange, Verb, Whom,
+    admission::{self, Admissions},
     groups::{self, Groups},
     held::{Certificates, Changed},
+    notices::{self, Notices},
 };
 use crate::{
     identity::{EntryId, FleetId, HostId, Operator, PublicKey, Signed, StreamId, Transport},
@@ -39,8 +41,14 @@ pub enum TagState {
 pub enum Standing {
     /// A member.
     Member,
+    /// It joined with a token whose hosts are approved one by one, and waits.
+    Pending,
+    /// It waited, and an operator said no.
+    Denied,
     /// It said that it left.
     Left,
+    /// An operator said that it is gone.
+    Retired,
     /// Its token was redeemed more often than it allows; none of its redeemers counts until an operator
     /// sorts it out.
     Quarantined,
@@ -52,6 +60,28 @@ pub enum Standing {
     Revoked,
 }
 
+impl Standing {
+    /// The word that people and scripts get.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Pending => "pending",
+            Self::Denied => "denied",
+            Self::Left => "left",
+            Self::Retired => "retired",
+            Self::Quarantined => "quarantined",
+            Self::Disowned => "disowned",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// Whether an operator's word about the host is what it waits for.
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::Pending | Self::Quarantined | Self::Denied)
+    }
+}
+
 /// A host as the authority sees it.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -59,6 +89,10 @@ pub struct Host {
     departure: Option<Signed<Departure>>,
     recognised: bool,
     over_used: bool,
+    /// What operators said of it while it waited.
+    admitted: Option<bool>,
+    retired: bool,
+    renamed: Option<String>,
     /// Suspended or revoked, if it is.
     stopped: Option<Standing>,
     tags: BTreeMap<String, TagState>,
@@ -69,9 +103,9 @@ impl Host {
     pub fn id(&self) -> HostId {
         self.enrolled.host()
     }
-    /// Its label.
+    /// Its label: what an operator called it last, else as it came.
     pub fn name(&self) -> &str {
-        &self.enrolled.enrolment().name
+        self.renamed.as_ref().unwrap_or(&self.enrolled.enrolment().name)
     }
     /// The chain that admitted it.
     pub fn enrolled(&self) -> &Enrolled {
@@ -89,10 +123,17 @@ impl Host {
             stopped
         } else if !self.recognised {
             Standing::Disowned
-        } else if self.over_used {
-            Standing::Quarantined
+        } else if self.retired {
+            Standing::Retired
         } else {
-            Standing::Member
+            let approved = self.enrolled.invitation().body().approve;
+            match self.admitted {
+                Some(true) => Standing::Member,
+                Some(false) if approved || self.over_used => Standing::Denied,
+                _ if approved => Standing::Pending,
+                _ if self.over_used => Standing::Quarantined,
+                _ => Standing::Member,
+            }
         }
     }
     /// Its signed tags.
@@ -161,6 +202,8 @@ pub struct Authority {
     writes: BTreeMap<HostId, BTreeMap<EntryId, Write>>,
     users: BTreeMap<EntryId, Users>,
     pub(super) groups: Groups,
+    admissions: Admissions,
+    notices: Notices,
 }
 
 impl Authority {
@@ -176,6 +219,8 @@ impl Authority {
             writes: BTreeMap::new(),
             users: BTreeMap::new(),
             groups: Groups::default(),
+            admissions: Admissions::default(),
+            notices: Notices::default(),
         }
     }
 
@@ -355,6 +400,9 @@ impl Authority {
                 self.rejudge_token(&token);
             }
         }
+        for id in &changed.certificates {
+            self.admissions.under(id).collect::<Vec<_>>().into_iter().for_each(|host| self.readmit(host));
+        }
         for whom in &changed.others {
             match whom {
                 Whom::Host { id } => self.restop(*id),
@@ -442,10 +490,21 @@ impl Authority {
         let Some(token) = self.tokens.get_mut(&invitation) else { return Ok(false) };
         token.redeemers.insert(id);
         let (recognised, tags) = (token.recognised, BTreeMap::new());
-        let host = Host { enrolled, departure, recognised, over_used: false, stopped: None, tags };
+        let host = Host {
+            enrolled,
+            departure,
+            recognised,
+            over_used: false,
+            admitted: None,
+            retired: false,
+            renamed: None,
+            stopped: None,
+            tags,
+        };
         self.hosts.insert(id, host);
         self.count_redeemers(&invitation, uses, Some(id));
         self.restop(id);
+        self.readmit(id);
         self.retag(id);
         Ok(true)
     }
@@ -494,6 +553,55 @@ impl Authority {
         Ok(true)
     }
 
+    /// Takes an operator's word about a host; true if it was new. It counts if its signer may invite with the
+    /// host's tags.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what its signer may not do.
+    pub fn absorb_admission(&mut self, admission: Signed<Admission>) -> Result<bool, Refusal> {
+        let host = admission.body().host;
+        let new = self.admissions.absorb(admission, &self.certificates)?;
+        if new {
+            self.readmit(host);
+        }
+        Ok(new)
+    }
+
+    /// Whether `signer` may let this host in, or turn it away, at `at`.
+    ///
+    /// # Errors
+    /// [`Refusal`] names what is missing.
+    pub fn may_admit(
+        &self,
+        certificate: &EntryId,
+        signer: PublicKey<Operator>,
+        host: &Host,
+        at: Timestamp,
+    ) -> Result<(), Refusal> {
+        admission::may_admit(self.certificate_of(certificate, signer)?, &host.enrolled, at)
+    }
+
+    /// The operators' words about hosts that are held, whether they count or not.
+    pub fn admissions(&self) -> impl Iterator<Item = &Signed<Admission>> {
+        self.admissions.all()
+    }
+
+    /// Those about one host.
+    pub fn admissions_of(&self, host: &HostId) -> impl Iterator<Item = &Signed<Admission>> {
+        self.admissions.about(host)
+    }
+
+    /// One of them.
+    pub fn admission(&self, id: &EntryId) -> Option<&Signed<Admission>> {
+        self.admissions.get(id)
+    }
+
+    fn readmit(&mut self, id: HostId) {
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.admitted = self.admissions.verdict(&host.enrolled, &self.certificates);
+        }
+    }
+
     /// Whether an op's signer could write that; without the time.
     ///
     /// # Errors
@@ -530,6 +638,13 @@ impl Authority {
             }
             return self.groups.absorb(op, name, selector);
         }
+        if let Some((host, notice)) = notices::about(&body.action) {
+            if !self.notices.absorb(op, host, notice)? {
+                return Ok(false);
+            }
+            self.follow_op(op, host);
+            return Ok(true);
+        }
         let OpAction::Tag { host, changes } = &body.action else { return Ok(false) };
         let writes = self.writes.entry(*host).or_default();
         if writes.contains_key(&op.id()) {
@@ -549,13 +664,18 @@ impl Authority {
                 supersedes: body.supersedes.clone(),
             },
         );
-        let (host, stream) = (*host, op.stream());
+        self.follow_op(op, *host);
+        Ok(true)
+    }
+
+    /// Notes whom an op is about, so that a stop of its signer finds them, and makes out what it changes.
+    fn follow_op(&mut self, op: &Signed<Op>, host: HostId) {
+        let (body, stream) = (op.body(), op.stream());
         let last = self.certificates.last(&body.certificate, &stream);
         let written = self.users.entry(body.certificate).or_default().streams.entry(stream).or_default();
         written.last = last;
         written.ops.insert(body.sequence, host);
         self.retag(host);
-        Ok(true)
     }
 
     /// Takes back an op of a stream that turned out to be forked.
@@ -563,13 +683,14 @@ impl Authority {
         if let Some((name, _)) = groups::about(&op.body().action) {
             self.groups.retract(op, name);
         }
-        let OpAction::Tag { host, .. } = &op.body().action else { return };
-        if self.writes.get_mut(host).and_then(|writes| writes.remove(&op.id())).is_some() {
+        let Some(host) = op.body().action.host() else { return };
+        let tagged = self.writes.get_mut(&host).and_then(|writes| writes.remove(&op.id())).is_some();
+        if tagged || self.notices.retract(op, &host) {
             let users = self.users.get_mut(&op.body().certificate);
             if let Some(written) = users.and_then(|users| users.streams.get_mut(&op.stream())) {
                 written.ops.remove(&op.body().sequence);
             }
-            self.retag(*host);
+            self.retag(host);
         }
     }
 
@@ -617,8 +738,11 @@ impl Authority {
                 tags.insert(key, TagState::Set(value));
             }
         }
+        let (retired, renamed) = self.notices.of(&id, &self.certificates);
         if let Some(host) = self.hosts.get_mut(&id) {
-            host.tags = tags;
+            // Nobody selects what is gone by what it was.
+            host.tags = if retired { BTreeMap::new() } else { tags };
+            (host.retired, host.renamed) = (retired, renamed);
         }
     }
 }
@@ -649,6 +773,9 @@ fn check_op(certificate: &Certificate, op: &Signed<Op>) -> Result<(), Refusal> {
     check_supersedes(op)?;
     if let Some((name, selector)) = groups::about(&body.action) {
         return groups::check(certificate, body.at, name, selector);
+    }
+    if let Some((_, notice)) = notices::about(&body.action) {
+        return notices::check(certificate, time_of(body.at), &notice);
     }
     let OpAction::Tag { changes, .. } = &body.action else {
         // What it does is not known, so nothing is granted; but only an operator's stream is kept.

@@ -186,7 +186,10 @@ fn is_name(name: &str) -> bool {
 pub(super) fn about(action: &OpAction) -> Option<(&str, Option<&str>)> {
     match action {
         OpAction::Group { name, selector } => Some((name, selector.as_deref())),
-        OpAction::Tag { .. } | OpAction::Unknown { .. } => None,
+        OpAction::Tag { .. }
+        | OpAction::Rename { .. }
+        | OpAction::Retire { .. }
+        | OpAction::Unknown { .. } => None,
     }
 }
 

@@ -10,6 +10,7 @@
 //! After Tailscale's `tka` (a hash-linked chain with deterministic fork choice) and OpenSSH's
 //! certificates (closed struct, principals, short validity); see also TUF, section 5.
 
+mod admission;
 mod admit;
 mod certificate;
 mod chain;
@@ -21,6 +22,7 @@ mod groups;
 mod held;
 mod marks;
 mod members;
+mod notices;
 mod op;
 mod refusal;
 #[cfg(test)]
@@ -32,13 +34,14 @@ mod stops_tests;
 mod tests;
 mod whom;
 
+pub use admission::Admission;
 pub use admit::{Admitted, Ask, Asks, ORDER_VALID_MAX};
 pub use certificate::{AGENT_USER, ANY, Certificate, Verb};
 pub use chain::{ChainError, RootChain, RootUpdate};
 pub use change::{Genesis, Lift, Revocation, RootChange, Roots};
 pub use enrolment::{
     Departure, Enrolled, Enrolment, HostCertificate, HostKeys, INVITATION_VALID_MAX, Invitation,
-    NAME_CHARS_MAX, check_name,
+    NAME_CHARS_MAX, OfflineRequest, check_name,
 };
 pub use fold::{Authority, Host, Standing, TagState};
 pub use grant::Grant;

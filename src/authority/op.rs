@@ -35,12 +35,34 @@ pub enum OpAction {
         /// The selector's text; none takes the name away.
         selector: Option<String>,
     },
+    /// Calls a host by another name; its id stays.
+    Rename {
+        /// The host.
+        host: HostId,
+        /// Its new label.
+        name: String,
+    },
+    /// Says that a host is gone for good.
+    Retire {
+        /// The host.
+        host: HostId,
+    },
     /// A kind that this version does not know, or a known one that says more than this version can read:
     /// kept and relayed, not applied.
     Unknown {
         /// Its number.
         tag: u64,
     },
+}
+
+impl OpAction {
+    /// The host that it is about, if it is about one.
+    pub fn host(&self) -> Option<HostId> {
+        match self {
+            Self::Tag { host, .. } | Self::Rename { host, .. } | Self::Retire { host } => Some(*host),
+            Self::Group { .. } | Self::Unknown { .. } => None,
+        }
+    }
 }
 
 impl Wire for OpAction {
@@ -52,6 +74,10 @@ impl Wire for OpAction {
             Self::Group { name, selector } => {
                 Value::Array(vec![Value::from(1), name.to_value(), selector.to_value()])
             }
+            Self::Rename { host, name } => {
+                Value::Array(vec![Value::from(3), host.to_value(), name.to_value()])
+            }
+            Self::Retire { host } => Value::Array(vec![Value::from(4), host.to_value()]),
             Self::Unknown { tag } => Value::Array(vec![Value::from(*tag)]),
         }
     }
@@ -67,6 +93,15 @@ impl Wire for OpAction {
                 let name = fields.next("op.name")?;
                 let selector = fields.next("op.selector")?;
                 fields.finish_closed("op").map(|()| Self::Group { name, selector })
+            }
+            3 => {
+                let host = fields.next("op.host")?;
+                let name = fields.next("op.name")?;
+                fields.finish_closed("op").map(|()| Self::Rename { host, name })
+            }
+            4 => {
+                let host = fields.next("op.host")?;
+                fields.finish_closed("op").map(|()| Self::Retire { host })
             }
             _ => return Ok(Self::Unknown { tag }),
         };

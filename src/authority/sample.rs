@@ -123,6 +123,7 @@ impl Fleet {
             token: key::<Token>(token).public(),
             tags: pairs(tags),
             uses,
+            approve: false,
             issued: NOW,
             expires: later(HOUR_MS),
         };

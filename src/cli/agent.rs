@@ -1,5 +1,7 @@
 //! `muster agent`, its confined child, and `muster join`.
 
+use std::{path::Path, time::Duration};
+
 use serde_json::json;
 
 use super::{
@@ -12,11 +14,14 @@ use super::{
 use crate::{
     executor::{AgentError, TrustError},
     identity::JoinToken,
-    journal::JournalError,
+    journal::{Candidate, JournalError},
     node::{self, StartError},
-    services::membership::{self, JoinError, JoinWith},
-    terminal::{Style, escape},
+    services::membership::{self, JoinError, JoinWith, Joined},
+    terminal::{Style, escape, prompt::Consequence},
 };
+
+/// How long after a member hung up another one is asked.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 pub(super) fn agent(context: &mut Context, start: &Agent) -> Result<ExitCode, Failure> {
     if start.print_unit {
@@ -105,20 +110,27 @@ fn explain_journal(error: JournalError, site: &Site) -> Failure {
 }
 
 pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failure> {
-    let text = if join.token == "-" {
+    if let Some(file) = &join.request {
+        return ask_by_file(context, join, file);
+    }
+    if let Some(file) = &join.answer {
+        return join_by_file(context, join, file);
+    }
+    let given = join.token.clone().unwrap_or_default();
+    let text = if given == "-" {
         let mut text = String::new();
         std::io::stdin()
             .read_line(&mut text)
             .map_err(|error| Failure::usage(format!("no token on standard input: {error}")))?;
         text
     } else {
-        join.token.clone()
+        given
     };
     let token = JoinToken::from_text(&text).map_err(|error| {
         Failure::usage(error.to_string()).hint("copy it whole, or get a new one on a member: muster invite")
     })?;
     let name = host_name(join.host_name.as_deref(), "muster join TOKEN")?;
-    if context.now > token.expires {
+    if context.now > token.expires && !Candidate::waits_in(&context.site.places.state) {
         return Err(explain_join(JoinError::Expired, &context.site));
     }
     let settings = settings_for(&context.site, &join.listen)?;
@@ -126,16 +138,29 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
     let candidate = membership::prepare_candidate(&context.site.places.state, &mut fresh)
         .map_err(|error| error.explain(&context.site))?;
     settings.write(&context.site.places.config).map_err(|error| error.explain(&context.site))?;
-    let with = JoinWith { token: &token, name: &name, tags: &join.labels, now: context.now };
+    let with = JoinWith { token: &token, name: &name, tags: &join.labels, now: context.now, wait: false };
     let site = context.site.clone();
     let joined = wait(async {
-        tokio::time::timeout(join.timeout, membership::join(candidate, with))
-            .await
-            .map_err(|_| {
-                Failure::new(ExitCode::WaitOver, "joining took longer than --timeout")
-                    .hint("the directory keeps its keys: run the same command again")
-            })?
-            .map_err(|error| explain_join(error, &site))
+        let first = tokio::time::timeout(join.timeout, membership::join(candidate, with)).await;
+        match first {
+            Err(_) => Err(Failure::new(ExitCode::WaitOver, "joining took longer than --timeout")
+                .hint("the directory keeps its keys: run the same command again")),
+            Ok(Err(JoinError::Waits { fleet_name, words })) => {
+                let fleet = escape::line(&fleet_name);
+                context
+                    .talk
+                    .say(&format!("waiting for an operator of {fleet} to let {name} in, whose keys are"));
+                context.talk.say(&format!("  {words}"));
+                context
+                    .talk
+                    .say(&format!("to be compared, then, on any host of it:  muster host admit {name}"));
+                let until = tokio::time::Instant::now() + join.wait;
+                tokio::time::timeout_at(until, let_in(&site, with))
+                    .await
+                    .unwrap_or_else(|_| Err(explain_join(JoinError::Waits { fleet_name, words }, &site)))
+            }
+            Ok(joined) => joined.map_err(|error| explain_join(error, &site)),
+        }
     })?;
     let host = joined.home.host().map_err(|error| error.explain(&site))?;
     let document = json!({
@@ -164,6 +189,70 @@ pub(super) fn join(context: &mut Context, join: &Join) -> Result<ExitCode, Failu
     Ok(ExitCode::Success)
 }
 
+fn ask_by_file(context: &mut Context, join: &Join, file: &Path) -> Result<ExitCode, Failure> {
+    let name = host_name(join.host_name.as_deref(), "muster join --request FILE")?;
+    let site = &context.site;
+    let settings = settings_for(site, &join.listen)?;
+    let mut fresh = chance::source(4)?;
+    let candidate =
+        membership::prepare_candidate(&site.places.state, &mut fresh).map_err(|error| error.explain(site))?;
+    settings.write(&site.places.config).map_err(|error| error.explain(site))?;
+    membership::ask(&candidate, &name, context.now, file).map_err(|error| error.explain(site))?;
+    let shown = escape::line(&quoted(file));
+    context.talk.say(&format!("{name} asks to join in {shown}; its keys, to be compared, are"));
+    context.talk.say(&format!("  {}", candidate.keys().words()));
+    context
+        .talk
+        .say(&format!("an operator answers:  muster host admit --file {shown} --answer {name}.answer"));
+    Ok(ExitCode::Success)
+}
+
+fn join_by_file(context: &mut Context, join: &Join, file: &Path) -> Result<ExitCode, Failure> {
+    let site = context.site.clone();
+    let mut fresh = chance::source(4)?;
+    let candidate = membership::prepare_candidate(&site.places.state, &mut fresh)
+        .map_err(|error| error.explain(&site))?;
+    let answer = membership::read_answer(file, &candidate).map_err(|error| error.explain(&site))?;
+    let (fleet_name, fleet, name) =
+        (escape::line(answer.fleet_name()), answer.fleet(), answer.name().to_owned());
+    // The request was for whoever would answer, so this is where a person says whose host it becomes.
+    let question = format!("Make this machine the host {name} of fleet {fleet_name} ({fleet})?");
+    context.talk.confirm(Consequence::Change, &question).map_err(|error| error.explain(&site))?;
+    let settings = settings_for(&site, &join.listen)?;
+    settings.write(&site.places.config).map_err(|error| error.explain(&site))?;
+    let (home, members) =
+        membership::accept(candidate, answer, file).map_err(|error| error.explain(&site))?;
+    let host = home.host().map_err(|error| error.explain(&site))?;
+    context.talk.say(&format!(
+        "{} {fleet_name} · {name} ({}) is one of {members} members",
+        failure::good(context.talk.style(), "fleet"),
+        host.short(),
+    ));
+    let next = escape::line(&with_flags(&site, "muster agent"));
+    context.talk.say(&format!("start this host; it tells the others of itself once it reaches one:  {next}"));
+    Ok(ExitCode::Success)
+}
+
+/// Asks until an operator has let this host in, or has not.
+async fn let_in(site: &Site, with: JoinWith<'_>) -> Result<Joined, Failure> {
+    let with = JoinWith { wait: true, ..with };
+    loop {
+        let mut fresh = chance::source(4)?;
+        let candidate = membership::prepare_candidate(&site.places.state, &mut fresh)
+            .map_err(|error| error.explain(site))?;
+        match membership::join(candidate, with).await {
+            Err(
+                JoinError::Waits { .. }
+                | JoinError::HungUp { .. }
+                | JoinError::Unreachable { .. }
+                | JoinError::Net(_),
+            ) => {}
+            ended => return ended.map_err(|error| explain_join(error, site)),
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
 fn explain_join(error: JoinError, site: &Site) -> Failure {
     let text = escape::line(&error.to_string());
     match error {
@@ -171,6 +260,9 @@ fn explain_join(error: JoinError, site: &Site) -> Failure {
         JoinError::Expired => {
             Failure::new(ExitCode::NotPermitted, text).hint("get a new one on a member: muster invite")
         }
+        JoinError::Waits { words, .. } => Failure::new(ExitCode::AwaitsApproval, text)
+            .hint(format!("its keys, to be compared: {words}"))
+            .hint("the directory keeps them: run the same command again to go on waiting"),
         JoinError::BadName(_) => Failure::usage(text).hint("name this host: --host-name web-1"),
         JoinError::Unreachable { tried } => {
             let mut failure = Failure::new(ExitCode::Unreachable, text);

@@ -17,6 +17,7 @@ use crate::{
     services::{
         hosts::{HostsError, TagError},
         inventory::InventoryError,
+        membership::OfflineJoinError,
         membership::{FoundError, InviteError},
         run::RunError,
         status::StatusError,
@@ -468,6 +469,8 @@ impl Explain for HostsError {
                 Failure::usage(message).hint("who is a member: muster host ls")
             }
             Self::Tag(_) => Failure::usage(message).hint("such as: muster host tag web-1 role=web"),
+            Self::NotWaiting { .. } => Failure::usage(message).hint("who waits: muster host ls"),
+            Self::Name(_) => Failure::usage(message).hint("such as: muster host rename web-1 web-2"),
             Self::NotAnOperator { .. } => not_an_operator(message, site),
             Self::Partly { source, .. } => {
                 let inner = source.explain(site);
@@ -477,6 +480,31 @@ impl Explain for HostsError {
             Self::Silent { .. } => {
                 Failure::new(ExitCode::Silent, message).hint("who was last seen when: muster host ls")
             }
+        }
+    }
+}
+
+impl Explain for OfflineJoinError {
+    fn explain(self, site: &Site) -> Failure {
+        let message = escape::line(&self.to_string());
+        match self {
+            Self::Io { path, .. } => {
+                Failure::new(ExitCode::Internal, message).hint(format!("look at it: ls -l {}", quoted(&path)))
+            }
+            Self::NoRequest { .. } => {
+                Failure::usage(message).hint("a new one is made on the host: muster join --request FILE")
+            }
+            Self::NoAnswer { .. } | Self::OtherHost { .. } => Failure::new(ExitCode::NotPermitted, message)
+                .hint("an operator makes a new one: muster host admit --file REQUEST --answer FILE"),
+            Self::BadName(_) | Self::NameTaken(_) => {
+                Failure::usage(message).hint("name the host: muster join --request FILE --host-name web-1")
+            }
+            Self::NotAnOperator { .. } => not_an_operator(message, site),
+            Self::Refused(refusal) => refusal.explain(site),
+            Self::Operator(error) => error.explain(site),
+            Self::Control(error) => error.explain(site),
+            Self::Anchor(error) => error.explain(site),
+            Self::Home(error) => error.explain(site),
         }
     }
 }

@@ -152,6 +152,7 @@ pub(super) async fn invite(context: &mut Context, request: &Invite) -> Result<Ex
         ));
     };
     let asked = InviteRequest {
+        approve: request.approve,
         tags: request.labels.clone(),
         uses: request.uses,
         valid: request.ttl,
@@ -184,6 +185,11 @@ pub(super) async fn invite(context: &mut Context, request: &Invite) -> Result<Ex
     // A line to copy for a person; a log has no business with the secret.
     let shown = if context.terminals[2] { token.as_str() } else { "TOKEN" };
     context.talk.say(&format!("on each:  sudo muster join {shown}"));
+    if request.approve {
+        context
+            .talk
+            .say("each then waits; compare its keys with what it shows, and:  muster host admit NAME");
+    }
     Ok(ExitCode::Success)
 }
 

@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     control::did_you_mean,
-    services::authority::{self, AuthorityError, HaltRequest, Rooted, StopRequest},
+    services::authority::{self, AuthorityError, HaltRequest, Named, Rooted, StopRequest},
     terminal::escape,
 };
 
-fn rooted(flags: &RootFlags) -> Rooted<'_> {
+pub(super) fn rooted(flags: &RootFlags) -> Rooted<'_> {
     Rooted {
         keys: &flags.keys,
         update: flags.update.as_deref(),
@@ -34,7 +34,7 @@ pub(super) fn operator(context: &mut Context, verb: &Operator) -> Result<ExitCod
             }
             Operator::Suspend(suspend) => {
                 let request = StopRequest {
-                    who: &suspend.who,
+                    who: Named::Operator(&suspend.who),
                     since: suspend.since,
                     reason: &suspend.reason,
                     dry_run: suspend.dry_run,
@@ -42,11 +42,20 @@ pub(super) fn operator(context: &mut Context, verb: &Operator) -> Result<ExitCod
                 authority::suspend(client, operators, &request, *now, talk).await
             }
             Operator::Lift(lift) => {
-                authority::lift(client, operators, &lift.who, &rooted(&lift.roots), *now, talk).await
+                authority::lift(
+                    client,
+                    operators,
+                    Named::Operator(&lift.who),
+                    &rooted(&lift.roots),
+                    *now,
+                    talk,
+                )
+                .await
             }
             Operator::Revoke(revoke) => {
                 let roots = rooted(&revoke.roots);
-                authority::revoke(client, operators, &revoke.who, revoke.since, &roots, *now, talk).await
+                let who = Named::Operator(&revoke.who);
+                authority::revoke(client, operators, who, revoke.since, &roots, *now, talk).await
             }
         };
         done.map(|()| ExitCode::Success).map_err(|error| error.explain(site))
@@ -76,6 +85,7 @@ impl Explain for AuthorityError {
         match self {
             Self::Control(error) => error.explain(site),
             Self::Anchor(error) => error.explain(site),
+            Self::Pick(error) => error.explain(site),
             Self::NoSuchOperator { who, known } => {
                 let failure = Failure::usage(message);
                 match did_you_mean(&who, known.iter().map(String::as_str)) {

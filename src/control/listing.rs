@@ -22,8 +22,10 @@ pub struct HostLine {
     pub agent: String,
     /// Where it says it listens.
     pub addresses: Vec<String>,
+    /// All of its keys in words, while it waits for an operator.
+    pub fingerprint: Option<String>,
 }
-wire_record!(HostLine { about, name, tags, conflicts, os, agent, addresses });
+wire_record!(HostLine { about, name, tags, conflicts, os, agent, addresses, fingerprint });
 
 /// How a linked host's clock stands to the agent's.
 #[derive(Clone, Debug, PartialEq, Eq)]

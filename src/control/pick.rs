@@ -80,6 +80,10 @@ pub fn host_named<'a>(replica: &'a Replica, name: &str) -> Result<&'a Host, Pick
         found = hosts()
             .filter(|host| host.name().starts_with(name) || host.id().to_string().starts_with(name))
             .collect();
+        // Who only wants to belong is in nobody's way.
+        if found.iter().any(|host| !host.standing().waits()) {
+            found.retain(|host| !host.standing().waits());
+        }
     }
     match found.as_slice() {
         [host] => Ok(host),

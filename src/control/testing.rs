@@ -117,6 +117,7 @@ impl TestFleet {
             tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let token = SecretKey::<Token>::from_seed(&seed(0));
         let invitation = self.sign(Invitation {
+            approve: false,
             certificate: self.certificate,
             token: token.public(),
             tags: tags.clone(),

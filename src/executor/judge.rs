@@ -59,7 +59,10 @@ pub(super) fn judge(handed: &Handed, trust: &Trust, now: Timestamp, root: bool) 
     };
     let why = match host.standing() {
         Standing::Member => None,
+        Standing::Pending => Some("no operator has let it in yet"),
+        Standing::Denied => Some("an operator turned it away"),
         Standing::Left => Some("it has left"),
+        Standing::Retired => Some("an operator retired it"),
         Standing::Quarantined => Some("its token was over-used"),
         Standing::Disowned => Some("its certificate does not hold"),
         Standing::Suspended => Some("it is suspended"),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    authority::{Authority, OpAction, Refusal},
+    authority::{Authority, Refusal},
     identity::{EntryId, Executor, FleetId, HostId, Kind, Operator, PublicKey, Stream, peek},
     journal::{Member, keyfile},
     replica::Entry,
@@ -177,8 +177,10 @@ impl Trust {
             Ok(Entry::Suspension(suspension)) => self.authority.absorb_suspension(suspension).is_ok(),
             Ok(Entry::Halt(halt)) => self.authority.absorb_halt(halt).is_ok(),
             Ok(Entry::Op(op)) => {
-                matches!(&op.body().action, OpAction::Tag { host, .. } if *host == self.host)
-                    && self.authority.absorb_op(&op).is_ok()
+                op.body().action.host() == Some(self.host) && self.authority.absorb_op(&op).is_ok()
+            }
+            Ok(Entry::Admission(word)) => {
+                word.body().host == self.host && self.authority.absorb_admission(word).is_ok()
             }
             Ok(Entry::Departure(departure)) => {
                 departure.signer() == self.stream && self.authority.absorb_departure(departure).is_ok()

@@ -13,6 +13,7 @@ mod keys;
 mod signed;
 pub mod ssh;
 mod token;
+mod words;
 
 pub use ids::{EntryId, FleetId, HostId, StreamId, WriterId, short};
 #[cfg(test)]
@@ -26,3 +27,4 @@ pub use signed::{
     ssh_signature,
 };
 pub use token::{JoinToken, TOKEN_ADDRESSES_MAX, TokenError};
+pub use words::words;

@@ -65,6 +65,10 @@ pub enum Kind {
     Grant = 16,
     /// One record of a host's audit chain.
     AuditRecord = 18,
+    /// What a host asks that has no link to its fleet; a file.
+    Request = 20,
+    /// An operator's word about a host that waits.
+    Admission = 21,
 }
 
 impl Kind {
@@ -88,6 +92,8 @@ impl Kind {
             Self::Halt,
             Self::Grant,
             Self::AuditRecord,
+            Self::Request,
+            Self::Admission,
         ]
         .into_iter()
         .find(|kind| *kind as u16 == number)

@@ -4,6 +4,7 @@
 //! STATE/            0700 (0711 under root, so that the mesh user can reach its own part)
 //!   format          the layout's version
 //!   lock            held by the running agent
+//!   waiting         only while an operator has to let the host in
 //!   member          fleet, shield, root chain, own certificate: written last when joining
 //!   executor/       0700: the executor's alone (spool/ may be read by the mesh process)
 //!     executor.key  seal.key  trust  claims  spool/  shipped/
@@ -33,6 +34,10 @@ use crate::{
 
 /// The layout that this version writes and reads.
 const FORMAT: &str = "muster state 1";
+/// The file of the mesh process with where members listen, none of whom knows of the host yet.
+const UNANNOUNCED: &str = "unannounced";
+/// The file of a candidate that waits for an operator; empty.
+const WAITING: &str = "waiting";
 /// Longest file of this directory that is read whole, in bytes.
 const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -291,6 +296,32 @@ impl Candidate {
         &self.transport
     }
 
+    /// Whether it was told that an operator has to let it in.
+    pub fn waits(&self) -> bool {
+        Self::waits_in(&self.dir)
+    }
+
+    /// Whether the candidate in this directory, if there is one, was told that an operator has to let it in.
+    pub fn waits_in(dir: &Path) -> bool {
+        dir.join(WAITING).exists()
+    }
+
+    /// Notes that it was told so: it may wait longer than its token works.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_waiting(&self) -> Result<(), HostHomeError> {
+        if self.waits() { Ok(()) } else { replace(&self.dir.join(WAITING), b"") }
+    }
+
+    /// Notes that no member knows it yet, and where members are said to listen.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_unannounced(&self, addresses: &[String]) -> Result<(), HostHomeError> {
+        replace(&self.dir.join("mesh").join(UNANNOUNCED), &wire::encode(&addresses.to_vec()))
+    }
+
     /// Makes it a member. `first` is what the host was told when it joined; its store starts with that.
     ///
     /// # Errors
@@ -298,6 +329,7 @@ impl Candidate {
     pub fn admit(self, member: &Member, first: &[Item]) -> Result<HostHome, HostHomeError> {
         replace(&self.dir.join("mesh").join("first"), &wire::encode(&first.to_vec()))?;
         replace(&self.dir.join("member"), &wire::encode(member))?;
+        let _not_there = fs::remove_file(self.dir.join(WAITING));
         HostHome::open(&self.dir)
     }
 }
@@ -478,6 +510,21 @@ impl MeshHome {
     /// Where what is shipped with orders is.
     pub fn shipped_dir(&self) -> PathBuf {
         self.dir.join("shipped")
+    }
+
+    /// Where members are said to listen, while none of them knows of this host: it joined by files.
+    pub fn unannounced(&self) -> Option<Vec<String>> {
+        let bytes = fs::read(self.dir.join(UNANNOUNCED)).ok()?;
+        wire::decode(&bytes, FILE_BYTES_MAX).ok()
+    }
+
+    /// Notes that a member knows of this host.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn announced(&self) -> Result<(), HostHomeError> {
+        let path = self.dir.join(UNANNOUNCED);
+        fs::remove_file(&path).map_err(at(&path))
     }
 
     /// Keeps what it takes to find the fleet again where the store is lost; replaces what was kept so.

@@ -32,6 +32,8 @@ pub trait Protocol: Send + 'static {
     const NAME: &'static str;
     /// Longest encoded message, either way.
     const MESSAGE_BYTES_MAX: usize;
+    /// Longest encoded message of who opens it, where that is less.
+    const REQUEST_BYTES_MAX: usize = Self::MESSAGE_BYTES_MAX;
     /// The least standing that may open it.
     const ADMITS: Standing;
     /// What the opener sends.
@@ -161,6 +163,14 @@ impl<P: Protocol> Channel<P> {
             outgoing: Out { protocol, limit, half: write, queue: Vec::new(), written: 0 },
             protocol: PhantomData,
         }
+    }
+
+    /// As [`Channel::on`], for who accepts: what the opener may send can be less.
+    pub(super) fn accepted(io: Io) -> Self {
+        let mut channel = Self::on(io);
+        channel.incoming.limit = P::REQUEST_BYTES_MAX;
+        channel.incoming.frames = FrameReader::new(P::REQUEST_BYTES_MAX);
+        channel
     }
 
     /// Sends a request; the opener's side. Safe to drop, see [`Sender::send`].

@@ -379,7 +379,7 @@ impl<P: Protocol> Incoming<P> {
     /// none that found a slot.
     pub async fn next(&mut self) -> Option<Arrival<P>> {
         let Arrived { peer, standing, stream, slot } = self.arrivals.recv().await?;
-        let channel = Channel::on(Io::new(stream.compat(), Some(slot)));
+        let channel = Channel::accepted(Io::new(stream.compat(), Some(slot)));
         Some(Arrival { peer, standing, channel })
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    authority::{Departure, ListError, ListId, MemberList, Standing},
+    authority::{Departure, Host, ListError, ListId, MemberList, Standing},
     control::{
         Answer, CONTROL_VERSION, Caller, Handler, Health, HostRow, ListAsk, PeerRow, Reply, Request,
         StatusReport,
@@ -43,6 +43,8 @@ use super::{clock, mesh};
 
 /// Bytes of entries in one reply.
 const ITEMS_BYTES_MAX: usize = 256 * 1024;
+/// Names of hosts in one line.
+const NAMED_MAX: usize = 8;
 /// Names that several hosts have, of those that are listed as a problem.
 const SAME_NAMES_MAX: usize = 8;
 /// Hosts that contradict themselves, in a status.
@@ -312,6 +314,8 @@ impl Node {
                 ));
             }
             problems.extend(same_names(replica));
+            problems.extend(over_used(replica));
+            problems.extend(waiting(replica));
             match replica.forks() {
                 0 => {}
                 forks => problems.push(format!("{forks} streams were signed twice at one place")),
@@ -357,11 +361,7 @@ impl Node {
                             Seen::Unreachable { .. } => "unreachable",
                             Seen::Unknown => "unknown",
                         },
-                        Standing::Left => "left",
-                        Standing::Quarantined => "quarantined",
-                        Standing::Disowned => "disowned",
-                        Standing::Suspended => "suspended",
-                        Standing::Revoked => "revoked",
+                        other => other.word(),
                     };
                     let said = replica.head(&id).map(|head| Timestamp(head.body().at.0 >> 16));
                     let (seen, since, witnesses) = match here {
@@ -565,6 +565,48 @@ fn forked(replica: &Replica) -> Vec<String> {
     };
     let hosts = replica.forked_hosts().take(FORKED_MAX);
     hosts.map(|host| format!("{} says two different things in one place", name(host))).collect()
+}
+
+/// Tokens that more hosts redeemed than they allow, and the way out.
+fn over_used(replica: &Replica) -> Vec<String> {
+    let mut tokens: BTreeMap<EntryId, (u32, Vec<&str>)> = BTreeMap::new();
+    for host in replica.authority().hosts().filter(|host| host.standing() == Standing::Quarantined) {
+        let invitation = host.enrolled().invitation();
+        let (_, names) =
+            tokens.entry(invitation.id()).or_insert_with(|| (invitation.body().uses, Vec::new()));
+        names.push(host.name());
+    }
+    let said = tokens.into_iter().map(|(id, (uses, mut names))| {
+        names.sort_unstable();
+        let redeemed = replica.authority().redeemed(&id);
+        let shown = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+        let more = match names.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!(
+            "a token for {uses} was used {redeemed} times, so {shown}{more} are quarantined: let in those that \
+             are yours with muster host admit, turn the others away with muster host deny"
+        )
+    });
+    said.take(NAMED_MAX).collect()
+}
+
+/// Hosts that wait for an operator.
+fn waiting(replica: &Replica) -> Option<String> {
+    let mut waiting: Vec<&str> = replica
+        .authority()
+        .hosts()
+        .filter(|host| host.standing() == Standing::Pending)
+        .map(Host::name)
+        .collect();
+    waiting.sort_unstable();
+    let shown = waiting.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+    match waiting.len() {
+        0 => None,
+        1 => Some(format!("{shown} waits for an operator: muster host admit")),
+        many => Some(format!("{many} hosts wait for an operator, such as {shown}: muster host admit")),
+    }
 }
 
 /// Members of one name. That is no fault (two hosts may join at the same time in two places), but a name

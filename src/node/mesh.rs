@@ -40,7 +40,7 @@ use crate::{
     replica::{Replica, Tables},
     services::{
         inventory::{Inventory, Publisher, Sources},
-        registry,
+        membership, registry,
         replication::{self, Mail},
         run::{Parts, Runs, Shipping, Ways},
     },
@@ -254,6 +254,7 @@ async fn run(
     let inventory = Inventory::new(store.clone());
     tasks.spawn(inventory.clone().tidy());
 
+    tasks.spawn(membership::announce(home.clone(), me, net.clone(), store.clone()));
     tasks.spawn(acquaintances::keep(home.clone(), store.clone(), replication.clone()));
 
     let ways = replication.clone();

@@ -1,7 +1,9 @@
 //! Entries: the units of replication, verified once when they arrive.
 
 use crate::{
-    authority::{Departure, Enrolled, Grant, Halt, HostCertificate, Invitation, Op, RootUpdate, Suspension},
+    authority::{
+        Admission, Departure, Enrolled, Grant, Halt, HostCertificate, Invitation, Op, RootUpdate, Suspension,
+    },
     identity::{Cosigned, EntryId, FleetId, HostId, Kind, Payload, Signed, SignedError, StreamId, peek},
     time::Timestamp,
     wire::{Bytes, WireError},
@@ -56,6 +58,8 @@ pub enum Entry {
     Invitation(Signed<Invitation>),
     /// A host's certificate.
     Host(Box<Enrolled>),
+    /// An operator's word about a host that waits.
+    Admission(Signed<Admission>),
     /// A host's last entry.
     Departure(Signed<Departure>),
     /// An op of an operator.
@@ -105,13 +109,20 @@ impl Entry {
             Some(Kind::Halt) => Self::Halt(Signed::verify(bytes, fleet)?),
             Some(Kind::Invitation) => Self::Invitation(Signed::verify(bytes, fleet)?),
             Some(Kind::Host) => Self::Host(Box::new(Enrolled::verify(bytes, fleet)?)),
+            Some(Kind::Admission) => Self::Admission(Signed::verify(bytes, fleet)?),
             Some(Kind::Departure) => Self::Departure(Signed::verify(bytes, fleet)?),
             Some(Kind::Op) => Self::Op(Signed::verify(bytes, fleet)?),
             Some(Kind::Head) => Self::Head(Signed::verify(bytes, fleet)?),
             Some(Kind::Order) => Self::Order(Signed::verify(bytes, fleet)?),
             Some(Kind::Cancellation) => Self::Cancellation(Signed::verify(bytes, fleet)?),
             Some(
-                Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt | Kind::AuditRecord,
+                Kind::Enrolment
+                | Kind::Result
+                | Kind::Card
+                | Kind::Read
+                | Kind::Receipt
+                | Kind::AuditRecord
+                | Kind::Request,
             )
             | None => {
                 return Err(EntryError::NotAnEntry(number));
@@ -134,6 +145,7 @@ impl Entry {
             Some(Kind::Halt) => Self::Halt(Signed::again(bytes, fleet)?),
             Some(Kind::Invitation) => Self::Invitation(Signed::again(bytes, fleet)?),
             Some(Kind::Host) => Self::Host(Box::new(Enrolled::again(bytes, fleet)?)),
+            Some(Kind::Admission) => Self::Admission(Signed::again(bytes, fleet)?),
             Some(Kind::Departure) => Self::Departure(Signed::again(bytes, fleet)?),
             Some(Kind::Op) => Self::Op(Signed::again(bytes, fleet)?),
             Some(Kind::Head) => Self::Head(Signed::again(bytes, fleet)?),
@@ -150,6 +162,7 @@ impl Entry {
             Self::Halt(signed) => signed.bytes(),
             Self::Invitation(signed) => signed.bytes(),
             Self::Host(enrolled) => enrolled.certificate().bytes(),
+            Self::Admission(signed) => signed.bytes(),
             Self::Departure(signed) => signed.bytes(),
             Self::Op(signed) => signed.bytes(),
             Self::Head(signed) => signed.bytes(),
@@ -167,6 +180,7 @@ impl Entry {
             Self::Halt(signed) => signed.id(),
             Self::Invitation(signed) => signed.id(),
             Self::Host(enrolled) => enrolled.certificate().id(),
+            Self::Admission(signed) => signed.id(),
             Self::Departure(signed) => signed.id(),
             Self::Op(signed) => signed.id(),
             Self::Head(signed) => signed.id(),
@@ -193,6 +207,7 @@ impl Entry {
             | Self::Halt(_)
             | Self::Invitation(_)
             | Self::Host(_)
+            | Self::Admission(_)
             | Self::Departure(_)
             | Self::Order(_)
             | Self::Cancellation(_) => Place::Set(self.id()),
@@ -210,6 +225,7 @@ impl Entry {
             | Self::Suspension(_)
             | Self::Halt(_)
             | Self::Host(_)
+            | Self::Admission(_)
             | Self::Departure(_)
             | Self::Op(_)
             | Self::Head(_) => None,
@@ -229,7 +245,7 @@ impl Entry {
             Self::Grant(_) => rank::GRANT,
             Self::Suspension(_) | Self::Halt(_) => rank::STOP,
             Self::Invitation(_) => rank::INVITATION,
-            Self::Host(_) => rank::HOST,
+            Self::Host(_) | Self::Admission(_) => rank::HOST,
             Self::Departure(_) => rank::DEPARTURE,
             Self::Op(_) => rank::OP,
             Self::Order(_) => rank::ORDER,

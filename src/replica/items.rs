@@ -46,6 +46,7 @@ impl Replica {
             Spot::Halt => self.authority.signed_halt(id)?.bytes(),
             Spot::Invitation => self.invitations.get(id)?.bytes(),
             Spot::Host(host) => self.authority.host(&host)?.enrolled().certificate().bytes(),
+            Spot::Admission => self.authority.admission(id)?.bytes(),
             Spot::Departure(host) => self.authority.host(&host)?.departure()?.bytes(),
             Spot::Op { stream, sequence } => {
                 let ops = &self.operators.get(&stream)?.ops;
@@ -88,6 +89,7 @@ impl Replica {
             let departures = self.authority.hosts().filter_map(Host::departure);
             hosts
                 .map(|h| (h.id(), rank::HOST, h.bytes()))
+                .chain(self.authority.admissions().map(|a| (a.id(), rank::HOST, a.bytes())))
                 .chain(departures.map(|d| (d.id(), rank::DEPARTURE, d.bytes())))
         });
         set.chain(members)

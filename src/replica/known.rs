@@ -2,7 +2,7 @@
 
 use super::Replica;
 use crate::{
-    authority::{Host, Standing},
+    authority::Host,
     selector::{Look, Path, Root, Subject},
 };
 
@@ -26,17 +26,7 @@ impl Subject for Known<'_> {
             Root::Tag => self.host.look(path),
             Root::Name => Look::Value(self.host.name().into()),
             Root::Id => Look::Value(self.host.id().to_string().into()),
-            Root::State => Look::Value(
-                match self.host.standing() {
-                    Standing::Member => "member",
-                    Standing::Left => "left",
-                    Standing::Quarantined => "quarantined",
-                    Standing::Disowned => "disowned",
-                    Standing::Suspended => "suspended",
-                    Standing::Revoked => "revoked",
-                }
-                .into(),
-            ),
+            Root::State => Look::Value(self.host.standing().word().into()),
             // Unpacked when it is asked for: most selectors never do.
             Root::Agent => self
                 .replica

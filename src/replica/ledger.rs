@@ -30,6 +30,7 @@ pub(super) enum Spot {
     Halt,
     Invitation,
     Host(HostId),
+    Admission,
     Departure(HostId),
     Op {
         stream: StreamId,
@@ -53,7 +54,7 @@ impl Spot {
             | Self::Invitation
             | Self::Order
             | Self::Cancellation(_) => Section::Set,
-            Self::Host(_) | Self::Departure(_) => Section::Members,
+            Self::Host(_) | Self::Admission | Self::Departure(_) => Section::Members,
             Self::Op { .. } | Self::Fork(_) => Section::Ops,
             Self::Head(_) => Section::Heads,
         }
@@ -73,6 +74,7 @@ impl Spot {
             Self::Grant => 9,
             Self::Suspension => 10,
             Self::Halt => 11,
+            Self::Admission => 12,
         }
     }
 }

@@ -91,14 +91,12 @@ impl Replica {
         self.operators.get(id).map_or(&[], |stream| stream.ops.as_slice())
     }
 
-    /// The operator ops that bear on one host's tags, in the order in which they can be applied.
+    /// The operator ops that bear on one host's tags, name and stay, in the order in which they can be applied.
     pub fn ops_about(&self, host: &crate::identity::HostId) -> Vec<&Signed<Op>> {
         self.operators
             .values()
             .flat_map(|stream| &stream.ops)
-            .filter(|op| {
-                matches!(&op.body().action, crate::authority::OpAction::Tag { host: of, .. } if of == host)
-            })
+            .filter(|op| op.body().action.host() == Some(*host))
             .collect()
     }
 }

@@ -172,6 +172,10 @@ impl Replica {
                     Merged::Known
                 }
             }
+            Entry::Admission(admission) => {
+                let new = self.authority.absorb_admission(admission)?;
+                self.entered(id, Spot::Admission, new)
+            }
             Entry::Departure(departure) => {
                 let host = HostId::of(&departure.signer());
                 let old = self.authority.host(&host).and_then(Host::departure).map(Signed::id);

@@ -168,6 +168,17 @@ fn make_world() -> World {
     enrol(&often, 2, 2, &[("env", "prod")]);
     enrol(&of_right, 4, 3, &[("zone", "r")]);
     enrol(&of_left, 3, 3, &[("zone", "l")]);
+    // Words about hosts of the over-used token, and about one that needs none; of who may say so and who may not.
+    for (by, under, about, admitted) in [
+        (&ana, of_ana.id(), fleet.enrol(&once, 1, 1, &[("role", "web")]), true),
+        (&ana, of_ana.id(), fleet.enrol(&once, 1, 2, &[("role", "web")]), false),
+        (&bo, of_bo.id(), fleet.enrol(&once, 1, 2, &[("role", "web")]), true),
+        (&cy, left.id(), fleet.enrol(&often, 2, 3, &[("role", "db")]), false),
+        (&dee, of_dee.id(), fleet.enrol(&once, 1, 1, &[("role", "web")]), false),
+    ] {
+        let word = crate::authority::Admission::about(under, &about, admitted, later(3000));
+        add(Entry::Admission(Signed::sign(fleet.id(), by, word)));
+    }
     for at in [0, 1, 2] {
         add(Entry::Departure(fleet.departure(4, later(at))));
     }
@@ -191,6 +202,9 @@ fn make_world() -> World {
     let bold = op(&bo, &of_bo, 1, Some(&strange), &[straight[1].id()], tag(1, "role", Some("e")));
     let gone = op(&bo, &of_bo, 1, Some(&bold), &[], tag(3, "role", None));
     let unborn = op(&bo, &of_bo, 1, Some(&gone), &[], tag(99, "role", Some("x")));
+    let retired = op(&bo, &of_bo, 1, Some(&unborn), &[], OpAction::Retire { host: host_id(3) });
+    let called = OpAction::Rename { host: host_id(1), name: "one".to_owned() };
+    let called = op(&bo, &of_bo, 1, Some(&retired), &[], called);
     let mixed = op(&cy, &left, 1, None, &[], tag(2, "zone", Some("one")));
     let mixed_on = op(&cy, &right, 1, Some(&mixed), &[mixed.id()], tag(2, "zone", Some("two")));
 
@@ -219,6 +233,8 @@ fn make_world() -> World {
         &bold,
         &gone,
         &unborn,
+        &retired,
+        &called,
         &mixed,
         &mixed_on,
         &f0,
@@ -335,6 +351,9 @@ impl Replica {
         }
         for halt in self.authority.signed_halts() {
             again.enter(halt.id(), Spot::Halt, None);
+        }
+        for word in self.authority.admissions() {
+            again.enter(word.id(), Spot::Admission, None);
         }
         for (id, invitation) in &self.invitations {
             again.enter(*id, Spot::Invitation, Some(invitation.body().expires));

@@ -116,6 +116,7 @@ impl Fleet {
         let fleet = self.fleet();
         let token = key::<Token>(token);
         let invitation = Invitation {
+            approve: false,
             certificate: self.certificate,
             token: token.public(),
             tags: Vec::new(),

@@ -132,8 +132,13 @@ pub const HOST_STATES: &[(&str, Mark)] = &[
     ("unreachable", Mark::Bad),
     ("unknown", Mark::Unknown),
     ("left", Mark::Warning),
+    ("pending", Mark::Unknown),
+    ("denied", Mark::Bad),
+    ("retired", Mark::Unknown),
     ("quarantined", Mark::Bad),
     ("disowned", Mark::Bad),
+    ("suspended", Mark::Bad),
+    ("revoked", Mark::Bad),
 ];
 
 #[cfg(test)]

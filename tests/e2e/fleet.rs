@@ -366,6 +366,21 @@ impl Fleet {
         self.muster(name, &args)
     }
 
+    /// The same for a host that only dials out, and waits for no operator.
+    #[track_caller]
+    pub(crate) fn redeem_now(&mut self, name: &str, token: &str) -> Output {
+        let args = ["join", token, "--host-name", name, "--no-listen", "--wait", "1ms"];
+        if self.hosts.iter().all(|host| host.name != name) {
+            self.hosts.push(Host { name: name.to_owned(), reach: Reach::DialsOut, agent: None });
+        }
+        self.muster(name, &args)
+    }
+
+    /// Takes in a host that joined in another way; its agent is not started.
+    pub(crate) fn adopt(&mut self, name: &str, reach: Reach) {
+        self.hosts.push(Host { name: name.to_owned(), reach, agent: None });
+    }
+
     // Agents.
 
     /// Starts a host's agent and waits until it answers. A fixed port that another program has taken

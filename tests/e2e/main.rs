@@ -14,6 +14,7 @@
 mod clocks;
 mod contract;
 mod crashes;
+mod enrolment;
 mod fleet;
 mod groups;
 mod inventory;

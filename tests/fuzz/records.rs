@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::marker::PhantomData;
 
 use muster::authority::{
-    Departure, Enrolled, Enrolment, HostCertificate, Invitation, Op, OpAction, RootChange, RootUpdate,
+    Admission, Departure, Enrolled, Enrolment, HostCertificate, Invitation, OfflineRequest, Op, OpAction,
+    RootChange, RootUpdate,
 };
 use muster::identity::{Cosigned, EntryId, FleetId, Payload, SecretKey, Signed, peek};
 use muster::replica::{
@@ -223,13 +224,15 @@ impl Target for Bodies {
             9 => body::<ReadRequest>(rest),
             10 => body::<Departure>(rest),
             11 => body::<Receipt>(rest),
+            12 => body::<Admission>(rest),
+            13 => body::<OfflineRequest>(rest),
             _ => update(rest),
         }?;
         Ok(Said { answer: said.answer ^ u64::from(kind), ..said })
     }
 }
 
-const KINDS: u8 = 13;
+const KINDS: u8 = 15;
 
 /// The body in the signed bytes of an envelope.
 fn body_of(envelope: &[u8]) -> Option<Vec<u8>> {
@@ -280,6 +283,8 @@ impl Envelopes {
         one::<ReadRequest>(input, fleet, all);
         one::<Departure>(input, fleet, all);
         one::<Receipt>(input, fleet, all);
+        one::<Admission>(input, fleet, all);
+        one::<OfflineRequest>(input, fleet, all);
         taken
     }
 }

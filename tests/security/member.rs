@@ -441,6 +441,7 @@ fn a_member_can_neither_tag_nor_invite_nor_govern_nor_speak_for_another_host() {
                     signer.fleet,
                     by,
                     Invitation {
+                        approve: false,
                         certificate,
                         token: key.public(),
                         tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
@@ -789,6 +790,7 @@ fn a_flood_neither_fills_a_host_nor_keeps_orders_from_running() {
                             signer.fleet,
                             &as_operator,
                             Invitation {
+                                approve: false,
                                 certificate: signer.certificate,
                                 token: token.public(),
                                 tags: Vec::new(),

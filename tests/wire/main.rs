@@ -18,9 +18,9 @@ mod ssh;
 use file::{Names, leaf, list, record};
 use muster::{
     authority::{
-        Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt,
-        HostCertificate, HostKeys, Invitation, ListPlace, Listing, Op, RootChain, RootChange, RootUpdate,
-        Suspension, TagChange, Whom, stands,
+        Admission, Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis, Grant, Halt,
+        HostCertificate, HostKeys, Invitation, ListPlace, Listing, OfflineRequest, Op, RootChain, RootChange,
+        RootUpdate, Suspension, TagChange, Whom, stands,
     },
     identity::{
         Cosigned, FleetId, HostId, JoinToken, KeyError, Kind, Payload, PublicKey, Root, SecretKey, Signed,
@@ -89,6 +89,8 @@ fn taken_as(bytes: &[u8]) -> Vec<Kind> {
     one::<Suspension>(bytes, &mut taken);
     one::<Halt>(bytes, &mut taken);
     one::<Grant>(bytes, &mut taken);
+    one::<Admission>(bytes, &mut taken);
+    one::<OfflineRequest>(bytes, &mut taken);
     taken
 }
 
@@ -112,8 +114,10 @@ fn hardened(name: &str, kind: Kind, bytes: &[u8], fleet: FleetId) {
         Ok(entry) => assert_eq!((entry.bytes(), entry.id()), (bytes, peek(bytes).unwrap().id)),
         Err(error) => {
             assert_eq!(error, EntryError::NotAnEntry(kind as u16), "{name}");
-            let kept =
-                matches!(kind, Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt);
+            let kept = matches!(
+                kind,
+                Kind::Enrolment | Kind::Result | Kind::Card | Kind::Read | Kind::Receipt | Kind::Request
+            );
             assert!(kept, "{name}");
         }
     }
@@ -350,6 +354,27 @@ fn receipt() {
             [list("kept", record("report", [leaf("order"), leaf("host"), leaf("record's hash")]))],
         ),
     );
+}
+
+#[test]
+fn admission() {
+    let names = objects::admission_names();
+    golden("admission", &objects::operator(), &objects::admission(), Ends::Closed, names);
+}
+
+#[test]
+fn offline_request() {
+    let names = objects::offline_request_names();
+    // A file says no fleet, since the host knows of none; its bytes are the same otherwise.
+    golden("offline-request", &objects::stream(), &objects::offline_request(), Ends::Closed, names);
+}
+
+#[test]
+fn op_about_a_host() {
+    let (rename, retire) = (objects::op_rename(), objects::op_retire());
+    let names = |last: &[&'static str]| objects::op_names_with(last);
+    golden("op-rename", &objects::operator(), &rename, Ends::Open, names(&["tag", "host", "name"]));
+    golden("op-retire", &objects::operator(), &retire, Ends::Open, names(&["tag", "host"]));
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use crate::file::{Names, inside, leaf, list, record};
 use muster::{
     authority::{
-        AGENT_USER, ANY, Certificate, Cut, Departure, Enrolment, Genesis, Grant, Halt, HostCertificate,
-        HostKeys, Invitation, Lift, MemberList, Op, OpAction, Revocation, RootChange, RootUpdate, Roots,
-        Suspension, TagChange, Verb, Whom, half,
+        AGENT_USER, ANY, Admission, Certificate, Cut, Departure, Enrolment, Genesis, Grant, Halt,
+        HostCertificate, HostKeys, Invitation, Lift, MemberList, OfflineRequest, Op, OpAction, Revocation,
+        RootChange, RootUpdate, Roots, Suspension, TagChange, Verb, Whom, half,
     },
     identity::{
         Cosigned, EntryId, Executor, FleetId, HostId, JoinToken, Operator, Purpose, Root, SealPublic,
@@ -332,8 +332,51 @@ pub(crate) fn op_group_names() -> Names {
     )
 }
 
+/// The same stream, two and three on.
+pub(crate) fn op_rename() -> Op {
+    Op { sequence: 3, action: OpAction::Rename { host: host(), name: "web-9".to_owned() }, ..op() }
+}
+
+pub(crate) fn op_retire() -> Op {
+    Op { sequence: 4, action: OpAction::Retire { host: host() }, ..op() }
+}
+
+pub(crate) fn op_names_with(action: &[&'static str]) -> Names {
+    record(
+        "op",
+        [
+            leaf("writer"),
+            leaf("sequence"),
+            leaf("previous"),
+            leaf("at, hybrid clock"),
+            leaf("certificate"),
+            list("supersedes", leaf("op")),
+            record("action", action.iter().map(|name| leaf(name)).collect::<Vec<_>>()),
+        ],
+    )
+}
+
+pub(crate) fn admission() -> Admission {
+    let keys = enrolment().keys.digest();
+    let invitation = EntryId([0x66; 32]);
+    Admission {
+        certificate: certificate_id(),
+        host: host(),
+        invitation,
+        keys,
+        admitted: true,
+        at: after(60_000),
+    }
+}
+
+pub(crate) fn admission_names() -> Names {
+    let fields = ["certificate", "host", "invitation", "keys, in one hash", "admitted", "at, in ms"];
+    record("admission", fields.map(leaf))
+}
+
 pub(crate) fn invitation() -> Invitation {
     Invitation {
+        approve: false,
         certificate: certificate_id(),
         token: token().public(),
         tags: pairs(&[("role", "web")]),
@@ -351,6 +394,7 @@ pub(crate) fn invitation_names() -> Names {
             leaf("token key"),
             tag_names("tags"),
             leaf("uses"),
+            leaf("approved one by one"),
             leaf("issued, in ms"),
             leaf("expires, in ms"),
         ],
@@ -469,6 +513,15 @@ pub(crate) fn enrolment() -> Enrolment {
         },
         at: after(5000),
     }
+}
+
+pub(crate) fn offline_request() -> OfflineRequest {
+    OfflineRequest { name: "web-9".to_owned(), keys: enrolment().keys, at: NOW }
+}
+
+pub(crate) fn offline_request_names() -> Names {
+    let keys = record("keys", [leaf("stream"), leaf("transport"), leaf("executor"), leaf("seal, X25519")]);
+    record("offline request", [leaf("name"), keys, leaf("at, in ms")])
 }
 
 pub(crate) fn enrolment_names() -> Names {

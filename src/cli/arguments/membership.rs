@@ -99,7 +99,8 @@ pub struct Listen {
 
 Examples:
   muster invite -l role=web -l env=prod
-  muster invite --uses 20 --ttl 2h > token"
+  muster invite --uses 20 --ttl 2h > token
+  muster invite --approve -l env=prod"
 )]
 pub struct Invite {
     /// A tag that joiners get; may be repeated
@@ -108,6 +109,9 @@ pub struct Invite {
     /// How many hosts may use it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub uses: u32,
+    /// Let no host in before an operator has compared its keys: muster host admit
+    #[arg(long)]
+    pub approve: bool,
     /// How long it works
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = parse_duration)]
     pub ttl: Duration,
@@ -120,11 +124,23 @@ pub struct Invite {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   sudo muster join mst1…
-  sudo muster join - < token")]
+  sudo muster join - < token
+  sudo muster join mst1… --wait 8h
+
+Where no link is, by files: the host asks, an operator answers, the host joins:
+  sudo muster join --request web-9.request
+  muster host admit --file web-9.request --answer web-9.answer -l role=web
+  sudo muster join --answer web-9.answer")]
 pub struct Join {
     /// The token, or `-` to read it from standard input
-    #[arg(value_name = "TOKEN")]
-    pub token: String,
+    #[arg(value_name = "TOKEN", required_unless_present_any = ["request", "answer"])]
+    pub token: Option<String>,
+    /// Without a link: write what an operator is to answer into this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "answer", "labels"])]
+    pub request: Option<PathBuf>,
+    /// Without a link: join by this answer to such a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "labels", "host_name"])]
+    pub answer: Option<PathBuf>,
     /// This host's name [default: the machine's]
     #[arg(long, value_name = "NAME")]
     pub host_name: Option<String>,
@@ -137,6 +153,9 @@ pub struct Join {
     /// How long to try
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
+    /// How long to wait for an operator, where the token asks for one; joining goes on when it is run again
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
+    pub wait: Duration,
 }
 
 /// `leave`.

@@ -14,7 +14,7 @@ mod run;
 mod tree;
 mod trust;
 
-pub(super) use hosts::{Host, HostTag, HostUntag, Select};
+pub(super) use hosts::{Host, HostAdmit, HostTag, HostUntag, Select};
 pub(super) use inventory::{Inventory, InventoryCompare, InventorySearch, InventoryShow};
 pub(super) use job::{Job, JobRerun};
 pub(super) use key::{Key, KeyExport};

@@ -138,7 +138,7 @@ async fn join(agent: &Agent, token: &JoinToken, within: Duration) -> Result<(Hos
     let candidate = membership::prepare_candidate(&agent.places.state, &mut fresh)
         .map_err(|error| error.explain(&site))?;
     settings(agent).write(&agent.places.config).map_err(|error| error.explain(&site))?;
-    let with = JoinWith { token, name: &agent.name, tags: &[], now: clock::now() };
+    let with = JoinWith { token, name: &agent.name, tags: &[], now: clock::now(), wait: false };
     let joined = tokio::time::timeout(within, membership::join(candidate, with))
         .await
         .map_err(|_| missing(format!("{} has not joined within {} s", agent.name, within.as_secs())))?
@@ -301,6 +301,7 @@ impl Story<'_, '_> {
         let site = self.site();
         let mut client = Client::connect(&site.places.socket).await.map_err(|error| error.explain(&site))?;
         let request = InviteRequest {
+            approve: false,
             tags: vec![(ROLE.to_owned(), role.to_owned())],
             uses: u32::try_from(uses).unwrap_or(u32::MAX),
             valid: TOKEN_VALID,

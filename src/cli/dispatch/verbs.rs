@@ -34,8 +34,8 @@ fn perform(context: &mut Context, verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Status(status) => {
             wait(shown(context, status.watch, async |context: &mut Context| upkeep::status(context).await))
         }
-        Verb::Host(verb) => hosts::host(context, verb),
-        Verb::Hosts(list) => hosts::host(context, Host::Ls(list)),
+        Verb::Host(verb) => hosts::host(context, &verb),
+        Verb::Hosts(list) => hosts::host(context, &Host::Ls(list)),
         Verb::Run(run) => run::run(context, &run),
         Verb::Job(job) => run::job(context, &job),
         Verb::Inventory(verb) => inventory::inventory(context, &verb),

@@ -35,6 +35,11 @@ pub(super) fn cut(replica: &Replica, whom: &Whom, effective: Timestamp, revokes:
             alone.push(half(&invitation.id()));
         }
     }
+    for word in authority.admissions() {
+        if word.body().at <= effective && covered(&word.body().certificate, word.signer()) {
+            alone.push(half(&word.id()));
+        }
+    }
     for grant in authority.grants() {
         if grant.body().at <= effective && covered(&grant.body().certificate, grant.signer()) {
             alone.push(half(&grant.id()));

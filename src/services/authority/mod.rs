@@ -13,4 +13,4 @@ mod verb;
 mod view;
 
 pub use request::{AuthorityError, HaltRequest, Rooted, StopRequest};
-pub use verb::{halt, lift, list, revoke, suspend, unhalt};
+pub use verb::{Named, halt, lift, list, revoke, suspend, unhalt};

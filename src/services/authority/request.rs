@@ -16,8 +16,8 @@ use crate::{
 /// Who shall be stopped.
 #[derive(Clone, Copy, Debug)]
 pub struct StopRequest<'a> {
-    /// A person, or the beginning of a certificate's id.
-    pub who: &'a str,
+    /// In the words that were typed.
+    pub who: super::Named<'a>,
     /// How long ago it went wrong: what they signed since then does not stand.
     pub since: Duration,
     /// Why.
@@ -59,6 +59,9 @@ pub enum AuthorityError {
     /// No anchor to verify against.
     #[error(transparent)]
     Anchor(#[from] AnchorError),
+    /// No host, or not one, is called so.
+    #[error(transparent)]
+    Pick(#[from] crate::control::PickError),
     /// Nobody is called so.
     #[error("no operator is called {}", escape::line(who))]
     NoSuchOperator {

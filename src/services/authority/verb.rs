@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     authority::{Authority, Certificate, Halt, Lift, Revocation, RootChange, Suspension, Whom},
-    control::{Anchor, Client, ControlError, Reply, Request, fleet_under},
+    control::{Anchor, Client, ControlError, Reply, Request, fleet_under, host_named},
     identity::EntryId,
     journal::OperatorHome,
     replica::{Item, Replica},
@@ -75,6 +75,32 @@ pub async fn list<W: Write>(
     Ok(output.rows(&OPERATORS, &rows)?)
 }
 
+/// Whom a command is about, in the words that were typed.
+#[derive(Clone, Copy, Debug)]
+pub enum Named<'a> {
+    /// A person, or a certificate by the beginning of its id.
+    Operator(&'a str),
+    /// A host, by name or a unique beginning of name or id.
+    Host(&'a str),
+}
+
+impl Named<'_> {
+    fn find(self, replica: &Replica) -> Result<Whom, AuthorityError> {
+        match self {
+            Self::Operator(who) => find(replica.authority(), who),
+            Self::Host(name) => Ok(Whom::Host { id: host_named(replica, name)?.id() }),
+        }
+    }
+
+    /// The command group that it is for.
+    fn group(self) -> &'static str {
+        match self {
+            Self::Operator(_) => "operator",
+            Self::Host(_) => "host",
+        }
+    }
+}
+
 /// Whom these words name: a person, else a certificate by the beginning of its id.
 fn find(authority: &Authority, who: &str) -> Result<Whom, AuthorityError> {
     let held: Vec<(&EntryId, &Certificate)> =
@@ -90,13 +116,27 @@ fn find(authority: &Authority, who: &str) -> Result<Whom, AuthorityError> {
     Err(AuthorityError::NoSuchOperator { who: who.to_owned(), known: known.into_iter().collect() })
 }
 
-fn named(whom: &Whom) -> String {
+fn named(authority: &Authority, whom: &Whom) -> String {
     match whom {
         Whom::Person { name } => escape::cell(name),
         Whom::Certificate { id } => format!("certificate {}", id.short()),
         Whom::Key { key } => format!("key {}", crate::identity::short(&key.bytes(), 8)),
-        Whom::Host { id } => format!("host {}", id.short()),
+        Whom::Host { id } => match authority.host(id) {
+            Some(host) => format!("host {} ({})", escape::cell(host.name()), id.short()),
+            None => format!("host {}", id.short()),
+        },
         Whom::Token { id } => format!("token {}", id.short()),
+    }
+}
+
+/// The word to type for somebody.
+fn plain(replica: &Replica, whom: &Whom) -> String {
+    match whom {
+        Whom::Host { id } => {
+            let host = replica.authority().host(id);
+            host.map_or_else(|| id.short(), |host| escape::cell(host.name()))
+        }
+        whom => named(replica.authority(), whom),
     }
 }
 
@@ -131,7 +171,8 @@ pub async fn suspend(
 ) -> Result<(), AuthorityError> {
     let (replica, anchor) = verified(client, operators, talk).await?;
     let operator = operator(&anchor)?;
-    let whom = find(replica.authority(), request.who)?;
+    let whom = request.who.find(&replica)?;
+    let named = |whom: &Whom| named(replica.authority(), whom);
     let effective = now.before(request.since);
     let body = Suspension {
         certificate: operator.certificate,
@@ -149,10 +190,16 @@ pub async fn suspend(
     let left: BTreeSet<EntryId> = after.certificates().map(|(id, _)| *id).collect();
     let what = with_reason(
         format!(
-            "suspend {}: {} certificates allow nothing any more, and what they run on {} ends",
+            "suspend {}: {}",
             named(&whom),
-            before.difference(&left).count(),
-            hosts(after.members().count()),
+            match &whom {
+                Whom::Host { .. } => "nobody deals with it any more, and it runs nothing".to_owned(),
+                _ => format!(
+                    "{} certificates allow nothing any more, and what they run on {} ends",
+                    before.difference(&left).count(),
+                    hosts(after.members().count()),
+                ),
+            },
         ),
         request.reason,
     );
@@ -163,7 +210,11 @@ pub async fn suspend(
     submit(client, suspension.bytes()).await?;
     let mark = talk.style().mark(Mark::Good, "suspended");
     talk.say(&format!("{mark} {} · {}", named(&whom), suspension.id().short()));
-    talk.say(&format!("to end it, with root keys: muster operator lift {} --root FILE", named(&whom)));
+    talk.say(&format!(
+        "to end it, with root keys: muster {} lift {} --root FILE",
+        request.who.group(),
+        plain(&replica, &whom)
+    ));
     Ok(())
 }
 
@@ -216,17 +267,19 @@ pub async fn halt(
 pub async fn lift(
     client: &mut Client,
     operators: &Path,
-    who: &str,
+    who: Named<'_>,
     rooted: &Rooted<'_>,
     now: Timestamp,
     talk: &mut Talk,
 ) -> Result<(), AuthorityError> {
     let (replica, _) = verified(client, operators, talk).await?;
-    let whom = find(replica.authority(), who)?;
+    let whom = who.find(&replica)?;
+    let named = |whom: &Whom| named(replica.authority(), whom);
     // Of a person also those of their keys and certificates.
     let of = |stop: &Whom| {
         let mut held = replica.authority().certificates_and_stops();
-        held.any(|(id, certificate, _)| is_of(&whom, id, certificate) && is_of(stop, id, certificate))
+        *stop == whom
+            || held.any(|(id, certificate, _)| is_of(&whom, id, certificate) && is_of(stop, id, certificate))
     };
     let stops: Vec<EntryId> = replica
         .authority()
@@ -283,16 +336,16 @@ async fn end(
 pub async fn revoke(
     client: &mut Client,
     operators: &Path,
-    who: &str,
+    who: Named<'_>,
     since: Duration,
     rooted: &Rooted<'_>,
     now: Timestamp,
     talk: &mut Talk,
 ) -> Result<(), AuthorityError> {
     let (replica, _) = verified(client, operators, talk).await?;
-    let whom = find(replica.authority(), who)?;
+    let whom = who.find(&replica)?;
     let cut = cut(&replica, &whom, now.before(since), true);
-    let what = format!("revoke {} for ever", named(&whom));
+    let what = format!("revoke {} for ever", named(replica.authority(), &whom));
     let change = RootChange::Revoke(Revocation { whom, cut, reason: rooted.reason.to_owned() });
     by_roots(client, &replica, change, &what, rooted, talk).await
 }

@@ -147,11 +147,7 @@ fn past(row: &HostRow, standing: Standing, at: Timestamp) -> HostRow {
     let up = matches!(row.state.as_str(), "up" | "self");
     let state = match standing {
         Standing::Member => "unknown",
-        Standing::Left => "left",
-        Standing::Quarantined => "quarantined",
-        Standing::Disowned => "disowned",
-        Standing::Suspended => "suspended",
-        Standing::Revoked => "revoked",
+        other => other.word(),
     };
     let seen = if up { Some(row.seen.unwrap_or(at).min(at)) } else { row.seen.map(|seen| seen.min(at)) };
     HostRow { host: row.host, state: state.to_owned(), seen, since: None, witnesses: None }

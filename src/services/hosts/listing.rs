@@ -33,11 +33,7 @@ pub fn lines(replica: &Replica, seen: Vec<HostRow>) -> Vec<HostLine> {
             });
             match host.standing() {
                 Standing::Member => {}
-                Standing::Left => "left".clone_into(&mut about.state),
-                Standing::Quarantined => "quarantined".clone_into(&mut about.state),
-                Standing::Disowned => "disowned".clone_into(&mut about.state),
-                Standing::Suspended => "suspended".clone_into(&mut about.state),
-                Standing::Revoked => "revoked".clone_into(&mut about.state),
+                other => other.word().clone_into(&mut about.state),
             }
             let node = replica.node_facet(&id);
             let (mut tags, mut conflicts) = (Vec::new(), Vec::new());
@@ -50,7 +46,8 @@ pub fn lines(replica: &Replica, seen: Vec<HostRow>) -> Vec<HostLine> {
             let (os, agent, addresses) =
                 node.map_or_else(Default::default, |node| (node.os, node.agent, node.addresses));
             let name = host.name().to_owned();
-            HostLine { about, name, tags, conflicts, os, agent, addresses }
+            let fingerprint = host.standing().waits().then(|| host.enrolled().enrolment().keys.words());
+            HostLine { about, name, tags, conflicts, os, agent, addresses, fingerprint }
         })
         .collect();
     lines.sort_by(|a, b| a.name.cmp(&b.name).then(a.about.host.cmp(&b.about.host)));

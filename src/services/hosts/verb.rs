@@ -11,7 +11,7 @@ use super::{
 use crate::{
     authority::{Host, Refusal, TagChange},
     control::{
-        Anchor, AnchorError, Client, ControlError, HostRow, PickError, Reply, Request, fleet_under,
+        Anchor, AnchorError, Client, ControlError, HostLine, HostRow, PickError, Reply, Request, fleet_under,
         host_lines, host_named, hosts_selected,
     },
     identity::{HostId, WriterId},
@@ -27,6 +27,8 @@ use crate::{
 
 /// How long the agent may take to answer what it knows.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Hosts that wait, of those that are named below a list.
+const WAITING_SHOWN_MAX: usize = 10;
 /// How many bytes of ops one message carries at most.
 const SUBMIT_BYTES_MAX: usize = 512 * 1024;
 
@@ -109,6 +111,17 @@ pub enum HostsError {
     /// The wish makes no sense. Nothing was changed.
     #[error(transparent)]
     Tag(#[from] TagError),
+    /// Nobody's word is needed for it.
+    #[error("{} does not wait to be let in: it is {state}", escape::cell(name))]
+    NotWaiting {
+        /// Its name.
+        name: String,
+        /// How it stands.
+        state: &'static str,
+    },
+    /// The name cannot be a host's, or is one's already. Nothing was changed.
+    #[error("{0}")]
+    Name(String),
     /// The certificate does not allow it. Nothing was changed.
     #[error("not permitted: {0}")]
     Refused(#[from] Refusal),
@@ -142,7 +155,7 @@ pub enum HostsError {
 }
 
 /// The verified fleet, and whose word it rests on.
-async fn verified(
+pub(super) async fn verified(
     client: &mut Client,
     operators: &Path,
     heads: bool,
@@ -182,7 +195,12 @@ pub async fn list<W: Write>(
             return Err(PickError::NoMatch { selector: "all".to_owned() }.into());
         }
         let rows: Vec<Value> = lines.iter().map(|line| view::listed(line, as_text)).collect();
-        return Ok(output.rows(&HOST_SHEET, &rows)?);
+        output.rows(&HOST_SHEET, &rows)?;
+        if !output.is_watched() {
+            let waiting = |line: &HostLine| Some((line.name.clone(), line.fingerprint.clone()?));
+            say_who_waits(lines.iter().filter_map(waiting), talk);
+        }
+        return Ok(());
     }
     let (replica, _) = verified(client, operators, true, talk).await?;
     let hosts = match which.pick(&replica) {
@@ -192,6 +210,21 @@ pub async fn list<W: Write>(
     };
     let rows = view::rows(&replica, &hosts, &seen(client).await?, as_text);
     Ok(output.rows(&HOST_SHEET, &rows)?)
+}
+
+/// Who waits for an operator, with what is to be compared, and what to do then.
+fn say_who_waits(waiting: impl Iterator<Item = (String, String)>, talk: &mut Talk) {
+    let mut waiting = waiting.peekable();
+    let Some((first, _)) = waiting.peek().cloned() else { return };
+    talk.say("waiting for an operator, who compares the words with those on their screens:");
+    for (name, words) in waiting.by_ref().take(WAITING_SHOWN_MAX) {
+        talk.say(&format!("  {}  {}", escape::cell(&name), escape::cell(&words)));
+    }
+    match waiting.count() {
+        0 => {}
+        more => talk.say(&format!("  and {more} more: muster host ls -o wide")),
+    }
+    talk.say(&format!("then:  muster host admit {}", escape::cell(&first)));
 }
 
 /// `host show`.
@@ -274,7 +307,7 @@ fn hosts_of<'a>(replica: &'a Replica, ids: &[HostId]) -> Vec<&'a Host> {
     ids.iter().filter_map(|id| replica.authority().host(id)).collect()
 }
 
-fn person(operator: &OperatorHome) -> String {
+pub(super) fn person(operator: &OperatorHome) -> String {
     let found = operator.chain.certificates().find(|(id, _)| *id == operator.certificate);
     escape::cell(found.map_or("?", |(_, certificate)| &certificate.person))
 }
@@ -303,7 +336,7 @@ fn describe(plan: &Plan, replica: &Replica) -> String {
 }
 
 /// Hands ops over in messages of bounded size; on failure says how many were taken before.
-async fn submit(client: &mut Client, items: Vec<Item>) -> Result<(), (usize, ControlError)> {
+pub(super) async fn submit(client: &mut Client, items: Vec<Item>) -> Result<(), (usize, ControlError)> {
     let mut done = 0;
     let mut rest = items.into_iter().peekable();
     while rest.peek().is_some() {

@@ -23,6 +23,7 @@ pub const HOST_SHEET: Sheet = Sheet {
         Column::new("AGENT", "agent", Kind::Host),
         Column::new("SEEN", "seen", Kind::Time),
         Column::new("TAGS", "tags", Kind::Host),
+        Column::wide("FINGERPRINT", "fingerprint", Kind::Host),
         Column::wide("ID", "id", Kind::Ours),
         Column::wide("ADDRESSES", "addresses", Kind::Host),
     ],
@@ -39,18 +40,19 @@ fn seen_by_agent(seen: &[HostRow]) -> HashMap<HostId, &HostRow> {
 /// The word for a host's state: membership as verified here, presence as the agent says.
 fn state(host: &Host, row: Option<&HostRow>) -> &'static str {
     match host.standing() {
-        Standing::Left => "left",
-        Standing::Quarantined => "quarantined",
-        Standing::Disowned => "disowned",
-        Standing::Suspended => "suspended",
-        Standing::Revoked => "revoked",
         Standing::Member => match row.map(|row| row.state.as_str()) {
             Some("self") => "self",
             Some("up") => "up",
             Some("unreachable") => "unreachable",
             _ => "unknown",
         },
+        other => other.word(),
     }
+}
+
+/// All keys of a host that waits, in words.
+fn fingerprint(host: &Host) -> Value {
+    if host.standing().waits() { json!(host.enrolled().enrolment().keys.words()) } else { Value::Null }
 }
 
 fn tags_as_text(host: &Host) -> String {
@@ -89,6 +91,7 @@ fn fields(replica: &Replica, host: &Host, row: Option<&HostRow>, as_text: bool) 
         ("witnesses", row.and_then(|row| row.witnesses).map_or(Value::Null, |count| json!(count))),
         ("tags", tags),
         ("conflicts", json!(conflicts)),
+        ("fingerprint", fingerprint(host)),
     ];
     fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
@@ -125,6 +128,7 @@ pub(super) fn listed(line: &HostLine, as_text: bool) -> Value {
         "witnesses": line.about.witnesses,
         "tags": tags,
         "conflicts": line.conflicts,
+        "fingerprint": line.fingerprint,
     })
 }
 
@@ -204,6 +208,9 @@ pub(super) fn page(details: &Value, style: Style, now: Timestamp) -> String {
     line("agent", &text("/agent"));
     line("addresses", &list("/addresses"));
     line("seen", &when("/seen"));
+    if state.is_some() && details.get("fingerprint").is_some_and(Value::is_string) {
+        line("words", &text("/fingerprint"));
+    }
     line("tags", &if tags.is_empty() { "-".to_owned() } else { tags.join("  ") });
     if details.pointer("/conflicts").and_then(Value::as_array).is_some_and(|keys| !keys.is_empty()) {
         let keys = list("/conflicts");

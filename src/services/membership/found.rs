@@ -265,6 +265,7 @@ pub fn found(request: &FoundRequest<'_>, fresh: &mut dyn FnMut() -> [u8; 32]) ->
         token: token.public(),
         tags: request.tags.to_vec(),
         uses: 1,
+        approve: false,
         issued: now,
         expires: now.after(OWN_INVITATION_VALID),
     };

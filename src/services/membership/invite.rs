@@ -23,6 +23,8 @@ pub struct InviteRequest {
     pub tags: Vec<(String, String)>,
     /// How many hosts may redeem it.
     pub uses: u32,
+    /// Whether each host waits until an operator has seen it.
+    pub approve: bool,
     /// How long it works.
     pub valid: Duration,
     /// Where to find members; empty: where the agent says that members listen.
@@ -100,6 +102,7 @@ pub async fn invite(
         token: key.public(),
         tags: request.tags.clone(),
         uses: request.uses,
+        approve: request.approve,
         issued: now,
         expires,
     };

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::message::{Join, JoinReply, JoinRequest};
+use super::message::{Join, JoinReply, JoinRequest, VOUCHING_MAX};
 use crate::{
     authority::{
         Authority, Enrolled, Enrolment, Host, HostCertificate, Invitation, NAME_CHARS_MAX, RootChain,
@@ -34,6 +34,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(4);
 /// Characters of a member's words that are shown.
 const WORDS_CHARS_MAX: usize = 300;
+/// How long a member may have this host wait on one stream; it hangs up well before.
+const WAITS_WITHIN: Duration = Duration::from_secs(90);
 /// How long one message may take.
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -76,6 +78,14 @@ pub enum JoinError {
     /// A tag that the token does not allow.
     #[error("the token does not allow the tag {0}")]
     TagNotAllowed(String),
+    /// The token's hosts are approved one by one, and nobody has let this one in yet.
+    #[error("waiting for an operator of fleet {fleet_name} to let this host in")]
+    Waits {
+        /// The fleet's label.
+        fleet_name: String,
+        /// What an operator is to compare: all keys of this host, in words.
+        words: String,
+    },
     /// The state directory.
     #[error(transparent)]
     Home(#[from] HostHomeError),
@@ -98,7 +108,7 @@ pub struct Joined {
 }
 
 /// What to join with.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct JoinWith<'a> {
     /// The token.
     pub token: &'a JoinToken,
@@ -108,6 +118,8 @@ pub struct JoinWith<'a> {
     pub tags: &'a [(String, String)],
     /// What time it is.
     pub now: Timestamp,
+    /// Whether to wait for an operator as long as the member does, rather than be told at once that it takes one.
+    pub wait: bool,
 }
 
 /// What a member that admitted the host left it with.
@@ -128,7 +140,7 @@ pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, Jo
     if !check_name(with.name) {
         return Err(JoinError::BadName(with.name.to_owned()));
     }
-    if with.now > with.token.expires {
+    if with.now > with.token.expires && !candidate.waits() {
         return Err(JoinError::Expired);
     }
     let seed = *candidate.transport().seed();
@@ -144,6 +156,10 @@ pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, Jo
                 let longest = PAUSE_FIRST.saturating_mul(1 << (round - 1)).min(PAUSE_MAX);
                 sleep(part_of(longest, random())).await;
                 round += 1;
+            }
+            Err(error @ JoinError::Waits { .. }) => {
+                candidate.note_waiting()?;
+                return Err(error);
             }
             other => break other?,
         }
@@ -226,15 +242,17 @@ async fn admitted(
     peer: [u8; 32],
     with: &JoinWith<'_>,
 ) -> Result<Admitted, JoinError> {
-    let &JoinWith { token, name, tags, now } = with;
+    let &JoinWith { token, name, tags, now, wait } = with;
     let broke = |error: net::ChannelError| JoinError::HungUp { address, why: error.to_string() };
     let foreign = |why: String| JoinError::NotTheFleet { address, why };
     channel
         .send_request(&JoinRequest::Token { key: token.key.public().bytes() }, WITHIN)
         .await
         .map_err(broke)?;
-    let (updates, invitation, host) = match channel.recv_reply(WITHIN).await.map_err(broke)? {
-        Some(JoinReply::Invitation { updates, invitation, host }) => (updates, invitation, host),
+    let (updates, invitation, host, vouching) = match channel.recv_reply(WITHIN).await.map_err(broke)? {
+        Some(JoinReply::Invitation { updates, invitation, host, vouching }) => {
+            (updates, invitation, host, vouching)
+        }
         Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(words(&why))),
         Some(_) => return Err(foreign("it did not answer the token".to_owned())),
         None => return Err(JoinError::HungUp { address, why: "the stream ended".to_owned() }),
@@ -243,6 +261,11 @@ async fn admitted(
     let chain = chain(token, &updates).map_err(foreign)?;
     let fleet_name = chain.genesis().name.clone();
     let mut replica = Replica::new(Authority::new(chain));
+    // What does not hold by itself is passed over: without it less holds, and never more.
+    for bytes in vouching.iter().take(VOUCHING_MAX) {
+        let entry = Entry::verify(&bytes.0, token.fleet).ok();
+        let _passed_over = entry.map(|entry| replica.merge(entry, &[]));
+    }
     let signed = Signed::<Invitation>::verify(&invitation.0, token.fleet)
         .map_err(|error| foreign(error.to_string()))?;
     replica.authority().recognise_invitation(&signed).map_err(|error| foreign(error.to_string()))?;
@@ -260,7 +283,8 @@ async fn admitted(
         return Err(foreign("it is not a member of it itself".to_owned()));
     }
 
-    if now > signed.body().expires {
+    let approve = signed.body().approve;
+    if now > signed.body().expires && !(approve && candidate.waits()) {
         return Err(JoinError::Expired);
     }
     let tags = if tags.is_empty() { signed.body().tags.clone() } else { tags.to_vec() };
@@ -279,8 +303,24 @@ async fn admitted(
         .send_request(&JoinRequest::Admit { certificate: certificate.clone() }, WITHIN)
         .await
         .map_err(broke)?;
-    match channel.recv_reply(WITHIN).await.map_err(broke)? {
+    let waits = || JoinError::Waits { fleet_name: fleet_name.clone(), words: candidate.keys().words() };
+    let mut answer = channel.recv_reply(WITHIN).await.map_err(broke)?;
+    if matches!(answer, Some(JoinReply::Waits {})) {
+        if !approve {
+            return Err(foreign("it has this host wait, and the token does not".to_owned()));
+        }
+        if !wait {
+            return Err(waits());
+        }
+        // Whatever breaks here, the host waits still.
+        answer = channel.recv_reply(WAITS_WITHIN).await.map_err(|_| waits())?;
+        if answer.is_none() {
+            return Err(waits());
+        }
+    }
+    match answer {
         Some(JoinReply::Admitted {}) => {}
+        Some(JoinReply::Waits {}) if approve => return Err(waits()),
         Some(JoinReply::Refused { why }) => return Err(JoinError::Refused(words(&why))),
         Some(_) => return Err(foreign("it did not answer the host".to_owned())),
         None => return Err(JoinError::HungUp { address, why: "the stream ended".to_owned() }),
@@ -297,6 +337,11 @@ async fn admitted(
     }
     if let Some(held) = replica.authority().host(&HostId::of(&candidate.stream().public())) {
         certificate = Bytes::from(held.enrolled().certificate().bytes());
+    }
+    // Where operators let hosts in one by one, a member's word for that is not enough.
+    let me = HostId::of(&candidate.stream().public());
+    if approve && replica.authority().host(&me).map(Host::standing) == Some(Standing::Pending) {
+        return Err(waits());
     }
     let members = replica.authority().members().count();
     let member = Member { fleet: token.fleet, shield: token.shield, updates, certificate };

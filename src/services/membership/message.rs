@@ -7,6 +7,9 @@ use crate::{
     wire_choice,
 };
 
+/// Entries of [`JoinReply::Invitation`] that vouch, at most.
+pub(super) const VOUCHING_MAX: usize = 64;
+
 /// What a joiner says.
 #[derive(Clone, Debug)]
 pub(super) enum JoinRequest {
@@ -34,6 +37,8 @@ pub(super) enum JoinReply {
         invitation: Bytes,
         /// The signed host certificate of who answers: it must be a member itself.
         host: Bytes,
+        /// What else that takes: certificates that were passed on, and what operators said of who answers.
+        vouching: Vec<Bytes>,
     },
     /// Admitted; the fleet's entries follow.
     Admitted {},
@@ -49,12 +54,15 @@ pub(super) enum JoinReply {
         /// In words.
         why: String,
     },
+    /// It is known, and waits until an operator lets it in: said at once, and again before the member hangs up.
+    Waits {},
 }
 wire_choice!(JoinReply {
-    0 = Invitation { updates, invitation, host },
+    0 = Invitation { updates, invitation, host, vouching },
     1 = Admitted {},
     2 = Items { items, more },
     3 = Refused { why },
+    4 = Waits {},
 });
 
 /// Joining.
@@ -63,6 +71,8 @@ pub(super) enum Join {}
 impl Protocol for Join {
     const NAME: &'static str = "/muster/join/1";
     const MESSAGE_BYTES_MAX: usize = 512 * 1024;
+    // A host certificate; three such messages, more than a joiner has to say, are less than 64 KiB.
+    const REQUEST_BYTES_MAX: usize = 21 * 1024;
     const ADMITS: Standing = Standing::Stranger;
     type Request = JoinRequest;
     type Reply = JoinReply;

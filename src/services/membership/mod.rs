@@ -10,6 +10,7 @@ mod invite;
 mod join;
 mod leave;
 mod message;
+mod offline;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -21,4 +22,7 @@ pub use found::{
 pub use invite::{InviteError, InviteRequest, Invited, invite};
 pub use join::{JoinError, JoinWith, Joined, join};
 pub use leave::leave;
+pub use offline::{
+    Answer, AnswerWith, OfflineJoinError, accept, announce, answer, ask, read_answer, read_request,
+};
 pub use serve::serve;

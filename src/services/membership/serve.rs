@@ -4,29 +4,42 @@
 //! the token's public key, which only the token and the members' replicas hold, and only while the token can
 //! be redeemed. It learns of the fleet's other hosts once it is one of them. A host whose joining was cut
 //! short may do it again with the same keys: it takes no second use.
+//!
+//! Where the token asks for it, a joiner is no member yet but waits in the lobby, on this one stream: it is sent
+//! nothing of the fleet before an operator lets it in, and what it may send is less than 64 KiB in all. Who waits
+//! takes no turn from who joins.
 
 use std::{
+    sync::Arc,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{Semaphore, broadcast},
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::message::{Join, JoinReply, JoinRequest};
+use super::message::{Join, JoinReply, JoinRequest, VOUCHING_MAX};
 use crate::{
-    authority::{Enrolled, Invitation, Refusal, Standing},
-    identity::{HostId, PublicKey, Signed},
+    authority::{Authority, Enrolled, Host, Invitation, Refusal, Standing},
+    identity::{EntryId, HostId, PublicKey, Signed},
     net::{Channel, Net, NetError, PeerKey},
     replica::{Item, Replica},
-    store::Store,
+    store::{self, Store},
     time::{SKEW_MAX, Timestamp},
     wire::Bytes,
 };
 
 /// Joiners at a time.
 const JOINERS_MAX: usize = 16;
+/// Hosts at a time that wait for an operator on a stream; more are told to ask again.
+const LOBBY_MAX: usize = 32;
+/// How long a host waits on one stream.
+const LOBBY_WITHIN: Duration = Duration::from_secs(60);
 /// How long one message may take.
 const WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of entries in one message.
@@ -43,7 +56,8 @@ pub async fn serve(
     clock: fn() -> Timestamp,
     stop: CancellationToken,
 ) -> Result<(), NetError> {
-    let mut incoming = net.accept::<Join>(JOINERS_MAX)?;
+    let mut incoming = net.accept::<Join>(JOINERS_MAX + LOBBY_MAX)?;
+    let lobby = Arc::new(Semaphore::new(LOBBY_MAX));
     let mut joiners = JoinSet::new();
     loop {
         let arrival = tokio::select! {
@@ -52,9 +66,9 @@ pub async fn serve(
         };
         while joiners.try_join_next().is_some() {}
         let Some(mut arrival) = arrival else { return Ok(()) };
-        let store = store.clone();
+        let (store, lobby) = (store.clone(), Arc::clone(&lobby));
         joiners.spawn(async move {
-            match admit(me, arrival.peer, &mut arrival.channel, &store, clock).await {
+            match admit(me, arrival.peer, &mut arrival.channel, &store, &lobby, clock).await {
                 Ok(Some(why)) => {
                     debug!(why, "a joiner was refused");
                     let _gone = arrival.channel.send_reply(&JoinReply::Refused { why }, WITHIN).await;
@@ -73,6 +87,7 @@ async fn admit(
     peer: PeerKey,
     channel: &mut Channel<Join>,
     store: &Store,
+    lobby: &Semaphore,
     clock: fn() -> Timestamp,
 ) -> Result<Option<String>, crate::net::ChannelError> {
     let Some(JoinRequest::Token { key }) = channel.recv_request(WITHIN).await? else {
@@ -86,14 +101,34 @@ async fn admit(
     let Some(JoinRequest::Admit { certificate }) = channel.recv_request(WITHIN).await? else {
         return Ok(Some("a host certificate comes second".to_owned()));
     };
+    // Before it is looked at how the host stands, so that no change of that is missed.
+    let mut changes = store.changes();
     match take(store, &certificate, peer, key, clock()) {
         Err(why) => return Ok(Some(why)),
-        Ok(true) => info!("a host was admitted"),
+        Ok(true) => info!("a host came with a token"),
         Ok(false) => {}
     }
     // The joiner relies on it from here on, and this may be the only other host.
     if let Err(error) = store.flushed().await {
         warn!(%error, "a host was admitted, but that is not on this host's disk yet");
+    }
+    match standing(store, peer) {
+        Some(Standing::Member) => {}
+        Some(Standing::Pending) => {
+            channel.send_reply(&JoinReply::Waits {}, WITHIN).await?;
+            let Ok(_place) = lobby.try_acquire() else { return Ok(None) };
+            if let Some(why) = wait(channel, store, peer, &mut changes).await {
+                return match why {
+                    Ended::Refused(why) => Ok(Some(why)),
+                    Ended::Waits => {
+                        channel.send_reply(&JoinReply::Waits {}, WITHIN).await?;
+                        Ok(None)
+                    }
+                };
+            }
+        }
+        Some(other) => return Ok(Some(turned_away(other))),
+        None => return Ok(Some("this host does not know it any more".to_owned())),
     }
     channel.send_reply(&JoinReply::Admitted {}, WITHIN).await?;
     let mut items = store.read(Replica::all).into_iter().peekable();
@@ -113,6 +148,53 @@ async fn admit(
     }
 }
 
+/// How the host behind a connection stands.
+fn standing(store: &Store, peer: PeerKey) -> Option<Standing> {
+    store.read(|replica| {
+        let host = replica.authority().host_by_transport(&PublicKey::from_bytes(peer.0));
+        host.map(Host::standing)
+    })
+}
+
+fn turned_away(standing: Standing) -> String {
+    match standing {
+        Standing::Denied => "an operator turned this host away".to_owned(),
+        other => format!("this host is {}", other.word()),
+    }
+}
+
+/// How waiting ended without the host being let in.
+enum Ended {
+    Refused(String),
+    Waits,
+}
+
+/// Waits until an operator says something of a host; nothing, once it is let in.
+async fn wait(
+    channel: &mut Channel<Join>,
+    store: &Store,
+    peer: PeerKey,
+    changes: &mut broadcast::Receiver<store::Change>,
+) -> Option<Ended> {
+    let until = Instant::now() + LOBBY_WITHIN;
+    loop {
+        match standing(store, peer) {
+            Some(Standing::Member) => return None,
+            Some(Standing::Pending) => {}
+            Some(other) => return Some(Ended::Refused(turned_away(other))),
+            None => return Some(Ended::Waits),
+        }
+        tokio::select! {
+            // Who waits has nothing to say; whatever comes, or does not any more, ends it.
+            _ = channel.recv_request(LOBBY_WITHIN) => return Some(Ended::Waits),
+            changed = timeout_at(until, changes.recv()) => match changed {
+                Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {}
+                Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => return Some(Ended::Waits),
+            },
+        }
+    }
+}
+
 /// Checks and merges in one step: of two joiners with the last use of a token, one is refused.
 fn take(
     store: &Store,
@@ -123,11 +205,30 @@ fn take(
 ) -> Result<bool, String> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if store.read(|replica| waits(replica, certificate, peer)) {
+        return Ok(false);
+    }
     store.read(|replica| check(replica, certificate, peer, key, now))?;
     match store.merge(None, vec![Item::bare(&certificate.0)], now) {
         (_, Some(why)) => Err(why),
         (new, None) => Ok(!new.is_empty()),
     }
+}
+
+/// Whether the fleet knows this very host, with these keys, and it asks again whether it was let in.
+fn waits(replica: &Replica, certificate: &Bytes, peer: PeerKey) -> bool {
+    let Some(known) = approved_one_by_one(replica, peer) else { return false };
+    Enrolled::verify(&certificate.0, replica.fleet()).is_ok_and(|enrolled| {
+        enrolled.host() == known.id()
+            && enrolled.enrolment().keys == known.enrolled().enrolment().keys
+            && enrolled.invitation().id() == known.enrolled().invitation().id()
+    })
+}
+
+/// The host behind a connection, if it came with a token whose hosts are approved one by one.
+fn approved_one_by_one(replica: &Replica, peer: PeerKey) -> Option<&Host> {
+    let host = replica.authority().host_by_transport(&PublicKey::from_bytes(peer.0))?;
+    host.enrolled().invitation().body().approve.then_some(host)
 }
 
 /// What the token stands for, while it can still be redeemed.
@@ -145,7 +246,22 @@ fn offer(
         updates: updates.iter().map(|update| Bytes::from(update.bytes())).collect(),
         invitation: Bytes::from(invitation.bytes()),
         host: Bytes::from(host.enrolled().certificate().bytes()),
+        vouching: vouching(replica.authority(), host, invitation),
     })
+}
+
+/// What a joiner needs besides the root chain to see that `host` is a member and that the invitation holds.
+fn vouching(authority: &Authority, host: &Host, invitation: &Signed<Invitation>) -> Vec<Bytes> {
+    let words: Vec<_> = authority.admissions_of(&host.id()).collect();
+    let own = host.enrolled().invitation();
+    let under = words.iter().map(|word| word.body().certificate);
+    let mut under: Vec<EntryId> =
+        under.chain([own.body().certificate, invitation.body().certificate]).collect();
+    under.sort_unstable();
+    under.dedup();
+    let grants = under.iter().filter_map(|id| authority.grant(id)).map(Signed::bytes);
+    let words = words.iter().map(|word| word.bytes());
+    grants.chain(words).take(VOUCHING_MAX).map(Bytes::from).collect()
 }
 
 /// What only the admitting host can check: its own clock, how often the token was used, and whether the
@@ -189,6 +305,14 @@ fn redeemable(
     key: [u8; 32],
     now: Timestamp,
 ) -> Result<&Signed<Invitation>, String> {
+    // Who waits may wait longer than its token works.
+    if let Some(host) = approved_one_by_one(replica, peer) {
+        let invitation = host.enrolled().invitation();
+        let stands = replica.authority().recognise_invitation(invitation).is_ok();
+        if stands && invitation.body().token.bytes() == key {
+            return Ok(invitation);
+        }
+    }
     let invitation = replica.invitation_of(&PublicKey::from_bytes(key)).ok_or(
         "this host does not know the token: it is of another fleet, long expired, or too new to have arrived",
     )?;
@@ -209,11 +333,7 @@ fn redeemable(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        authority::{Authority, sample},
-        replica::Entry,
-        store::Memory,
-    };
+    use crate::{authority::sample, replica::Entry, store::Memory};
 
     struct Place {
         fleet: sample::Fleet,

@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, time::Du
 
 use super::*;
 use crate::{
-    authority::{Authority, Standing, TagState, Verb},
+    authority::{Authority, OfflineRequest, Standing, TagState, Verb},
     control::{
         Client,
         testing::{FakeAgent, NOW, Script, TestFleet},
@@ -222,6 +222,7 @@ impl Inviting {
 
 fn request() -> InviteRequest {
     InviteRequest {
+        approve: false,
         tags: vec![("role".to_owned(), "web".to_owned())],
         uses: 2,
         valid: Duration::from_millis(1_800_500),
@@ -293,4 +294,116 @@ async fn leaving_asks_the_agent_and_nothing_else() {
     let mut client = Client::connect(&agent.socket()).await.unwrap();
     leave(&mut client).await.unwrap();
     assert!(agent.script(|script| script.left));
+}
+
+fn candidate(place: &Place, name: &str, seed: u8) -> crate::journal::Candidate {
+    let mut drawn = seed;
+    let mut fresh = || {
+        drawn += 1;
+        [drawn; 32]
+    };
+    prepare_candidate(&place.dir.path().join(name), &mut fresh).unwrap()
+}
+
+#[test]
+fn a_request_that_was_changed_in_any_byte_is_refused() {
+    let place = Place::new();
+    let asks = candidate(&place, "asks", 100);
+    let file = place.dir.path().join("request");
+    ask(&asks, "web-9", NOW, &file).unwrap();
+    let asked = read_request(&file).unwrap();
+    assert_eq!((asked.name.as_str(), asked.keys), ("web-9", asks.keys()));
+    let bytes = fs::read(&file).unwrap();
+    for at in 0..bytes.len() {
+        for change in [1, 0x80] {
+            let mut other = bytes.clone();
+            other[at] ^= change;
+            fs::write(&file, &other).unwrap();
+            assert!(read_request(&file).is_err(), "byte {at}");
+        }
+        fs::write(&file, &bytes[..at]).unwrap();
+        assert!(read_request(&file).is_err(), "cut at {at}");
+    }
+    fs::write(&file, [&bytes[..], &[0; 5000]].concat()).unwrap();
+    assert!(read_request(&file).is_err());
+    assert!(ask(&asks, "Web 9", NOW, &file).is_err());
+    assert!(read_request(&place.dir.path().join("none")).is_err());
+}
+
+#[tokio::test]
+async fn an_answer_makes_the_host_that_asked_a_member_and_nobody_else() {
+    let mut fleet = TestFleet::acme();
+    let inviting = Inviting::new(&mut fleet, &["10.0.0.1:7946"]);
+    let place = Place::new();
+    let asks = candidate(&place, "asks", 100);
+    let [asked, answered] = ["request", "answer"].map(|name| place.dir.path().join(name));
+    ask(&asks, "web-9", NOW, &asked).unwrap();
+    let asked = read_request(&asked).unwrap();
+    let operators = inviting.agent.dir().join("operators");
+    let mut client = Client::connect(&inviting.agent.socket()).await.unwrap();
+    let with = AnswerWith { request: &asked, tags: &place.tags, file: &answered, seed: &[42; 32], now: NOW };
+    // A name that is taken.
+    let taken = OfflineRequest { name: "a".to_owned(), ..asked.clone() };
+    let why = answer(&mut client, &operators, AnswerWith { request: &taken, ..with }).await.unwrap_err();
+    assert!(why.to_string().contains("has a host named a already"), "{why}");
+    answer(&mut client, &operators, with).await.unwrap();
+    assert_eq!(fs::metadata(&answered).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // Not for another host, and not for this one if any byte was changed.
+    let other = candidate(&place, "other", 150);
+    assert!(
+        matches!(read_answer(&answered, &other), Err(OfflineJoinError::OtherHost { name }) if name == "web-9")
+    );
+    let bytes = fs::read(&answered).unwrap();
+    let changed = place.dir.path().join("changed");
+    for at in 0..bytes.len() {
+        let mut altered = bytes.clone();
+        altered[at] ^= 1;
+        fs::write(&changed, &altered).unwrap();
+        assert!(read_answer(&changed, &asks).is_err(), "byte {at}");
+    }
+
+    let read = read_answer(&answered, &asks).unwrap();
+    assert_eq!((read.fleet_name(), read.fleet(), read.name()), ("acme", fleet.chain.fleet(), "web-9"));
+    let (home, members) = accept(asks, read, &answered).unwrap();
+    assert_eq!(members, 2);
+    let mesh = MeshHome::at(&home.mesh_dir());
+    assert_eq!(mesh.unannounced().unwrap(), ["10.0.0.1:7946"]);
+    // As its agent will read it, and as the fleet does.
+    let mut replica = Replica::new(Authority::new(home.member.chain().unwrap()));
+    for item in mesh.first() {
+        replica.merge(Entry::verify(&item.entry.0, replica.fleet()).unwrap(), &item.facets).unwrap();
+    }
+    let host = replica.authority().host(&home.host().unwrap()).unwrap();
+    assert_eq!((host.name(), host.standing()), ("web-9", Standing::Member));
+    assert_eq!(host.tags()["role"], TagState::Set("web".to_owned()));
+    inviting.agent.script(|script| {
+        let entry = Entry::verify(&home.member.certificate.0, script.replica.fleet()).unwrap();
+        script.replica.merge(entry, &[]).unwrap();
+        assert_eq!(script.replica.authority().members().count(), 2);
+    });
+    mesh.announced().unwrap();
+    assert_eq!(mesh.unannounced(), None);
+    // The directory is taken now.
+    let again = prepare_candidate(home.dir(), &mut || [9; 32]);
+    assert!(matches!(again, Err(HostHomeError::Occupied { .. })));
+}
+
+#[tokio::test]
+async fn an_answer_is_not_given_beyond_the_certificate() {
+    let mut fleet = TestFleet::with(|certificate| {
+        certificate.tags = vec![("role".to_owned(), "db".to_owned())];
+    });
+    let inviting = Inviting::new(&mut fleet, &["10.0.0.1:7946"]);
+    let place = Place::new();
+    let asks = candidate(&place, "asks", 100);
+    let [asked, answered] = ["request", "answer"].map(|name| place.dir.path().join(name));
+    ask(&asks, "web-9", NOW, &asked).unwrap();
+    let asked = read_request(&asked).unwrap();
+    let mut client = Client::connect(&inviting.agent.socket()).await.unwrap();
+    let with = AnswerWith { request: &asked, tags: &place.tags, file: &answered, seed: &[42; 32], now: NOW };
+    let why = answer(&mut client, &inviting.agent.dir().join("operators"), with).await.unwrap_err();
+    assert_eq!(why.to_string(), "not permitted: the tag role=web is not granted");
+    assert!(!answered.exists());
+    assert_eq!(inviting.agent.script(|script| script.taken), 0);
 }

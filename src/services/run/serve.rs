@@ -185,6 +185,7 @@ impl Runs {
                     Kind::Halt,
                     Kind::Op,
                     Kind::Host,
+                    Kind::Admission,
                     Kind::Departure,
                     Kind::Order,
                     Kind::Cancellation,
@@ -368,8 +369,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What takes away that this host is a member: its own departure, and the certificates of those who redeemed
-/// its token beyond what that allows.
+/// What decides whether this host is a member: its own departure, what operators said of it while it waited, and
+/// the certificates of those who redeemed its token beyond what that allows.
 fn ends_of_membership(replica: &Replica, me: &HostId) -> Vec<(EntryId, Bytes)> {
     let authority = replica.authority();
     let Some(host) = authority.host(me) else { return Vec::new() };
@@ -377,6 +378,7 @@ fn ends_of_membership(replica: &Replica, me: &HostId) -> Vec<(EntryId, Bytes)> {
     if let Some(departure) = host.departure() {
         ends.push((departure.id(), Bytes::from(departure.bytes())));
     }
+    ends.extend(authority.admissions_of(me).map(|word| (word.id(), Bytes::from(word.bytes()))));
     let invitation = host.enrolled().invitation();
     let uses = usize::try_from(invitation.body().uses).unwrap_or(usize::MAX);
     if authority.redeemed(&invitation.id()) > uses && uses < REDEEMERS_MAX {

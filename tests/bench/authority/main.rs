@@ -89,6 +89,7 @@ fn make() -> Objects {
         .enumerate()
         .map(|(number, key)| {
             let body = Invitation {
+                approve: false,
                 certificate: under[number],
                 token: SecretKey::<Token>::from_seed(&seed(3, number)).public(),
                 tags: vec![("role".to_owned(), "web".to_owned())],

@@ -140,6 +140,7 @@ fn made(dir: &Path, hosts: usize) -> Answers {
     let tags = vec![("role".to_owned(), "web".to_owned()), ("env".to_owned(), "prod".to_owned())];
     let token = key::<Token>(0);
     let invitation = Invitation {
+        approve: false,
         certificate,
         token: token.public(),
         tags: tags.clone(),

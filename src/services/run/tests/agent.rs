@@ -139,6 +139,7 @@ fn join(
         fleet,
         inviter,
         Invitation {
+            approve: false,
             certificate,
             token: token.public(),
             tags: tags.clone(),
