@@ -9,7 +9,7 @@ use std::{
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -198,6 +198,7 @@ impl Asking {
             replica.authority().members().map(Host::id).filter(|id| *id != self.parts.me).count()
         });
         let (alone, enough) = (others == 0, others.min(ENOUGH));
+        let mut links = self.parts.net.links();
         let begun = Instant::now();
         let mut asked: BTreeSet<PeerKey> = BTreeSet::new();
         let mut heads = Vec::new();
@@ -218,7 +219,7 @@ impl Asking {
             if answers >= enough || first_answer.is_some_and(|first| first.elapsed() >= MORE_WITHIN) {
                 break;
             }
-            sleep(LOOK_EVERY).await;
+            let _changed = timeout(LOOK_EVERY, links.changed()).await;
         }
         // A neighbour's word on its stream may have come before its answer.
         heads.extend(self.parts.store.read(|replica| replica.head(&self.parts.me).cloned()));
