@@ -104,6 +104,14 @@ fn a_token_redeemed_on_both_sides_of_a_partition_makes_no_member_of_either() {
     let mut fleet = Fleet::found_with("acme", Reach::Fixed);
     fleet.join("b", &[], Reach::Fixed);
     fleet.all_see_all();
+    // A host says where it listens once it has asked for its own past: the token is to name both.
+    fleet.until("a knows where b listens", |fleet| {
+        let rows = fleet.muster("a", &["host", "ls", "-o", "json"]).json()["items"].clone();
+        let all = rows
+            .as_array()
+            .is_some_and(|rows| rows.len() == 2 && rows.iter().all(|row| row["addresses"][0].is_string()));
+        if all { Ok(()) } else { Err(rows.to_string()) }
+    });
     let token = fleet.invite("a", &["--uses", "1"]);
     let addresses: Vec<String> = ["a", "b"].map(|at| text(&fleet.status(at)["listen"][0])).into();
     assert_ne!(addresses[0], addresses[1]);

@@ -9,7 +9,7 @@ use std::{
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -31,6 +31,8 @@ use crate::{
 
 /// How long one neighbour may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// So many answers are enough.
+const ENOUGH: usize = 2;
 /// After the first answer, how long for more neighbours.
 const MORE_WITHIN: Duration = Duration::from_millis(300);
 /// How often is looked whether a link is up.
@@ -192,10 +194,11 @@ impl Asking {
     async fn settle(&self) {
         let place = |head: &Signed<Head>| (head.body().epoch, head.body().sequence);
         let here = self.parts.store.read(|replica| replica.head(&self.parts.me).map(place));
-        let alone = self.parts.store.read(|replica| {
-            let others = replica.authority().members().map(Host::id).filter(|id| *id != self.parts.me);
-            others.count() == 0
+        let others = self.parts.store.read(|replica| {
+            replica.authority().members().map(Host::id).filter(|id| *id != self.parts.me).count()
         });
+        let (alone, enough) = (others == 0, others.min(ENOUGH));
+        let mut links = self.parts.net.links();
         let begun = Instant::now();
         let mut asked: BTreeSet<PeerKey> = BTreeSet::new();
         let mut heads = Vec::new();
@@ -213,10 +216,10 @@ impl Asking {
                     first_answer.get_or_insert_with(Instant::now);
                 }
             }
-            if answers >= 2 || first_answer.is_some_and(|first| first.elapsed() >= MORE_WITHIN) {
+            if answers >= enough || first_answer.is_some_and(|first| first.elapsed() >= MORE_WITHIN) {
                 break;
             }
-            sleep(LOOK_EVERY).await;
+            let _changed = timeout(LOOK_EVERY, links.changed()).await;
         }
         // A neighbour's word on its stream may have come before its answer.
         heads.extend(self.parts.store.read(|replica| replica.head(&self.parts.me).cloned()));
