@@ -6,7 +6,7 @@
 use crate::{
     identity::EntryId,
     journal::Member,
-    replica::{Handed, Report},
+    replica::{AuditHead, Handed, Report},
     wire::{Bytes, WireError},
     wire_choice, wire_record,
 };
@@ -67,6 +67,11 @@ pub enum ToMesh {
     Erased {},
     /// Asks for [`ToExecutor::Alive`].
     Alive {},
+    /// How far the audit chain is; none without a record.
+    AuditHead {
+        /// Its last record.
+        head: Option<AuditHead>,
+    },
 }
 wire_choice!(ToMesh {
     0 = Start { start },
@@ -76,6 +81,7 @@ wire_choice!(ToMesh {
     4 = Counters { counters },
     5 = Erased {},
     10 = Alive {},
+    20 = AuditHead { head },
 });
 
 /// From the mesh process.
@@ -117,6 +123,8 @@ pub enum ToExecutor {
     Serving {},
     /// Its loops turn.
     Alive {},
+    /// Asks for [`ToMesh::AuditHead`].
+    AuditHead {},
 }
 wire_choice!(ToExecutor {
     0 = Ready { confinement },
@@ -128,6 +136,7 @@ wire_choice!(ToExecutor {
     6 = Leave { departure },
     10 = Serving {},
     11 = Alive {},
+    20 = AuditHead {},
 });
 
 /// Why the two can no longer talk. The executor starts a new mesh process then.

@@ -564,7 +564,18 @@ fn forked(replica: &Replica) -> Vec<String> {
         known.map_or_else(|| host.to_string(), |host| host.name().to_owned())
     };
     let hosts = replica.forked_hosts().take(FORKED_MAX);
-    hosts.map(|host| format!("{} says two different things in one place", name(host))).collect()
+    let twice = hosts.map(|host| format!("{} says two different things in one place", name(host)));
+    let back = replica.audit_forks().take(FORKED_MAX).map(|(host, (earlier, later))| {
+        let far = |head: &Signed<crate::replica::Head>| {
+            head.body()
+                .audit
+                .map_or_else(|| "none".to_owned(), |at| format!("{}:{}", at.sequence, at.id.short()))
+        };
+        let (was, is) = (far(earlier), far(later));
+        let name = name(host);
+        format!("{name} takes back its audit chain: it showed {was}, and then {is}; see: muster audit verify")
+    });
+    twice.chain(back).collect()
 }
 
 /// Members of one name. That is no fault (two hosts may join at the same time in two places), but a name

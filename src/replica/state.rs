@@ -48,6 +48,8 @@ pub struct Replica {
     pub(super) orders: BTreeMap<EntryId, Admitted<Order>>,
     pub(super) cancellations: BTreeMap<EntryId, Signed<Cancellation>>,
     pub(super) forked_hosts: BTreeSet<HostId>,
+    /// At most one a host.
+    pub(super) audit_forks: BTreeMap<HostId, Box<(Signed<super::Head>, Signed<super::Head>)>>,
     pub(super) version: u64,
     /// What live orders mark hosts of, and no part of what is agreed on.
     pub(super) lists: Lists,
@@ -74,6 +76,7 @@ impl Replica {
             orders: BTreeMap::new(),
             cancellations: BTreeMap::new(),
             forked_hosts: BTreeSet::new(),
+            audit_forks: BTreeMap::new(),
             version: 0,
             lists: Lists::default(),
             authority_version: 0,

@@ -11,6 +11,7 @@
     reason = "tests: what is missing fails them, and deadlines are real time"
 )]
 
+mod audits;
 mod clocks;
 mod contract;
 mod crashes;
