@@ -25,6 +25,9 @@ pub struct Missing {
     pub work: usize,
 }
 
+/// Two heads of a host, the earlier one first, that do not go together.
+pub(super) type Contradiction = (Signed<Head>, Signed<Head>);
+
 /// A head, and since when it says what it says.
 #[derive(Clone, Debug)]
 pub(super) struct KeptHead {

@@ -49,7 +49,7 @@ pub struct Replica {
     pub(super) cancellations: BTreeMap<EntryId, Signed<Cancellation>>,
     pub(super) forked_hosts: BTreeSet<HostId>,
     /// At most one a host.
-    pub(super) audit_forks: BTreeMap<HostId, Box<(Signed<super::Head>, Signed<super::Head>)>>,
+    pub(super) audit_forks: BTreeMap<HostId, Box<super::heads::Contradiction>>,
     pub(super) version: u64,
     /// What live orders mark hosts of, and no part of what is agreed on.
     pub(super) lists: Lists,

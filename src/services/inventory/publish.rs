@@ -34,7 +34,6 @@ const OS_BYTES_MAX: usize = 128;
 const AUDIT_EVERY_MS: u64 = 5 * 60_000;
 
 /// How far this host's audit chain is, as its executor says; the outer one is none where it does not.
-#[expect(clippy::option_option, reason = "no word and no record are two things")]
 pub type AuditHeads = Box<dyn Fn() -> BoxFuture<'static, Option<Option<AuditHead>>> + Send + Sync>;
 
 /// Where what is published comes from.

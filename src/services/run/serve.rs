@@ -54,6 +54,9 @@ pub enum News {
     Running(EntryId, HostId),
 }
 
+/// How far the executor's audit chain is; the outer one is none before it has said that.
+pub type AuditSaid = Option<Option<AuditHead>>;
+
 /// What the loop is started with.
 #[derive(Debug)]
 pub struct Parts {
@@ -95,7 +98,7 @@ pub struct Runs {
     news: broadcast::Sender<News>,
     counters: watch::Sender<Vec<(String, u64)>>,
     /// How far the executor's audit chain is, once it has said that.
-    audit: watch::Sender<Option<Option<AuditHead>>>,
+    audit: watch::Sender<AuditSaid>,
     unsaid: Arc<Mutex<Vec<Kept>>>,
     /// Who works on what, of what this host keeps the results of.
     at_work: Arc<Mutex<BTreeMap<EntryId, BTreeSet<HostId>>>>,
@@ -132,8 +135,7 @@ impl Runs {
     }
 
     /// Asks the executor how far its audit chain is; `None` if it does not say.
-    #[expect(clippy::option_option, reason = "no word and no record are two things")]
-    pub async fn audit_head(&self, within: Duration) -> Option<Option<AuditHead>> {
+    pub async fn audit_head(&self, within: Duration) -> AuditSaid {
         let mut audit = self.audit.subscribe();
         audit.mark_unchanged();
         self.parts.executor.send(ToExecutor::AuditHead {}).await.ok()?;
