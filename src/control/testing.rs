@@ -162,7 +162,8 @@ impl TestFleet {
             bytes: u32::try_from(facet.len()).unwrap(),
             at: None,
         }];
-        let head = Head { epoch: 1, sequence: 1, previous: None, at: Hlc::default().next(NOW), facets };
+        let head =
+            Head { epoch: 1, sequence: 1, previous: None, at: Hlc::default().next(NOW), facets, audit: None };
         let head = Signed::sign(self.chain.fleet(), &self.keys[&host], head);
         self.merge(head.bytes(), &[Packed::alone(&facet)]);
     }
@@ -186,7 +187,7 @@ impl TestFleet {
         }
         refs.sort_by(|a, b| a.name.cmp(&b.name));
         let at = Hlc::default().next(NOW);
-        let head = Head { epoch: 1, sequence: sequence + 1, previous: None, at, facets: refs };
+        let head = Head { epoch: 1, sequence: sequence + 1, previous: None, at, facets: refs, audit: None };
         let head = Signed::sign(self.chain.fleet(), &self.keys[&host], head);
         self.merge(head.bytes(), &packed);
     }

@@ -27,7 +27,7 @@ use crate::{
     identity::{self, EntryId, Executor as ExecutorPurpose, Kind, SealSecret, SecretKey, Signed},
     journal::{AuditLog, Claims, HostHome, HostHomeError, JournalError, shipped::SHIPPED, spool},
     link::Notify,
-    replica::{Cancellation, Cancelled, Handed, Waiting},
+    replica::{AuditEvent, Cancellation, Cancelled, Handed, Waiting},
     time::Timestamp,
     wire::Bytes,
 };
@@ -168,7 +168,7 @@ impl Executor {
         let mut claims = Claims::open(&dir.join("claims"))?;
         let audit = AuditLog::open(&dir.join(AUDIT), &claims.take_audits())?;
         if audit.damaged() {
-            log("the audit chain was damaged; it is set aside, and begins anew");
+            log("the audit chain was damaged; it is set aside, and goes on behind what is known of it");
         }
         let signals = os::take_signals(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
             .map_err(system("cannot take signals"))?;
@@ -224,6 +224,9 @@ impl Executor {
             goodbye: None,
             orphans: false,
         };
+        if executor.audit.damaged() {
+            executor.note(now, AuditEvent::Renewed {});
+        }
         executor.recover(now);
         Ok(executor)
     }
@@ -457,6 +460,7 @@ impl Executor {
                 self.claims.settle(order.0);
                 self.leaving.remove(&order);
             }
+            ToExecutor::AuditHead {} => self.tell(&ToMesh::AuditHead { head: self.audit.head() }),
             ToExecutor::Count {} => {
                 let mut counters: Vec<(String, u64)> =
                     self.counters.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
@@ -472,6 +476,7 @@ impl Executor {
             ToExecutor::Leave { departure } => {
                 let verified = Signed::<Departure>::verify(&departure.0, self.trust.fleet());
                 if verified.is_ok_and(|departure| departure.signer() == self.trust.stream()) {
+                    self.note((self.clock)(), AuditEvent::Left {});
                     self.left = true;
                     self.stopping = self.stopping.or(Some(uptime()));
                 } else {
@@ -536,8 +541,11 @@ impl Executor {
         let (order, signer) = (cancellation.body().order, cancellation.signer());
         match self.running.iter_mut().find(|running| running.order == order) {
             Some(running) if running.issuer == signer => {
-                running.cancelled = true;
+                let first = !std::mem::replace(&mut running.cancelled, true);
                 running.supervised.cancel();
+                if first {
+                    self.note((self.clock)(), AuditEvent::Cancelled { order, issuer: signer });
+                }
             }
             // What was claimed has ended.
             None if self.claims.claimed_at(&order.0).is_some() => {}

@@ -260,12 +260,25 @@ impl Executor {
 
     /// Ends what nobody may run here any more. What waits is judged when its turn comes.
     pub(super) fn end_stopped(&mut self) {
+        let mut ended = Vec::new();
         for running in self.running.iter_mut().filter(|running| running.stopped.is_none()) {
             if let Some(refusal) = self.trust.stopped(&running.certificate, running.issuer) {
                 running.stopped = Some(refusal.to_string());
                 running.supervised.cancel();
+                ended.push(AuditEvent::Stopped { order: running.order, why: short(&refusal.to_string()) });
                 *self.counters.entry("stopped").or_default() += 1;
             }
+        }
+        for event in ended {
+            self.note((self.clock)(), event);
+        }
+    }
+
+    /// Adds a record to the audit chain that no claim holds. Without room for it, it is said in the log alone.
+    pub(super) fn note(&mut self, at: Timestamp, event: AuditEvent) {
+        let record = self.audited(at, event);
+        if let Err(error) = self.audit.add(&record) {
+            log(&format!("the audit chain lacks a record: {error}"));
         }
     }
 

@@ -6,8 +6,9 @@
 //! this file may lose its end in a power cut, and takes it back from there; it is synced before those are
 //! rewritten.
 //!
-//! A file that is damaged before that is set aside, not cut: it is somebody's evidence. The chain then begins
-//! anew, and whoever saw the old one sees that.
+//! A file that is damaged before that is set aside, not cut: it is somebody's evidence. The chain then goes on in
+//! another, behind the last record that is known, and its first record there should say so; whoever saw records
+//! that are not known any more sees that they are gone.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -92,7 +93,13 @@ impl AuditLog {
                 }
                 _ => {}
             }
-            (end, head) = (0, None);
+            end = 0;
+            // What the claims hold of it is known, whatever the file lost.
+            let last = held.values().next_back().and_then(|(body, record)| {
+                let id = peek(&record.0).ok()?.id;
+                Some(AuditHead { sequence: body.sequence, id })
+            });
+            head = head.max(last);
         }
         let file = open(&current)?;
         file.set_len(end as u64).map_err(|error| failed("cut", &current, error))?;
@@ -137,6 +144,25 @@ impl AuditLog {
         self.head = Some(AuditHead::of(record));
         self.behind.push_back(record.bytes().to_vec());
         self.write_behind();
+    }
+
+    /// Adds a record of its own, which no claim holds: it is in the chain once it is on disk.
+    ///
+    /// # Errors
+    /// When that cannot be done; it is no record then.
+    pub fn add(&mut self, record: &Signed<AuditRecord>) -> Result<(), JournalError> {
+        // Those before it first.
+        self.sync()?;
+        let path = self.dir.join(CURRENT);
+        let framed = frame(record.bytes(), AuditRecord::BYTES_MAX).unwrap_or_default();
+        let written = (&self.file).write_all(&framed).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            let _tried_again = self.file.set_len(self.bytes);
+            return Err(failed("write", &path, error));
+        }
+        self.bytes += framed.len() as u64;
+        self.head = Some(AuditHead::of(record));
+        Ok(())
     }
 
     fn write_behind(&mut self) {
@@ -306,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_lost_what_is_nowhere_else_is_set_aside_and_begins_anew() {
+    fn a_chain_that_lost_what_is_nowhere_else_is_set_aside_and_says_so() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = AuditLog::open(dir.path(), &[]).unwrap();
         for _ in 0..4 {
@@ -320,9 +346,23 @@ mod tests {
         let mut bytes = fs::read(&current).unwrap();
         bytes[300] ^= 1;
         fs::write(&current, &bytes).unwrap();
-        let log = AuditLog::open(dir.path(), &[Bytes::from(last.bytes())]).unwrap();
+        let mut log = AuditLog::open(dir.path(), &[Bytes::from(last.bytes())]).unwrap();
         assert!(log.damaged());
-        assert_eq!((log.head(), log.next().0), (None, 0));
+        assert_eq!(log.head(), Some(AuditHead::of(&last)), "the claims know it");
+        let (sequence, previous) = log.next();
+        let renewed = AuditRecord {
+            sequence,
+            previous,
+            at: NOW,
+            dropped: 0,
+            what: Audited::Known(AuditEvent::Renewed {}),
+        };
+        let renewed = Signed::sign(FLEET, &key::<Executor>(3), renewed);
+        log.add(&renewed).unwrap();
+        drop(log);
+        assert_eq!(walked(dir.path()), Some((5, AuditHead::of(&renewed))));
+        let log = AuditLog::open(dir.path(), &[Bytes::from(last.bytes())]).unwrap();
+        assert_eq!((log.head(), log.damaged()), (Some(AuditHead::of(&renewed)), false));
         assert_eq!(fs::read(dir.path().join("chain.damaged")).unwrap(), bytes);
     }
 

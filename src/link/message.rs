@@ -6,7 +6,7 @@
 use crate::{
     identity::EntryId,
     journal::Member,
-    replica::{Handed, Report},
+    replica::{AuditHead, Handed, Report},
     time::Timestamp,
     wire::{Bytes, WireError},
     wire_choice, wire_record,
@@ -68,6 +68,11 @@ pub enum ToMesh {
     Erased {},
     /// Asks for [`ToExecutor::Alive`].
     Alive {},
+    /// How far the audit chain is; none without a record.
+    AuditHead {
+        /// Its last record.
+        head: Option<AuditHead>,
+    },
 }
 wire_choice!(ToMesh {
     0 = Start { start },
@@ -77,6 +82,7 @@ wire_choice!(ToMesh {
     4 = Counters { counters },
     5 = Erased {},
     10 = Alive {},
+    20 = AuditHead { head },
 });
 
 /// From the mesh process.
@@ -130,6 +136,8 @@ pub enum ToExecutor {
         /// What was issued up to here may have been run.
         before: Timestamp,
     },
+    /// Asks for [`ToMesh::AuditHead`].
+    AuditHead {},
 }
 wire_choice!(ToExecutor {
     0 = Ready { confinement },
@@ -143,6 +151,7 @@ wire_choice!(ToExecutor {
     11 = Alive {},
     12 = Adopt { order, record },
     13 = Restored { before },
+    20 = AuditHead {},
 });
 
 /// Why the two can no longer talk. The executor starts a new mesh process then.

@@ -575,7 +575,17 @@ fn forked(replica: &Replica) -> Vec<String> {
             name(&proof.host())
         )
     };
-    proofs.map(words).collect()
+    let back = replica.audit_forks().take(FORKED_MAX).map(|(host, (earlier, later))| {
+        let far = |head: &Signed<crate::replica::Head>| {
+            head.body()
+                .audit
+                .map_or_else(|| "none".to_owned(), |at| format!("{}:{}", at.sequence, at.id.short()))
+        };
+        let (was, is) = (far(earlier), far(later));
+        let name = name(host);
+        format!("{name} takes back its audit chain: it showed {was}, and then {is}; see: muster audit verify")
+    });
+    proofs.map(words).chain(back).collect()
 }
 
 /// Tokens that more hosts redeemed than they allow, and the way out.

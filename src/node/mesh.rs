@@ -79,6 +79,9 @@ pub(super) const READABLE: [&str; 11] = [
 /// since sled makes paths absolute.
 const HERE: &str = "/proc/self/cwd";
 
+/// How long the executor may take to say how far its audit chain is.
+const AUDIT_WITHIN: Duration = Duration::from_secs(10);
+
 /// Why a mesh process ends.
 #[derive(Debug, thiserror::Error)]
 pub enum MeshError {
@@ -262,7 +265,12 @@ async fn run(
     if let Some(told) = told.and_then(|(_, bytes)| Tables::read(&bytes).ok()) {
         machine.remember(&told);
     }
+    let asked_runs = runs.clone();
     let sources = Sources {
+        audit: Box::new(move || {
+            let runs = asked_runs.clone();
+            Box::pin(async move { runs.audit_head(AUDIT_WITHIN).await })
+        }),
         watch: host::Watch::start(&paths),
         looks: host::Looks::new(Arc::new(machine)),
         addresses: {

@@ -6,7 +6,7 @@ use crate::{
 };
 
 fn head(of: &Fleet, sequence: u64) -> Item {
-    let body = Head { epoch: 0, sequence, previous: None, at: hlc(NOW), facets: Vec::new() };
+    let body = Head { epoch: 0, sequence, previous: None, at: hlc(NOW), facets: Vec::new(), audit: None };
     Item::bare(Signed::sign(of.id(), &key(1), body).bytes())
 }
 

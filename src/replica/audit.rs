@@ -58,6 +58,24 @@ pub enum AuditEvent {
     },
     /// Records before this one are not kept any more. It names the last of them as every record does.
     Rotated {},
+    /// What was accepted was cancelled by who ordered it.
+    Cancelled {
+        /// The order.
+        order: EntryId,
+        /// Whose it is.
+        issuer: PublicKey<Operator>,
+    },
+    /// What was running was ended, since its issuer or this host was stopped.
+    Stopped {
+        /// The order.
+        order: EntryId,
+        /// The reason, in words.
+        why: String,
+    },
+    /// The host left the fleet by its own word: the last record, which goes with the host unless somebody reads it.
+    Left {},
+    /// The file with the records before this one was damaged and is set aside. It names the last of them that is known.
+    Renewed {},
     /// This host was restored from an older copy of its state: what was ordered before this is not run any more.
     Restored {
         /// Orders issued up to here are refused, unless it is known what came of them.
@@ -76,6 +94,10 @@ wire_choice!(AuditEvent {
     1 = Refused { order, issuer, verb, why },
     2 = Ended { order, outcome, result },
     3 = Rotated {},
+    4 = Cancelled { order, issuer },
+    5 = Stopped { order, why },
+    6 = Left {},
+    7 = Renewed {},
     20 = Restored { before },
     21 = Recovered { order, result },
 });
@@ -267,7 +289,9 @@ impl AuditWalk {
             None if found == 0 && body.previous.is_some() => {
                 return Err(AuditFault::Forked { index, expected: None, found: body.previous });
             }
-            None if found > 0 && body.what != Audited::Known(AuditEvent::Rotated {}) => {
+            None if found > 0
+                && !matches!(body.what, Audited::Known(AuditEvent::Rotated {} | AuditEvent::Renewed {})) =>
+            {
                 return Err(AuditFault::Beheaded { found });
             }
             None => {}

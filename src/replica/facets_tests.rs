@@ -66,7 +66,7 @@ impl World {
     }
 
     fn sign(&self, host: u8, sequence: u64, facets: Vec<FacetRef>) -> Signed<Head> {
-        let body = Head { epoch: 0, sequence, previous: None, at: hlc(later(sequence)), facets };
+        let body = Head { epoch: 0, sequence, previous: None, at: hlc(later(sequence)), facets, audit: None };
         Signed::sign(self.fleet.id(), &key(host), body)
     }
 

@@ -8,7 +8,7 @@ use crate::{
     wire_record,
 };
 
-use super::FacetHash;
+use super::{AuditHead, FacetHash};
 
 /// The facet that every agent publishes: its version, system and addresses.
 pub const FACET_NODE: &str = "node";
@@ -42,8 +42,10 @@ pub struct Head {
     pub at: Hlc,
     /// Its facets, by name in order; one that is not here is gone.
     pub facets: Vec<FacetRef>,
+    /// How far its audit chain was, so that whoever has this head holds the host to that chain.
+    pub audit: Option<AuditHead>,
 }
-wire_record!(Head { epoch, sequence, previous, at, facets });
+wire_record!(Head { epoch, sequence, previous, at, facets, audit });
 impl Payload for Head {
     const KIND: Kind = Kind::Head;
     const BYTES_MAX: usize = 8 * 1024;

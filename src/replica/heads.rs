@@ -1,8 +1,8 @@
 //! Heads: one a host, with every facet that it names, or none.
 
 use super::{
-    FACET_BYTES_MAX, FACET_NODE, FacetHalf, FacetHash, FacetRef, Head, Item, Merged, NODE_BYTES_MAX,
-    NodeFacet, Packed, Replica, base::Base, ledger::Spot, roots::first_half,
+    AuditHead, FACET_BYTES_MAX, FACET_NODE, FacetHalf, FacetHash, FacetRef, Head, Item, Merged,
+    NODE_BYTES_MAX, NodeFacet, Packed, Replica, base::Base, ledger::Spot, roots::first_half,
 };
 use crate::{
     authority::Refusal,
@@ -24,6 +24,9 @@ pub struct Missing {
     /// Bytes that were unpacked.
     pub work: usize,
 }
+
+/// Two heads of a host, the earlier one first, that do not go together.
+pub(super) type Contradiction = (Signed<Head>, Signed<Head>);
 
 /// A head, and since when it says what it says.
 #[derive(Clone, Debug)]
@@ -48,6 +51,18 @@ impl KeptHead {
     pub(super) fn place(&self) -> HeadPlace {
         let body = self.head.body();
         HeadPlace { epoch: body.epoch, sequence: body.sequence, half: first_half(&self.head.id().0) }
+    }
+}
+
+/// Whether a chain that was so far is another, or shorter, later.
+fn takes_back(earlier: Option<AuditHead>, later: Option<AuditHead>) -> bool {
+    match (earlier, later) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(earlier), Some(later)) => {
+            later.sequence < earlier.sequence
+                || (later.sequence == earlier.sequence && later.id != earlier.id)
+        }
     }
 }
 
@@ -80,6 +95,9 @@ impl Replica {
         let body = head.body();
         body.check()?;
         let place = (body.epoch, body.sequence);
+        if let Some(held) = self.heads.get(&host).map(|held| held.head.clone()) {
+            self.hold_to_chain(host, &held, &head);
+        }
         if let Some(held) = self.heads.get(&host) {
             let held_place = (held.head.body().epoch, held.head.body().sequence);
             if place < held_place {
@@ -107,6 +125,23 @@ impl Replica {
         self.ledger.enter(head.id(), Spot::Head(host), None);
         self.heads.insert(host, KeptHead { head, since });
         Ok(Merged::New)
+    }
+
+    /// Keeps two heads of a host as the proof where the later one takes back what the earlier one said of its
+    /// audit chain. Whichever came first: it is the same two.
+    fn hold_to_chain(&mut self, host: HostId, one: &Signed<Head>, other: &Signed<Head>) {
+        let place = |head: &Signed<Head>| (head.body().epoch, head.body().sequence);
+        let (earlier, later) = if place(one) <= place(other) { (one, other) } else { (other, one) };
+        if takes_back(earlier.body().audit, later.body().audit) {
+            let proof = || Box::new((earlier.clone(), later.clone()));
+            self.audit_forks.entry(host).or_insert_with(proof);
+        }
+    }
+
+    /// The hosts that took back what they said of their audit chains, each with the two heads that prove it to
+    /// whoever knows the host's certificate. As far as both were here.
+    pub fn audit_forks(&self) -> impl Iterator<Item = (&HostId, &(Signed<Head>, Signed<Head>))> {
+        self.audit_forks.iter().map(|(host, proof)| (host, &**proof))
     }
 
     /// The facets that are neither held nor in this item, which carries a head, and the bases that those in it

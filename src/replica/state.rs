@@ -52,6 +52,8 @@ pub struct Replica {
     pub(super) equivocations: BTreeMap<HostId, Equivocation>,
     /// Proofs that came out of heads and are still to be merged.
     pub(super) proofs: Vec<Equivocation>,
+    /// At most one a host.
+    pub(super) audit_forks: BTreeMap<HostId, Box<super::heads::Contradiction>>,
     pub(super) version: u64,
     /// What live orders mark hosts of, and no part of what is agreed on.
     pub(super) lists: Lists,
@@ -80,6 +82,7 @@ impl Replica {
             approvals: Approvals::default(),
             equivocations: BTreeMap::new(),
             proofs: Vec::new(),
+            audit_forks: BTreeMap::new(),
             version: 0,
             lists: Lists::default(),
             authority_version: 0,

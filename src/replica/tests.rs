@@ -55,6 +55,7 @@ fn head(fleet: &Fleet, host: u8, place: (u32, u64), at: u64, facets: &[&Bytes]) 
         previous: None,
         at: hlc(later(at)),
         facets: named.collect(),
+        audit: None,
     };
     (
         Entry::Head(Signed::sign(fleet.id(), &key(host), body)),
@@ -950,4 +951,50 @@ fn a_token_whose_certificate_lost_is_not_found() {
     assert!(replica.invitation_of(&token).is_some());
     replica.merge(Entry::Root(winner), &[]).unwrap();
     assert!(replica.invitation_of(&token).is_none());
+}
+
+/// Heads of one host that say how far its audit chain is: each by its place in the stream, and by the number and
+/// the id of the last record.
+fn audited(fleet: &Fleet, place: u64, audit: Option<(u64, u8)>) -> Entry {
+    let audit = audit.map(|(sequence, id)| AuditHead { sequence, id: EntryId([id; 32]) });
+    let body =
+        Head { epoch: 0, sequence: place, previous: None, at: hlc(later(place)), facets: Vec::new(), audit };
+    Entry::Head(Signed::sign(fleet.id(), &key(1), body))
+}
+
+#[test]
+fn a_host_that_takes_back_its_audit_chain_is_held_to_what_it_showed_in_either_order() {
+    let key_of_ana: SecretKey<Operator> = key(1);
+    let (fleet, under) = Fleet::with(&[certificate("ana", &key_of_ana)]);
+    let invitation = fleet.invite(&key_of_ana, under[0], 9, &[], 9);
+    let host = fleet.enrol(&invitation, 9, 1, &[]);
+    // Later, and: (earlier, later) of the chain; whether that is a proof.
+    let cases = [
+        (Some((4, 1)), Some((5, 2)), false),
+        (Some((4, 1)), Some((4, 1)), false),
+        (None, Some((0, 1)), false),
+        (Some((4, 1)), Some((3, 1)), true),
+        (Some((4, 1)), Some((4, 2)), true),
+        (Some((4, 1)), None, true),
+    ];
+    for (earlier, later, proves) in cases {
+        let heads = [audited(&fleet, 1, earlier), audited(&fleet, 2, later)];
+        for reversed in [false, true] {
+            let mut replica = Replica::new(fleet.authority());
+            replica.merge(Entry::Host(Box::new(host.clone())), &[]).unwrap();
+            let mut both = heads.to_vec();
+            if reversed {
+                both.reverse();
+            }
+            for head in both {
+                replica.merge(head, &[]).unwrap();
+            }
+            let proofs: Vec<_> = replica
+                .audit_forks()
+                .map(|(_, (one, other))| (one.body().sequence, other.body().sequence))
+                .collect();
+            let expected = if proves { vec![(1, 2)] } else { Vec::new() };
+            assert_eq!(proofs, expected, "{earlier:?} {later:?} {reversed}");
+        }
+    }
 }

@@ -202,6 +202,7 @@ impl Fleet {
             previous,
             at: hlc(at),
             facets: published.refs().to_vec(),
+            audit: None,
         };
         let signed = Signed::sign(self.fleet(), self.streams.get(host)?, head);
         Some(Item { entry: Bytes::from(signed.bytes()), facets: published.packed().to_vec() })

@@ -116,7 +116,7 @@ impl World {
         let bytes = u32::try_from(facet.len()).unwrap();
         let facets =
             vec![FacetRef { name: FACET_NODE.to_owned(), hash: FacetHash::of(&facet), bytes, at: None }];
-        let body = Head { epoch: 0, sequence, previous: None, at: hlc(later(sequence)), facets };
+        let body = Head { epoch: 0, sequence, previous: None, at: hlc(later(sequence)), facets, audit: None };
         let signed = Signed::sign(self.fleet.id(), &key(1), body);
         (signed.id(), Item { entry: Bytes::from(signed.bytes()), facets: vec![Packed::alone(&facet)] })
     }
@@ -272,7 +272,7 @@ async fn facets_have_rows_while_heads_name_them_and_a_damaged_one_brings_its_hea
         vec![Packed::against(&list, FacetHash::of(&base).half(), &base).unwrap(), Packed::alone(&base)];
     let bytes = u32::try_from(list.len()).unwrap();
     let facets = vec![FacetRef { name: "t".to_owned(), hash, bytes, at: None }];
-    let body = Head { epoch: 0, sequence: 1, previous: None, at: hlc(later(1)), facets };
+    let body = Head { epoch: 0, sequence: 1, previous: None, at: hlc(later(1)), facets, audit: None };
     let signed = Signed::sign(world.fleet.id(), &key(1), body);
     let item = Item { entry: Bytes::from(signed.bytes()), facets: along };
     assert_eq!(store.merge(None, vec![item.clone()], NOW).0.len(), 1);

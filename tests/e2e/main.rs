@@ -12,6 +12,7 @@
 )]
 
 mod approvals;
+mod audits;
 mod clocks;
 mod contract;
 mod crashes;

@@ -88,7 +88,7 @@ fn an_honest_change_spreads(fleet: &Fleet, version: &str) -> Duration {
 /// A head of the liar's own, or of whoever's key it is.
 fn head(signer: &Signer, evil: &Evil, sequence: u64, facets: Vec<FacetRef>) -> Vec<u8> {
     let at = Hlc::default().next(now());
-    let head = Head { epoch: 1, sequence, previous: None, at, facets };
+    let head = Head { epoch: 1, sequence, previous: None, at, facets, audit: None };
     Signed::sign(signer.fleet, &evil.stream, head).bytes().to_vec()
 }
 

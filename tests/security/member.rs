@@ -480,7 +480,8 @@ fn a_member_can_neither_tag_nor_invite_nor_govern_nor_speak_for_another_host() {
         let too_wide = invite(&tagger.key, tagger.certificate, &own_token, &[("role", "db")]);
         let at = Hlc::default().next(now().after(Duration::from_secs(3600)));
         let stranger = SecretKey::<Stream>::from_seed(&fresh());
-        let head = Head { epoch: u32::MAX, sequence: u64::MAX, previous: None, at, facets: Vec::new() };
+        let head =
+            Head { epoch: u32::MAX, sequence: u64::MAX, previous: None, at, facets: Vec::new(), audit: None };
         let update = RootUpdate {
             sequence: 2,
             parent: Some(signer.certificate),
@@ -776,7 +777,7 @@ fn a_flood_neither_fills_a_host_nor_keeps_orders_from_running() {
             let entries: Vec<Vec<u8>> = match flood {
                 Flood::Known | Flood::Tips => known.collect(),
                 Flood::Heads => (0..ENTRIES as u64)
-                    .map(|sequence| Head { epoch: 1, sequence, previous: None, at, facets: Vec::new() })
+                    .map(|sequence| Head { epoch: 1, sequence, previous: None, at, facets: Vec::new(), audit: None })
                     .map(|head| Signed::sign(signer.fleet, &evil.stream, head).bytes().to_vec())
                     .collect(),
                 Flood::Kinds => (0..ENTRIES as u64)

@@ -13,8 +13,8 @@ use muster::{
         SealSecret, SecretKey, Signed, Stream, StreamId, Token, Transport, WriterId,
     },
     replica::{
-        Action, Blob, Cancellation, Card, Command, FACET_NODE, FacetHash, FacetRef, Head, Kept, Limits,
-        NodeFacet, Order, Outcome, Output, Private, ReadRequest, Receipt, ResultRecord, Roster,
+        Action, AuditHead, Blob, Cancellation, Card, Command, FACET_NODE, FacetHash, FacetRef, Head, Kept,
+        Limits, NodeFacet, Order, Outcome, Output, Private, ReadRequest, Receipt, ResultRecord, Roster,
     },
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
@@ -684,6 +684,7 @@ pub(crate) fn head() -> Head {
             bytes: u32::try_from(facet.len()).unwrap(),
             at: Some(after(5000)),
         }],
+        audit: Some(AuditHead { sequence: 41, id: EntryId([0x78; 32]) }),
     }
 }
 
@@ -702,6 +703,7 @@ pub(crate) fn head_names() -> Names {
                     [leaf("name"), leaf("hash, BLAKE3"), leaf("length, in bytes"), leaf("since when")],
                 ),
             ),
+            record("audit chain", [leaf("number of its last record"), leaf("its id")]),
         ],
     )
 }

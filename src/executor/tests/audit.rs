@@ -5,10 +5,11 @@ use rustix::process::Signal;
 use super::harness::{Host, until};
 use crate::{
     authority::sample::NOW,
+    executor::message::ToExecutor,
     identity::{EntryId, Payload as _},
     journal::audit_files,
-    replica::{AuditEvent, AuditHead, AuditRecord, AuditWalk, Audited, Outcome},
-    wire::FrameReader,
+    replica::{AuditEvent, AuditFault, AuditHead, AuditRecord, AuditWalk, Audited, Outcome},
+    wire::{Bytes, FrameReader},
 };
 
 const OK: Outcome = Outcome::Exited { code: 0 };
@@ -33,6 +34,9 @@ fn told(records: &[AuditRecord]) -> Vec<(&'static str, EntryId)> {
         Audited::Known(AuditEvent::Accepted { order, .. }) => ("accepted", *order),
         Audited::Known(AuditEvent::Refused { order, .. }) => ("refused", *order),
         Audited::Known(AuditEvent::Ended { order, .. }) => ("ended", *order),
+        Audited::Known(AuditEvent::Cancelled { order, .. }) => ("cancelled", *order),
+        Audited::Known(AuditEvent::Stopped { order, .. }) => ("stopped", *order),
+        Audited::Known(AuditEvent::Renewed {}) => ("renewed", EntryId([0; 32])),
         other => panic!("{other:?}"),
     };
     records.iter().map(word).collect()
@@ -128,4 +132,72 @@ fn an_order_of_nobody_leaves_no_record_but_is_counted_in_the_next() {
     assert_eq!(mesh.outcome(&mine), OK);
     let (records, _) = chain(&host, &[]);
     assert_eq!(records.iter().map(|record| record.dropped).collect::<Vec<_>>(), [5, 5]);
+}
+
+#[test]
+fn what_is_cancelled_or_stopped_while_it_runs_is_in_the_chain_once_and_by_whom() {
+    let host = Host::with(|_| {}, 1);
+    let (_agent, mut mesh) = host.start();
+    let (theirs, mine) = (host.order("exec sleep 1000", |_| {}), host.order_of(2, "exec sleep 1000", |_| {}));
+    mesh.order(&theirs);
+    until("the first command to run", || host.runs() == 1);
+    for _ in 0..2 {
+        mesh.send(&host.cancellation(1, &theirs));
+    }
+    assert_eq!(mesh.result(), (theirs.id(), Outcome::Cancelled {}));
+    mesh.order(&mine);
+    until("the second command to run", || host.runs() == 2);
+    let halt = host.fleet.halt(&crate::authority::sample::key(1), host.under[0], "all");
+    mesh.send(&ToExecutor::Learn { entries: vec![Bytes::from(halt.bytes())] });
+    until("its result", || mesh.result().0 == mine.id());
+    let (records, _) = chain(&host, &[]);
+    let (theirs, mine) = (theirs.id(), mine.id());
+    let expected = [
+        ("accepted", theirs),
+        ("cancelled", theirs),
+        ("ended", theirs),
+        ("accepted", mine),
+        ("stopped", mine),
+        ("ended", mine),
+    ];
+    assert_eq!(told(&records), expected);
+}
+
+#[test]
+fn a_chain_that_was_damaged_goes_on_and_says_so_and_who_saw_it_sees_no_other() {
+    let host = Host::new();
+    let (mut agent, mut mesh) = host.start();
+    for _ in 0..3 {
+        let order = host.order("exit 0", |_| {});
+        assert_eq!(mesh.outcome(&order), OK);
+    }
+    let (before, known) = chain(&host, &[]);
+    agent.signal(Signal::TERM);
+    assert!(agent.wait().success());
+    let path = host.path("state/executor/audit/chain");
+    let whole = std::fs::read(&path).unwrap();
+    let bytes = whole[..whole.len() - 1].to_vec();
+    std::fs::write(&path, &bytes).unwrap();
+    // What the claims hold of it as well is put right from there.
+    let (mut agent, _mesh) = host.start();
+    assert_eq!(chain(&host, &known.into_iter().collect::<Vec<_>>()).0, before);
+    agent.signal(Signal::TERM);
+    assert!(agent.wait().success());
+    // Without them it goes on behind the last record that is whole, and says that it is another file.
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::remove_file(host.path("state/executor/claims")).unwrap();
+    let (_agent, mut mesh) = host.start();
+    let order = host.order("exit 0", |_| {});
+    assert_eq!(mesh.outcome(&order), OK);
+    let (records, _) = chain(&host, &[]);
+    assert_eq!(records[0].sequence, before.len() as u64 - 1);
+    assert_eq!(told(&records)[0].0, "renewed");
+    assert_eq!(told(&records)[1..], [("accepted", order.id()), ("ended", order.id())]);
+    assert_eq!(std::fs::read(host.path("state/executor/audit/chain.damaged")).unwrap(), bytes);
+    // Who saw the record that is lost sees that another stands there.
+    let mut walk = AuditWalk::new(host.fleet.id(), host.executor_key(), known.into_iter().collect());
+    let mut reader = FrameReader::new(AuditRecord::BYTES_MAX);
+    reader.push(&std::fs::read(&path).unwrap());
+    let first = reader.next_frame().unwrap().unwrap();
+    assert!(matches!(walk.take(&first), Err(AuditFault::Rewritten { .. })));
 }

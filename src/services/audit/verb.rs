@@ -28,7 +28,11 @@ const EVENTS: &[(&str, Mark)] = &[
     ("accepted", Mark::Good),
     ("refused", Mark::Bad),
     ("ended", Mark::Good),
+    ("cancelled", Mark::Unknown),
+    ("stopped", Mark::Bad),
+    ("left", Mark::Unknown),
     ("rotated", Mark::Unknown),
+    ("renewed", Mark::Bad),
     ("newer", Mark::Unknown),
 ];
 const RECORDS: Sheet = Sheet {
@@ -125,7 +129,9 @@ pub async fn verify<W: Write>(
     seen: Vec<AuditHead>,
     output: &mut Output<W>,
 ) -> Result<(), AuditError> {
-    let replica = fleet_of(client, operators).await?;
+    let anchor = Anchor::find(client, operators)?;
+    // With heads: what the fleet holds the host to.
+    let replica = fleet_under(client, &anchor, true).await?.0;
     let mut reading = Reading::new(&replica, whence, client.host, seen);
     let read = feed(client, whence, |bytes| reading.take(bytes, &mut |_| {})).await;
     let host = reading.host_name();
@@ -312,7 +318,11 @@ impl<'a> Reading<'a> {
     fn walk_for(&mut self, first: &[u8]) -> Result<&mut AuditWalk, AuditError> {
         if self.walk.is_none() {
             let (_, key) = self.name_by(first)?;
-            let seen = std::mem::take(&mut self.seen);
+            let mut seen = std::mem::take(&mut self.seen);
+            if let Some(host) = self.host {
+                // What it showed the fleet, by its own signature.
+                seen.extend(self.replica.head(&host).and_then(|head| head.body().audit));
+            }
             self.walk = Some(AuditWalk::new(self.replica.fleet(), key, seen));
         }
         self.walk.as_mut().ok_or(AuditError::NoHost)
@@ -393,6 +403,15 @@ fn row(record: &Signed<AuditRecord>, replica: &Replica) -> Value {
         }
         Audited::Known(AuditEvent::Rotated {}) => {
             ("rotated", None, None, "records before this one are not kept".to_owned())
+        }
+        Audited::Known(AuditEvent::Cancelled { order, issuer }) => {
+            ("cancelled", Some(order), person(issuer), "by who ordered it".to_owned())
+        }
+        Audited::Known(AuditEvent::Stopped { order, why }) => ("stopped", Some(order), None, why.clone()),
+        Audited::Known(AuditEvent::Left {}) => ("left", None, None, "the host leaves the fleet".to_owned()),
+        Audited::Known(AuditEvent::Renewed {}) => {
+            let what = "the file with the records before this one was damaged, and is set aside";
+            ("renewed", None, None, what.to_owned())
         }
         Audited::Newer { tag } => ("newer", None, None, format!("kind {tag}, of a newer muster")),
     };

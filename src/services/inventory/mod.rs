@@ -20,6 +20,6 @@ mod verb;
 mod view;
 
 pub use asking::Inventory;
-pub use publish::{Publisher, Sources, describe};
+pub use publish::{AuditHeads, Publisher, Sources, describe};
 pub use select::{explain, select};
 pub use verb::{Asked, InventoryError, compare, search, show, types};

@@ -1,7 +1,8 @@
 //! The host's side: looks at this machine when it changed, and seals a head when there is something new to say.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio::{
     sync::watch,
     time::{Instant, interval, sleep, sleep_until, timeout},
@@ -12,7 +13,7 @@ use super::diff::{self, Looked, Pace};
 use crate::{
     host::{FACETS, Looks, Watch},
     identity::{EntryId, FleetId, HostId, SecretKey, Signed, Stream},
-    replica::{FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Packed, choose_base},
+    replica::{AuditHead, FACET_NODE, FacetHash, FacetRef, Head, Item, NodeFacet, Packed, choose_base},
     store::Store,
     time::{Hlc, Timestamp},
     wire::{self, Bytes},
@@ -31,8 +32,14 @@ const OS_BYTES_MAX: usize = 128;
 /// Notes a place of the stream on disk; why it could not, in words.
 pub(super) type Note = Box<dyn FnMut(u32, u64) -> Result<(), String> + Send>;
 
+/// How often a head is sealed for the audit chain alone. Shorter holds the host to more of its chain, at 300 bytes
+/// a time for each member.
+const AUDIT_EVERY_MS: u64 = 5 * 60_000;
+
+/// How far this host's audit chain is, as its executor says; the outer one is none where it does not.
+pub type AuditHeads = Box<dyn Fn() -> BoxFuture<'static, Option<Option<AuditHead>>> + Send + Sync>;
+
 /// Where what is published comes from.
-#[expect(missing_debug_implementations, reason = "it holds a function")]
 pub struct Sources<A> {
     /// When to look.
     pub watch: Watch,
@@ -42,10 +49,18 @@ pub struct Sources<A> {
     pub addresses: A,
     /// Notes an epoch and a sequence before a head is signed there.
     pub note: Note,
+    /// How far the audit chain is.
+    pub audit: AuditHeads,
     /// What time it is.
     pub clock: fn() -> Timestamp,
     /// Takes what cannot be looked at, in words.
     pub problems: watch::Sender<Vec<String>>,
+}
+
+impl<A> fmt::Debug for Sources<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
 }
 
 /// Seals this host's heads.
@@ -60,6 +75,9 @@ pub struct Publisher {
     previous: Option<EntryId>,
     /// What was said last.
     said: Vec<FacetRef>,
+    /// How far the audit chain is, how far it was when that was said last, and when.
+    audit: Option<AuditHead>,
+    audit_said: (Option<AuditHead>, Timestamp),
 }
 
 impl Publisher {
@@ -78,6 +96,8 @@ impl Publisher {
             at: last.map_or_else(Hlc::default, |head| head.body().at),
             previous: last.map(Signed::id),
             said,
+            audit: last.and_then(|head| head.body().audit),
+            audit_said: (None, Timestamp(0)),
         }
     }
 
@@ -109,15 +129,26 @@ impl Publisher {
     /// What to say after a look, if it is anything new.
     fn next(&self, looked: &BTreeMap<&'static str, Looked>, now: Timestamp) -> Option<diff::Next> {
         let next = diff::next(&self.said, looked, now);
-        (next.facets != self.said).then_some(next)
+        let (said, at) = self.audit_said;
+        // A clock that was set back makes it wait no longer than that.
+        let audited = self.audit != said && (now.0 < at.0 || now.0 - at.0 >= AUDIT_EVERY_MS);
+        (next.facets != self.said || audited).then_some(next)
+    }
+
+    /// Asks how far the audit chain is. Without a word it is as far as it was.
+    async fn hear_audit(&mut self, audit: &AuditHeads) {
+        if let Some(head) = audit().await {
+            self.audit = head;
+        }
     }
 
     /// Signs a head with these facets, of which those in `packed` are new.
     fn seal(&mut self, facets: Vec<FacetRef>, packed: Vec<Packed>, now: Timestamp) -> Item {
         self.at = self.at.next(now);
         self.said.clone_from(&facets);
-        let head =
-            Head { epoch: self.epoch, sequence: self.sequence, previous: self.previous, at: self.at, facets };
+        let (epoch, sequence, previous) = (self.epoch, self.sequence, self.previous);
+        self.audit_said = (self.audit, now);
+        let head = Head { epoch, sequence, previous, at: self.at, facets, audit: self.audit };
         self.sequence += 1;
         let signed = Signed::sign(self.fleet, &self.key, head);
         self.previous = Some(signed.id());
@@ -137,6 +168,7 @@ impl Publisher {
         let node = |addresses: Vec<SocketAddr>| Ok(Some(wire::encode(&describe(&addresses))));
         // A head of the old epoch is no sign of life. What did not change keeps its hash, so this is cheap.
         looked.insert(FACET_NODE, node((sources.addresses)()));
+        self.hear_audit(&sources.audit).await;
         let now = (sources.clock)();
         let mut pace = Pace::new(now);
         let first = diff::next(&self.said, &std::mem::take(&mut looked), now);
@@ -149,7 +181,10 @@ impl Publisher {
         let mut held_back: Option<Instant> = None;
         loop {
             tokio::select! {
-                _ = addresses.tick() => drop(looked.insert(FACET_NODE, node((sources.addresses)()))),
+                _ = addresses.tick() => {
+                    looked.insert(FACET_NODE, node((sources.addresses)()));
+                    self.hear_audit(&sources.audit).await;
+                }
                 facets = sources.watch.next() => {
                     for facet in facets {
                         let collected = sources.looks.collect(facet).await;

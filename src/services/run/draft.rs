@@ -105,7 +105,7 @@ impl Draft {
         has_reason: bool,
     ) -> Result<(), RunError> {
         self.selector.clone_from(&old.selector);
-        let sealing = old.private().map(|private| Sealing::again(private, home, replica)).transpose()?;
+        let sealing = old.private().map(|private| Sealing::as_in(private, home, replica)).transpose()?;
         self.action = sealing.as_ref().map_or_else(|| old.action.clone(), Sealing::action);
         self.sealing = sealing.map(Box::new);
         self.run_as.clone_from(&old.run_as);

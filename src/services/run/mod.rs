@@ -58,7 +58,7 @@ pub use pace::{Pace, PaceError, RAMP_MAX};
 pub use report::{Claim, Verified, verify};
 pub use request::{ExitMode, RunRequest, View};
 pub use roster::{Forecast, Foreseen, foresee, keepers};
-pub use serve::{News, Parts, Runs};
+pub use serve::{AuditSaid, News, Parts, Runs};
 pub use shipping::Shipping;
 pub use streams::Streams;
 pub use verb::{World, run};

@@ -60,7 +60,7 @@ impl Sealing {
     }
 
     /// For what a private order said, if it was ordered from here.
-    pub(super) fn again(old: &Private, home: &OperatorHome, replica: &Replica) -> Result<Self, RunError> {
+    pub(super) fn as_in(old: &Private, home: &OperatorHome, replica: &Replica) -> Result<Self, RunError> {
         let job = home.private(&old.reader)?.ok_or_else(|| RunError::Usage {
             problem: "that job is private, and was not ordered from here: what it runs is sealed".to_owned(),
             hint: "order it where it was ordered, or anew: muster run --private …".to_owned(),

@@ -25,7 +25,7 @@ use crate::{
     executor::message::{MESSAGE_BYTES_MAX, ToExecutor, ToMesh},
     identity::{EntryId, HostId, SecretKey, Signed, Stream},
     net::Net,
-    replica::{Handed, Kept, Order, RECEIPT_REPORTS_MAX, Receipt, Replica, Report},
+    replica::{AuditHead, Handed, Kept, Order, RECEIPT_REPORTS_MAX, Receipt, Replica, Report},
     store::{Change, Store},
     sync::Event,
     time::Timestamp,
@@ -56,6 +56,9 @@ pub enum News {
 
 /// Whether an order may be handed to the executor.
 pub(super) type Clears = Arc<dyn Fn(&EntryId, &Order) -> bool + Send + Sync>;
+
+/// How far the executor's audit chain is; the outer one is none before it has said that.
+pub type AuditSaid = Option<Option<AuditHead>>;
 
 /// What the loop is started with.
 pub struct Parts {
@@ -106,6 +109,8 @@ pub struct Runs {
     pub(super) working: watch::Sender<BTreeSet<EntryId>>,
     news: broadcast::Sender<News>,
     counters: watch::Sender<Vec<(String, u64)>>,
+    /// How far the executor's audit chain is, once it has said that.
+    audit: watch::Sender<AuditSaid>,
     unsaid: Arc<Mutex<Vec<Kept>>>,
     /// Who works on what, of what this host keeps the results of.
     at_work: Arc<Mutex<BTreeMap<EntryId, BTreeSet<HostId>>>>,
@@ -119,6 +124,7 @@ impl Runs {
             working: watch::Sender::new(BTreeSet::new()),
             news: broadcast::channel(NEWS_MAX).0,
             counters: watch::channel(Vec::new()).0,
+            audit: watch::Sender::new(None),
             unsaid: Arc::default(),
             at_work: Arc::default(),
         }
@@ -138,6 +144,15 @@ impl Runs {
         }
         let _late = tokio::time::timeout(within, counters.changed()).await;
         counters.borrow_and_update().clone()
+    }
+
+    /// Asks the executor how far its audit chain is; `None` if it does not say.
+    pub async fn audit_head(&self, within: Duration) -> AuditSaid {
+        let mut audit = self.audit.subscribe();
+        audit.mark_unchanged();
+        self.parts.executor.send(ToExecutor::AuditHead {}).await.ok()?;
+        tokio::time::timeout(within, audit.changed()).await.ok()?.ok()?;
+        *audit.borrow_and_update()
     }
 
     /// Takes changes of the store to the executor, until `stop`.
@@ -321,6 +336,10 @@ impl Runs {
             ToMesh::Running { order } => {
                 self.working.send_if_modified(|working| working.insert(order));
                 Event::Working(order)
+            }
+            ToMesh::AuditHead { head } => {
+                self.audit.send_replace(Some(head));
+                return;
             }
             ToMesh::Counters { counters } => {
                 self.counters.send_replace(counters);

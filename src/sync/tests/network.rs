@@ -126,6 +126,7 @@ impl World {
                 bytes: u32::try_from(facet.len()).unwrap(),
                 at: None,
             }],
+            audit: None,
         };
         let signed = Signed::sign(self.fleet.id(), &key(u8::try_from(host).unwrap()), body);
         Item { entry: Bytes::from(signed.bytes()), facets: vec![Packed::alone(&facet)] }
@@ -150,8 +151,14 @@ impl World {
             bytes: u32::try_from(bytes.len()).unwrap(),
             at: Some(NOW),
         });
-        let body =
-            Head { epoch: 0, sequence, previous: None, at: hlc(later(variant)), facets: named.collect() };
+        let body = Head {
+            epoch: 0,
+            sequence,
+            previous: None,
+            at: hlc(later(variant)),
+            facets: named.collect(),
+            audit: None,
+        };
         let signed = Signed::sign(self.fleet.id(), &key(u8::try_from(host).unwrap()), body);
         let facets = facets.iter().map(|(.., packed)| packed.clone()).collect();
         Item { entry: Bytes::from(signed.bytes()), facets }

@@ -183,7 +183,8 @@ fn made(dir: &Path, hosts: usize) -> Answers {
             bytes: u32::try_from(facet.len()).unwrap(),
             at: None,
         }];
-        let head = Head { epoch: 1, sequence: 1, previous: None, at: Hlc::default().next(now), facets };
+        let head =
+            Head { epoch: 1, sequence: 1, previous: None, at: Hlc::default().next(now), facets, audit: None };
         let head = Signed::sign(fleet, &stream, head);
         merge(&mut replica, &Item { entry: Bytes::from(head.bytes()), facets: vec![Packed::alone(&facet)] });
     }

@@ -179,6 +179,7 @@ impl Members<'_> {
             previous: None,
             at: Hlc::default().next(self.now),
             facets: facets.iter().map(refer).collect(),
+            audit: None,
         };
         let pack = |(_, bytes): &(&str, Vec<u8>)| choose_base(bytes, &self.replica.near(bytes));
         let packed: Vec<Packed> = facets.iter().map(pack).collect();

@@ -181,6 +181,7 @@ fn join(
                 bytes: u32::try_from(facet.0.len()).unwrap(),
                 at: None,
             }],
+            audit: None,
         },
     );
     replica.merge(Entry::verify(host.bytes(), fleet).unwrap(), &[]).unwrap();
