@@ -17,8 +17,11 @@ use crate::{
     time::Timestamp,
 };
 
+#[path = "stopping/against.rs"]
 mod against;
+#[path = "stopping/count.rs"]
 mod count;
+#[path = "stopping/share.rs"]
 mod share;
 
 use against::Stops;

@@ -153,7 +153,7 @@ fn other_roots_govern_once_the_old_and_the_new_signed_a_file_that_went_where_the
 
 #[test]
 fn recovery_keys_let_another_root_govern_after_a_delay_that_everybody_sees_and_the_roots_can_deny_it() {
-    let keys = ["--recovery-keys", "1-of-2", "--recovery-delay", "3s"];
+    let keys = ["--recovery-keys", "1-of-2", "--recovery-delay", "15s"];
     let fleet = Fleet::found_by("acme", &keys);
     let file = |name: &str| fleet.dir().join(name).display().to_string();
     let new = |name: &str| {
@@ -177,7 +177,9 @@ fn recovery_keys_let_another_root_govern_after_a_delay_that_everybody_sees_and_t
     // Denied while it waits.
     recover("acme-paper-1.txt", &one, "one.txt").ends(0).says(&["done", "if they do not deny it"]);
     let id = of(&fleet, "waits").expect("it waits");
-    fleet.muster("a", &["status"]).ends(0).says(&["recovery keys let 1 of 1", "roots deny"]);
+    fleet.muster("a", &["roots", "ls"]).ends(0).says(&["recovery keys let 1 of 1", "roots deny"]);
+    let status = String::from_utf8(fleet.muster("a", &["status"]).ends(0).stdout).unwrap();
+    assert!(status.contains("recovery keys let 1 of 1") && status.contains("roots deny"), "{status}");
     let root = file("acme-recovery.txt");
     fleet.muster("a", &["-y", "roots", "deny", &id, "--root", &root]).ends(0).says(&["done", "deny"]);
     assert_eq!(of(&fleet, "denied"), Some(id));

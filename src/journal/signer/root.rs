@@ -94,14 +94,13 @@ impl RootSigner {
 /// When it is neither, or the key is weak.
 pub fn root_public(word: &str) -> io::Result<PublicKey<Root>> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{word:?} {what}"));
-    let bytes = match keyfile::unhex(word) {
-        Some(bytes) => *bytes,
-        None => {
-            let text = std::fs::read_to_string(word)?;
-            match OperatorKey::from_line(&text) {
-                Ok(Some((key @ OperatorKey::Ed25519(_), _))) => key.name().bytes(),
-                _ => return Err(bad("is no public ed25519 key of OpenSSH")),
-            }
+    let bytes = if let Some(bytes) = keyfile::unhex(word) {
+        *bytes
+    } else {
+        let text = std::fs::read_to_string(word)?;
+        match OperatorKey::from_line(&text) {
+            Ok(Some((key @ OperatorKey::Ed25519(_), _))) => key.name().bytes(),
+            _ => return Err(bad("is no public ed25519 key of OpenSSH")),
         }
     };
     PublicKey::import(bytes).map_err(|_| bad("is a weak key, or none"))

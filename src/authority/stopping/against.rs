@@ -25,15 +25,12 @@ struct Against {
 impl Stops {
     pub(super) fn add(&mut self, stop: Stop) {
         let (id, whom) = (stop.id, stop.whom.clone());
-        match self.0.get_mut(&whom) {
-            Some(against) => {
-                against.lowest.lower(&stop.cut);
-                against.stops.insert(id, Arc::new(stop));
-            }
-            None => {
-                let lowest = stop.cut.clone();
-                self.0.insert(whom, Against { stops: BTreeMap::from([(id, Arc::new(stop))]), lowest });
-            }
+        if let Some(against) = self.0.get_mut(&whom) {
+            against.lowest.lower(&stop.cut);
+            against.stops.insert(id, Arc::new(stop));
+        } else {
+            let lowest = stop.cut.clone();
+            self.0.insert(whom, Against { stops: BTreeMap::from([(id, Arc::new(stop))]), lowest });
         }
     }
 
