@@ -155,7 +155,7 @@ mod tests {
     fn head(fleet: FleetId, host: u8, place: (u32, u64), at: u64) -> Signed<Head> {
         let (epoch, sequence) = place;
         let key: SecretKey<Stream> = key(host);
-        let head = Head { epoch, sequence, previous: None, at: Hlc(at), facets: Vec::new() };
+        let head = Head { epoch, sequence, previous: None, at: Hlc(at), facets: Vec::new(), audit: None };
         Signed::sign(fleet, &key, head)
     }
 

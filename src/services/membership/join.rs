@@ -127,7 +127,7 @@ struct Admitted {
     member: Member,
     first: Vec<Item>,
     fleet_name: String,
-    admitted_by: String,
+    by: String,
     members: usize,
 }
 
@@ -165,9 +165,9 @@ pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, Jo
         }
     };
     drop(ended);
-    let Admitted { member, first, fleet_name, admitted_by, members } = admitted;
+    let Admitted { member, first, fleet_name, by, members } = admitted;
     let home = candidate.admit(&member, &first)?;
-    Ok(Joined { home, fleet_name, admitted_by, members })
+    Ok(Joined { home, fleet_name, admitted_by: by, members })
 }
 
 /// Between half of `longest` and all of it.
@@ -352,7 +352,7 @@ async fn admitted(
     }
     let members = replica.authority().members().count();
     member.certificate = certificate;
-    Ok(Admitted { member, first, fleet_name, admitted_by, members })
+    Ok(Admitted { member, first, fleet_name, by: admitted_by, members })
 }
 
 /// Takes over what the fleet holds, as far as it holds by itself and fits: whoever sends it may be no friend.

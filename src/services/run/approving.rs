@@ -285,6 +285,12 @@ pub async fn answer(
     let fleet = jobs.replica.authority().members().count();
     {
         let job = shown(&jobs.replica, home, &rollout, now)?;
+        if let Some(why) = job.unread().filter(|_| request.given) {
+            return Err(RunError::Usage {
+                problem: format!("nobody can approve what they cannot read: {why}"),
+                hint: "ask for the same without --private, or refuse it: muster approval refuse".to_owned(),
+            });
+        }
         let talk = asked.lines(&job, &jobs.replica).join("\n");
         if !matches!(streams.format, Format::Json | Format::Jsonl) {
             streams.say(&talk);
