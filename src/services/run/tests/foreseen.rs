@@ -51,7 +51,8 @@ fn what_hosts_would_refuse_is_refused_before_it_is_sent() {
     let capped = Fleet::with(HOSTS, |certificate| certificate.hosts_max = Some(2));
     assert_eq!(
         judge(&capped, NOW).unwrap_err().to_string(),
-        "not permitted: 5 hosts, where the certificate of ana allows 2"
+        "not permitted: 5 hosts, where the certificate of ana allows 2; it allows run, invite, tag, read on all as any \
+         user, at most 2 hosts an order"
     );
     let verbless = Fleet::with(HOSTS, |certificate| certificate.verbs = vec![Verb::Tag]);
     assert!(matches!(judge(&verbless, NOW).unwrap_err().refusal, Refusal::VerbNotGranted { .. }));

@@ -255,7 +255,8 @@ async fn nothing_is_sent_that_hosts_would_refuse() {
     assert_eq!(ran.error().code(), 4);
     assert_eq!(
         ran.error().to_string(),
-        "not permitted: db-1: the certificate of ana does not cover this host (scope: tag.role = web)"
+        "not permitted: db-1: the certificate of ana does not cover this host (scope: tag.role = web); it allows run, \
+         invite, tag, read on tag.role = web as any user"
     );
     assert_eq!((desk.submitted(), desk.home.orders().unwrap().len()), (0, 0));
     assert_eq!(desk.run(&on("web-1")).await.code(), 0);
@@ -303,7 +304,8 @@ async fn a_dry_run_shows_which_hosts_would_refuse_and_why() {
     for line in [
         "waves    2: 2, 1 hosts, in order of ids\n",
         "stops    when more than 1 have failed\n",
-        "refused  db-1: the certificate of ana does not cover this host (scope: tag.role = web)\n",
+        "refused  db-1: the certificate of ana does not cover this host (scope: tag.role = web); it allows run, \
+         invite, tag, read on tag.role = web as any user\n",
     ] {
         assert!(ran.text().contains(line), "{line}: {}", ran.text());
     }
