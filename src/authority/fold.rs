@@ -88,6 +88,7 @@ impl Standing {
 
 /// A host as the authority sees it.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, of which several may hold")]
 pub struct Host {
     enrolled: Enrolled,
     departure: Option<Signed<Departure>>,

@@ -15,8 +15,7 @@ fn update(fleet: &Fleet, by: u8, parent: EntryId, sequence: u32, change: RootCha
     Cosigned::sign(fleet.id(), &[&key::<Root>(by)], RootUpdate { sequence, parent: Some(parent), change })
 }
 
-fn deny(world: &World, recovery: EntryId) -> RootChange {
-    let _of = world;
+fn deny(recovery: EntryId) -> RootChange {
     RootChange::Deny(Denial { recovery, reason: "the paper was stolen".to_owned() })
 }
 
@@ -68,7 +67,9 @@ fn after_a_restart_a_recovery_waits_from_when_it_was_seen_first() {
     authority.wait(later(HOUR_MS));
     let noted: Vec<_> = authority.recoveries_seen().collect();
     let mut again = world.start.clone();
-    noted.into_iter().for_each(|(id, at)| again.saw_recovery(id, at));
+    for (id, at) in noted {
+        again.saw_recovery(id, at);
+    }
     again.absorb_root(recover.bytes()).unwrap();
     assert_eq!(again.wait(later(HOUR_MS + DELAY)), (Vec::new(), true));
 }
@@ -99,7 +100,7 @@ fn who_holds_no_recovery_key_recovers_nothing_and_a_new_key_must_sign() {
 fn the_roots_deny_a_recovery_whenever_the_denial_comes_in_every_order() {
     let world = World::new();
     let (recover, behind) = recovery(&world);
-    let denial = update(&world.fleet, 1, world.fleet.chain.head().unwrap(), 3, deny(&world, recover.id()));
+    let denial = update(&world.fleet, 1, world.fleet.chain.head().unwrap(), 3, deny(recover.id()));
     let objects: Vec<Object> = [&recover, &behind, &denial].map(|of| Object::Root(of.clone())).to_vec();
     let mut states = Vec::new();
     for order in permutations(3) {
@@ -129,8 +130,8 @@ fn the_roots_deny_a_recovery_whenever_the_denial_comes_in_every_order() {
 fn a_recovery_cannot_deny_the_roots_and_its_own_roots_cannot_deny_it() {
     let world = World::new();
     let (recover, _) = recovery(&world);
-    let own = update(&world.fleet, 9, recover.id(), 4, deny(&world, recover.id()));
-    let thief = update(&world.fleet, 9, world.fleet.chain.head().unwrap(), 3, deny(&world, recover.id()));
+    let own = update(&world.fleet, 9, recover.id(), 4, deny(recover.id()));
+    let thief = update(&world.fleet, 9, world.fleet.chain.head().unwrap(), 3, deny(recover.id()));
     let mut authority = world.start.clone();
     authority.absorb_root(recover.bytes()).unwrap();
     assert!(authority.absorb_root(own.bytes()).unwrap(), "kept, and nothing comes of it");
@@ -143,8 +144,6 @@ fn a_recovery_cannot_deny_the_roots_and_its_own_roots_cannot_deny_it() {
 fn roots_that_were_rotated_out_before_the_last_checkpoint_deny_nothing() {
     let mut world = World::new();
     let founded = world.fleet.chain.head().unwrap();
-    let mut keys = vec![key::<Root>(1).public(), key::<Root>(2).public()];
-    keys.sort_unstable();
     let rotate = RootUpdate {
         sequence: 3,
         parent: Some(founded),
@@ -155,13 +154,13 @@ fn roots_that_were_rotated_out_before_the_last_checkpoint_deny_nothing() {
     let checkpoint = update(&world.fleet, 2, rotate.id(), 4, RootChange::Checkpoint(Checkpoint::default()));
     assert!(world.fleet.chain.absorb(checkpoint.bytes()).unwrap());
     let recover = world.fleet.recover(world.fleet.chain.head(), 5, 9);
-    let old = update(&world.fleet, 1, founded, 3, deny(&world, recover.id()));
+    let old = update(&world.fleet, 1, founded, 3, deny(recover.id()));
     let mut authority = world.fleet.authority();
     authority.absorb_root(recover.bytes()).unwrap();
     authority.absorb_root(old.bytes()).unwrap();
     authority.wait(NOW);
     assert_eq!(authority.wait(later(DELAY)), (Vec::new(), true));
-    let now = update(&world.fleet, 2, checkpoint.id(), 5, deny(&world, recover.id()));
+    let now = update(&world.fleet, 2, checkpoint.id(), 5, deny(recover.id()));
     authority.absorb_root(now.bytes()).unwrap();
     assert_eq!(authority.chain().roots().keys, [key::<Root>(2).public()]);
 }
@@ -185,7 +184,7 @@ proptest! {
         let whom = World::person("bo");
         let revoke = RootChange::Revoke(Revocation { whom, cut: world.cut(), reason: String::new() });
         let revoke = update(&world.fleet, 1, beside.id(), 4, revoke);
-        let denial = update(&world.fleet, 1, beside.id(), 4, deny(&world, recover.id()));
+        let denial = update(&world.fleet, 1, beside.id(), 4, deny(recover.id()));
         let by_dee = world.fleet.suspend(&key(5), behind.id(), World::person("ana"), world.cut());
         let by_fay = world.fleet.suspend(&key(6), beside.id(), World::person("dee"), Cut::default());
         let last = if denied { Object::Root(denial) } else { Object::Root(recover.clone()) };

@@ -13,7 +13,11 @@ use crate::{
 };
 
 const TABLE: &str = include_str!("../../tests/security/roles.txt");
-const HOSTS: [(&str, u8, &[(&str, &str)]); 5] = [
+type Change = Box<dyn FnOnce(&mut Certificate)>;
+type Widens<'a> = &'a dyn Fn(&mut Certificate);
+type Tagged = (&'static str, u8, &'static [(&'static str, &'static str)]);
+
+const HOSTS: [Tagged; 5] = [
     ("web", 11, &[("role", "web")]),
     ("db", 12, &[("role", "db")]),
     ("webprod", 13, &[("role", "web"), ("env", "prod")]),
@@ -110,7 +114,6 @@ fn world() -> World {
         assert!(authority.absorb_grant(grant.clone()).unwrap(), "{name}");
         roles.push(Role { name, key: key(number), certificate: grant.id() });
     };
-    type Change = Box<dyn FnOnce(&mut Certificate)>;
     let founder = key(1);
     let from = (&founder, under[0]);
     let (agent, roles_of): (&[&str], &[(&str, &str)]) = (&[AGENT_USER], &[("role", ANY)]);
@@ -265,7 +268,7 @@ fn a_certificate_that_is_passed_on_is_no_wider_in_any_field() {
         fleet.grant(&ana, under[0], given)
     };
     let mut absorb = |grant: Signed<super::Grant>| authority.absorb_grant(grant);
-    let wider: [(&str, &dyn Fn(&mut Certificate)); 9] = [
+    let wider: [(&str, Widens<'_>); 9] = [
         ("a verb", &|given| given.verbs.push(Verb::Session)),
         ("passed on again", &|given| given.verbs.push(Verb::Grant)),
         ("a user", &|given| given.run_as.push("root".to_owned())),
@@ -274,10 +277,10 @@ fn a_certificate_that_is_passed_on_is_no_wider_in_any_field() {
         ("the hosts", &|given| given.hosts_max = Some(6)),
         ("the hosts", &|given| given.hosts_max = None),
         ("its validity", &|given| {
-            given.not_after = given.not_after.after(std::time::Duration::from_millis(1))
+            given.not_after = given.not_after.after(std::time::Duration::from_millis(1));
         }),
         ("its validity", &|given| {
-            given.not_before = given.not_before.before(std::time::Duration::from_millis(1))
+            given.not_before = given.not_before.before(std::time::Duration::from_millis(1));
         }),
     ];
     for (what, change) in wider {

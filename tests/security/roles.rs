@@ -54,7 +54,7 @@ fn real_agents_decide_cells_of_the_table_of_roles_as_it_says() {
             for (called, name, at) in HOSTS {
                 let cell = format!("{role} run {called} @agent ");
                 let row = TABLE.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-                let row = row.filter_map(|row| row.strip_prefix(&cell).map(str::to_owned)).last();
+                let row = row.filter_map(|row| row.strip_prefix(&cell).map(str::to_owned)).next_back();
                 let answer = row.unwrap_or_else(|| panic!("no cell {cell}"));
                 let order = signer.sign(signer.order(&[hosts[at]], &argv));
                 let told = submit(&fleet, "a", &[order.bytes()]).await;

@@ -6,7 +6,7 @@ use crate::{
         Checkpoint, Cut, Denial, Lift, Revocation, RootChange, Whom, half,
         sample::{HOUR_MS, key, later},
     },
-    identity::{Cosigned, Root},
+    identity::{Cosigned, Root, Signed},
     link::message::{ToExecutor, ToMesh},
     replica::Outcome,
     wire::Bytes,
@@ -194,7 +194,7 @@ fn a_flood_of_suspensions_by_one_key_halts_this_host_and_is_remembered_within_it
         .collect();
     // The highest first, so that others put out what was taken before.
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.id()));
-    let bytes: Vec<&[u8]> = entries.iter().map(|entry| entry.bytes()).collect();
+    let bytes: Vec<&[u8]> = entries.iter().map(Signed::bytes).collect();
     for part in bytes.chunks(100) {
         mesh.learn(part);
     }

@@ -30,15 +30,13 @@ impl World<'_> {
             ids.push(home.host().map_err(|error| failed(&error))?);
         }
         ids.sort_unstable();
-        let entries = match tag {
-            Some((key, value)) => ids
-                .into_iter()
+        let entries = if let Some((key, value)) = tag {
+            ids.into_iter()
                 .map(|host| self.forged(how, at, value, tagged(host, key, value)?))
-                .collect::<Result<Vec<_>, _>>()?,
-            None => {
-                let runs = self.values.get("counted").cloned().unwrap_or_default();
-                vec![self.forged(how, at, &runs, order(ids, &runs)?)?]
-            }
+                .collect::<Result<Vec<_>, _>>()?
+        } else {
+            let runs = self.values.get("counted").cloned().unwrap_or_default();
+            vec![self.forged(how, at, &runs, order(ids, &runs)?)?]
         };
         let Some(host) = self.hosts.get(at) else { return Err(failed(&"there is no such host")) };
         let mut why = String::new();

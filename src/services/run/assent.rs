@@ -134,7 +134,7 @@ impl Assent {
         }
         match &self.refused {
             Some((by, reason)) if reason.is_empty() => {
-                lines.push(format!("refused  by {}", escape::line(by)))
+                lines.push(format!("refused  by {}", escape::line(by)));
             }
             Some((by, reason)) => {
                 lines.push(format!("refused  by {}: {}", escape::line(by), escape::line(reason)));
