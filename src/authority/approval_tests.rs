@@ -1,14 +1,11 @@
 //! Who may approve, whose word counts, and that nothing but the set decides it.
 
-use super::{
-    super::{
-        AGENT_USER, ANY, Cut, Lift, RootChange, Whom,
+use super::*;
+use crate::{
+    authority::{
+        AGENT_USER, ANY, Ask, Cut, Lift, Meant, RootChange, Whom,
         sample::{Fleet, HOUR_MS, NOW, certificate, host_id, key, later, pairs},
     },
-    *,
-};
-use crate::{
-    authority::{Ask, Meant},
     identity::{Cosigned, HostId, SecretKey},
 };
 

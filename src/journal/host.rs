@@ -343,7 +343,7 @@ impl Candidate {
         if self.waits() { Ok(()) } else { replace(&self.dir.join(WAITING), b"") }
     }
 
-    /// Notes that no member knows it yet, and where members are said to listen.
+    /// Notes that its agent has met no member yet, and where members are said to listen.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -565,7 +565,7 @@ impl MeshHome {
         self.dir.join("shipped")
     }
 
-    /// Where members are said to listen, while none of them knows of this host: it joined by files.
+    /// Where members are said to listen, while its agent has met none of them.
     pub fn unannounced(&self) -> Option<Vec<String>> {
         let bytes = fs::read(self.dir.join(UNANNOUNCED)).ok()?;
         wire::decode(&bytes, FILE_BYTES_MAX).ok()

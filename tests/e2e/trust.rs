@@ -137,8 +137,10 @@ fn other_roots_govern_once_the_old_and_the_new_signed_a_file_that_went_where_the
     assert_eq!(log["items"].as_array().map(Vec::len), Some(3));
     assert!(log["items"].as_array().unwrap().iter().all(|row| row["state"] == "counts"));
     // What the old keys sign alone counts no more, what the new one signs does.
-    fleet.muster("a", &["-y", "halt"]).ends(0);
-    let both = |one: &str, other: &str| fleet.muster("a", &["-y", "unhalt", "--root", one, "--root", other]);
+    let both = |one: &str, other: &str| {
+        fleet.muster("a", &["-y", "halt"]).ends(0);
+        fleet.muster("a", &["-y", "unhalt", "--root", one, "--root", other])
+    };
     let gone = (1..=3).find(|number| both(&root(*number), &new).code == 4).unwrap();
     both(&root(gone), &new).ends(4).says(&["is no root key of this fleet"]);
     let left = (1..=3).find(|number| *number != gone).unwrap();

@@ -19,7 +19,7 @@ use file::{Names, leaf, list, record};
 use muster::{
     authority::{
         Admission, Approval, Authority, Certificate, ChainError, Departure, Enrolled, Enrolment, Genesis,
-        Grant, Halt, HostCertificate, HostKeys, Invitation, ListPlace, Listing, OfflineRequest, Op,
+        Grant, Halt, HostCertificate, HostKeys, Invitation, ListPlace, Listing, OfflineRequest, Op, Recovery,
         RootChain, RootChange, RootUpdate, Suspension, TagChange, Whom, stands,
     },
     identity::{
@@ -670,7 +670,10 @@ fn parts_end_as_they_should() {
     assert!(open.iter().all(|ends| *ends == Ends::Open));
     let order = objects::order();
     let closed = [
-        ends::<Genesis>(&objects::genesis()),
+        ends::<Genesis>(&Genesis {
+            recovery: Some(Recovery { keys: [0x12; 32], delay_ms: 1 }),
+            ..objects::genesis()
+        }),
         ends::<Certificate>(&objects::certificate()),
         ends::<TagChange>(&TagChange { key: "k".into(), value: None }),
         ends::<Roster>(&order.roster),

@@ -22,7 +22,8 @@ const TEXT: &[(&str, &str)] = &[
     ("job output", "it is as the host wrote it; in JSON: muster job watch JOB -o json"),
 ];
 /// Commands that write for themselves, also where that is nothing.
-const OWN: &[&str] = &["run", "job", "audit", "agent", "__complete", "mesh-process", "scenario", "demo"];
+const OWN: &[&str] =
+    &["run", "job", "approval", "audit", "agent", "__complete", "mesh-process", "scenario", "demo"];
 
 /// What was asked for, as far as it matters here.
 #[derive(Debug)]

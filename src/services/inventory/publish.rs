@@ -7,7 +7,7 @@ use tokio::{
     sync::watch,
     time::{Instant, interval, sleep, sleep_until, timeout},
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::diff::{self, Looked, Pace};
 use crate::{
@@ -120,10 +120,16 @@ impl Publisher {
         }
     }
 
-    /// A head of this host that this process did not sign and that stands in the place of its own.
+    /// A head of this host that this process did not sign, at or behind the place that it signed last. One before that
+    /// is its own of earlier, which stands where what it said since was not taken.
     fn other(&self, store: &Store) -> Option<Signed<Head>> {
-        store
-            .read(|replica| replica.head(&self.host).filter(|head| Some(head.id()) != self.previous).cloned())
+        let last = (self.epoch, self.sequence.checked_sub(1)?);
+        let place = |head: &Signed<Head>| (head.body().epoch, head.body().sequence);
+        store.read(|replica| {
+            let head = replica.head(&self.host)?;
+            let foreign = place(head) >= last && Some(head.id()) != self.previous;
+            foreign.then(|| head.clone())
+        })
     }
 
     /// What to say after a look, if it is anything new.
@@ -203,8 +209,8 @@ impl Publisher {
                 () = until(held_back), if held_back.is_some() => {}
                 // Whatever changed, this is quickly looked at.
                 _ = changes.recv() => match self.other(store) {
-                    Some(other) if self.sequence > 0 => return other,
-                    _ => continue,
+                    Some(other) => return other,
+                    None => continue,
                 },
             }
             let now = (sources.clock)();
@@ -256,7 +262,7 @@ impl Publisher {
             None => Vec::new(),
         };
         for problem in &wrong {
-            debug!(problem, "a head was not taken");
+            warn!(problem, "a head was not taken");
         }
         problems.insert(FACET_NODE, wrong);
     }

@@ -42,6 +42,8 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How often a member is looked for that does not know of this host yet.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(10);
+/// How long after the first try it is tried again; twice as long before each that follows.
+const ANNOUNCE_FIRST: Duration = Duration::from_millis(200);
 /// How long one step of that may take.
 const STEP_WITHIN: Duration = Duration::from_secs(15);
 /// Fleets do not know of it yet, so it is signed for none.
@@ -353,8 +355,10 @@ pub fn accept(
     Ok((candidate.admit(&member, &first)?, members))
 }
 
-/// Shows this host's certificate to a member, if it joined by files and no member has seen it yet. Does not end.
+/// Shows this host's certificate to a member, if its agent has met none yet: whoever joined by files is known to nobody, and
+/// whoever joined by a token may not have heard where members listen. Does not end.
 pub async fn announce(home: MeshHome, me: HostId, net: Net, store: Store) {
+    let mut pause = ANNOUNCE_FIRST;
     while let Some(addresses) = home.unannounced() {
         for address in addresses.iter().filter_map(|text| text.parse::<SocketAddr>().ok()) {
             match show(me, &net, &store, address).await {
@@ -369,7 +373,8 @@ pub async fn announce(home: MeshHome, me: HostId, net: Net, store: Store) {
                 Err(error) => debug!(%address, error, "no member knows of this host yet"),
             }
         }
-        tokio::time::sleep(ANNOUNCE_EVERY).await;
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(ANNOUNCE_EVERY);
     }
     std::future::pending::<()>().await;
 }
