@@ -28,7 +28,7 @@ use crate::{
     control::{Anchor, AnchorError, Client, ControlError, Reply, Request, fleet_under},
     identity::{FleetId, HostId, Payload, SecretKey, Signed, SignedError, TOKEN_ADDRESSES_MAX, Token},
     journal::{Candidate, HostHome, HostHomeError, Member, MeshHome, OperatorError, keyfile},
-    net::Net,
+    net::{self, Net},
     replica::{Entry, Item, Replica},
     store::Store,
     time::Timestamp,
@@ -356,21 +356,33 @@ pub fn accept(
 }
 
 /// Shows this host's certificate to a member, if its agent has met none yet: whoever joined by files is known to nobody, and
-/// whoever joined by a token may not have heard where members listen. Does not end.
+/// whoever joined by a token may not have heard where members listen. Goes on until a member has it and this host has heard
+/// where one listens. Does not end.
 pub async fn announce(home: MeshHome, me: HostId, net: Net, store: Store) {
-    let mut pause = ANNOUNCE_FIRST;
+    let (mut pause, mut shown) = (ANNOUNCE_FIRST, false);
     while let Some(addresses) = home.unannounced() {
-        for address in addresses.iter().filter_map(|text| text.parse::<SocketAddr>().ok()) {
-            match show(me, &net, &store, address).await {
-                Ok(()) => {
-                    info!(%address, "a member knows of this host now");
-                    if let Err(error) = home.announced() {
-                        warn!(%error, "that this host is known is not noted");
-                        std::future::pending::<()>().await;
+        let linked = net.links().borrow().keys().any(|peer| net.standing(*peer) == net::Standing::Member);
+        let heard = store.read(|replica| {
+            let others = replica.authority().members().map(Host::id).filter(|id| *id != me);
+            others.filter_map(|id| replica.node_facet(&id)).any(|node| !node.listen().is_empty())
+        });
+        if shown && linked && heard {
+            info!("a member knows of this host now");
+            if let Err(error) = home.announced() {
+                warn!(%error, "that this host is known is not noted");
+                break;
+            }
+            continue;
+        }
+        if !(shown && linked) {
+            for address in addresses.iter().filter_map(|text| text.parse::<SocketAddr>().ok()) {
+                match show(me, &net, &store, address).await {
+                    Ok(()) => {
+                        shown = true;
+                        break;
                     }
-                    break;
+                    Err(error) => debug!(%address, error, "no member knows of this host yet"),
                 }
-                Err(error) => debug!(%address, error, "no member knows of this host yet"),
             }
         }
         tokio::time::sleep(pause).await;

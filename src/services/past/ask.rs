@@ -197,7 +197,10 @@ impl Asking {
         let others = self.parts.store.read(|replica| {
             replica.authority().members().map(Host::id).filter(|id| *id != self.parts.me).count()
         });
-        let (alone, enough) = (others == 0, others.min(ENOUGH));
+        // A directory that never said anything has no past. Should it be an older copy of one that has, a later head of
+        // it tells.
+        let new = self.parts.mark.is_none() && here.is_none();
+        let (alone, enough) = (others == 0 || new, others.min(ENOUGH));
         let mut links = self.parts.net.links();
         let begun = Instant::now();
         let mut asked: BTreeSet<PeerKey> = BTreeSet::new();
