@@ -39,6 +39,8 @@ use crate::{
 const FORMAT: &str = "muster state 1";
 /// The file of the mesh process with where members listen, none of whom knows of the host yet.
 const UNANNOUNCED: &str = "unannounced";
+/// The file with where the members that know of it may be met.
+const UNMET: &str = "unmet";
 /// The file of a candidate that waits for an operator; empty.
 const WAITING: &str = "waiting";
 /// Longest file of this directory that is read whole, in bytes.
@@ -343,12 +345,20 @@ impl Candidate {
         if self.waits() { Ok(()) } else { replace(&self.dir.join(WAITING), b"") }
     }
 
-    /// Notes that its agent has met no member yet, and where members are said to listen.
+    /// Notes that no member knows it yet, and where members are said to listen.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn note_unannounced(&self, addresses: &[String]) -> Result<(), HostHomeError> {
         replace(&self.dir.join("mesh").join(UNANNOUNCED), &wire::encode(&addresses.to_vec()))
+    }
+
+    /// Notes where the member that let it in may be met, until its agent has met one.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_unmet(&self, addresses: &[String]) -> Result<(), HostHomeError> {
+        replace(&self.dir.join("mesh").join(UNMET), &wire::encode(&addresses.to_vec()))
     }
 
     /// Makes it a member. `first` is what the host was told when it joined; its store starts with that.
@@ -565,19 +575,31 @@ impl MeshHome {
         self.dir.join("shipped")
     }
 
-    /// Where members are said to listen, while its agent has met none of them.
+    /// Where members are said to listen, while none of them knows of this host: it joined by files.
     pub fn unannounced(&self) -> Option<Vec<String>> {
         let bytes = fs::read(self.dir.join(UNANNOUNCED)).ok()?;
         wire::decode(&bytes, FILE_BYTES_MAX).ok()
     }
 
-    /// Notes that a member knows of this host.
+    /// Where the members that know of this host may be met, while its agent has met none of them.
+    pub fn unmet(&self) -> Option<Vec<String>> {
+        let bytes = fs::read(self.dir.join(UNMET)).ok()?;
+        wire::decode(&bytes, FILE_BYTES_MAX).ok()
+    }
+
+    /// Notes that a member knows of this host, and that it has met one.
     ///
     /// # Errors
     /// When that cannot be written.
     pub fn announced(&self) -> Result<(), HostHomeError> {
-        let path = self.dir.join(UNANNOUNCED);
-        fs::remove_file(&path).map_err(at(&path))
+        for name in [UNANNOUNCED, UNMET] {
+            let path = self.dir.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&path)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Keeps what it takes to find the fleet again where the store is lost; replaces what was kept so.

@@ -168,7 +168,7 @@ pub async fn join(candidate: Candidate, with: JoinWith<'_>) -> Result<Joined, Jo
     let Admitted { member, first, fleet_name, by, members } = admitted;
     // The member that let it in may not have said yet where it listens: its agent dials these until it is known.
     let addresses: Vec<String> = with.token.addresses.iter().map(ToString::to_string).collect();
-    candidate.note_unannounced(&addresses)?;
+    candidate.note_unmet(&addresses)?;
     let home = candidate.admit(&member, &first)?;
     Ok(Joined { home, fleet_name, admitted_by: by, members })
 }

@@ -359,8 +359,9 @@ pub fn accept(
 /// whoever joined by a token may not have heard where members listen. Goes on until a member has it and this host has heard
 /// where one listens. Does not end.
 pub async fn announce(home: MeshHome, me: HostId, net: Net, store: Store) {
-    let (mut pause, mut shown) = (ANNOUNCE_FIRST, false);
-    while let Some(addresses) = home.unannounced() {
+    // Whoever let it in by a token knows it.
+    let (mut pause, mut shown) = (ANNOUNCE_FIRST, home.unannounced().is_none());
+    while let Some(addresses) = home.unannounced().or_else(|| home.unmet()) {
         let linked = net.links().borrow().keys().any(|peer| net.standing(*peer) == net::Standing::Member);
         let heard = store.read(|replica| {
             let others = replica.authority().members().map(Host::id).filter(|id| *id != me);
@@ -374,7 +375,8 @@ pub async fn announce(home: MeshHome, me: HostId, net: Net, store: Store) {
             }
             continue;
         }
-        if !(shown && linked) {
+        // Its driver may be dialling the same member: two links at once cost both.
+        if !shown || (!linked && pause > ANNOUNCE_FIRST) {
             for address in addresses.iter().filter_map(|text| text.parse::<SocketAddr>().ok()) {
                 match show(me, &net, &store, address).await {
                     Ok(()) => {
