@@ -550,7 +550,7 @@ impl MeshHome {
         Ok(next)
     }
 
-    /// Epoch and sequence of the last head that was signed here, as [`Said::note`] left them, and what notes the next.
+    /// Epoch and sequence of the last head that was signed here, as they were noted, and what notes the next.
     ///
     /// # Errors
     /// When the file cannot be read.
