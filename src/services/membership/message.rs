@@ -31,14 +31,14 @@ wire_choice!(JoinRequest { 0 = Token { key }, 1 = Admit { certificate } });
 pub(super) enum JoinReply {
     /// What the token stands for, with all that it takes to check it.
     Invitation {
-        /// The root chain, genesis first, and certificates that were passed on under it: those that the invitation
-        /// and the host's certificate hang on.
+        /// The root chain, genesis first, and certificates that were passed on under it: those that all the rest of
+        /// this hangs on.
         updates: Vec<Bytes>,
         /// The signed invitation.
         invitation: Bytes,
         /// The signed host certificate of who answers: it must be a member itself.
         host: Bytes,
-        /// What else that takes: certificates that were passed on, and what operators said of who answers.
+        /// What operators said of who answers.
         vouching: Vec<Bytes>,
     },
     /// Admitted; the fleet's entries follow.

@@ -25,8 +25,8 @@ use tracing::{debug, info, warn};
 
 use super::message::{Join, JoinReply, JoinRequest, VOUCHING_MAX};
 use crate::{
-    authority::{Authority, Enrolled, Host, Invitation, Refusal, Standing},
-    identity::{EntryId, HostId, PublicKey, Signed},
+    authority::{Enrolled, Host, Invitation, Refusal, Standing},
+    identity::{HostId, PublicKey, Signed},
     net::{Channel, Net, NetError, PeerKey},
     replica::{Item, Replica},
     store::{self, Store},
@@ -242,7 +242,9 @@ fn offer(
     let invitation = redeemable(replica, peer, key, now)?;
     let host = replica.authority().host(&me).ok_or("this host is not a member itself")?;
     let authority = replica.authority();
+    let words: Vec<_> = authority.admissions_of(&me).take(VOUCHING_MAX).collect();
     let mut under = vec![invitation.body().certificate, host.enrolled().invitation().body().certificate];
+    under.extend(words.iter().map(|word| word.body().certificate));
     under.sort_unstable();
     under.dedup();
     let grants = under.iter().filter_map(|id| authority.grant(id)).map(Signed::bytes);
@@ -252,22 +254,8 @@ fn offer(
         updates: updates.map(Bytes::from).collect(),
         invitation: Bytes::from(invitation.bytes()),
         host: Bytes::from(host.enrolled().certificate().bytes()),
-        vouching: vouching(replica.authority(), host, invitation),
+        vouching: words.into_iter().map(|word| Bytes::from(word.bytes())).collect(),
     })
-}
-
-/// What a joiner needs besides the root chain to see that `host` is a member and that the invitation holds.
-fn vouching(authority: &Authority, host: &Host, invitation: &Signed<Invitation>) -> Vec<Bytes> {
-    let words: Vec<_> = authority.admissions_of(&host.id()).collect();
-    let own = host.enrolled().invitation();
-    let under = words.iter().map(|word| word.body().certificate);
-    let mut under: Vec<EntryId> =
-        under.chain([own.body().certificate, invitation.body().certificate]).collect();
-    under.sort_unstable();
-    under.dedup();
-    let grants = under.iter().filter_map(|id| authority.grant(id)).map(Signed::bytes);
-    let words = words.iter().map(|word| word.bytes());
-    grants.chain(words).take(VOUCHING_MAX).map(Bytes::from).collect()
 }
 
 /// What only the admitting host can check: its own clock, how often the token was used, and whether the
@@ -339,7 +327,11 @@ fn redeemable(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{authority::sample, replica::Entry, store::Memory};
+    use crate::{
+        authority::{Authority, sample},
+        replica::Entry,
+        store::Memory,
+    };
 
     struct Place {
         fleet: sample::Fleet,
